@@ -1,0 +1,317 @@
+"""Backbones: building them, loading their checkpoints, listing the sites where a baseline can adapt them."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from torch import nn
+from torch.nn import functional
+
+from adaptsr import config
+from adaptsr.errors import UserError
+
+Kind = Literal["conv", "attention", "mlp"]
+Correction = Literal["conv", "attention", "mlp", "skip"]
+StateDict = Mapping[str, torch.Tensor]
+
+ATTENTION = re.compile(r"(^|[._])(attn|attention|self_attn|qkv|to_qkv|to_q|to_k|to_v|to_out)([._0-9]|$)")
+EDSR_DEFAULTS: dict[str, Any] = {"num_feat": 64, "num_block": 16}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A layer that can be adapted.
+
+    `shape` is the weight's: (out, in) of a Linear, (out, in / groups, height, width) of a Conv2d.
+    `upsampling` marks a layer whose output feeds a pixel shuffle: the paper leaves those alone.
+    """
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    groups: int
+    bias: bool
+    upsampling: bool
+
+    @property
+    def is_linear(self) -> bool:
+        return len(self.shape) == 2
+
+    @property
+    def in_features(self) -> int:
+        """Input width: features of a Linear, channels of a Conv2d."""
+        return self.shape[1] * self.groups
+
+    @property
+    def out_features(self) -> int:
+        return self.shape[0]
+
+    @property
+    def grouped(self) -> bool:
+        return self.groups > 1
+
+    @property
+    def weights(self) -> int:
+        """Number of weights, biases left out."""
+        return torch.Size(self.shape).numel()
+
+    @property
+    def role(self) -> str:
+        """Last part of the name that is not a number: `qkv`, `fc1`, `conv_first`."""
+        return next((part for part in reversed(self.name.split(".")) if not part.isdigit()), self.name)
+
+    @property
+    def stage(self) -> str:
+        """Name up to and including its first number: `layers.3`; the first part where there is none."""
+        match = re.match(r"(.*?\.\d+)(\.|$)", self.name)
+        return match.group(1) if match else self.name.split(".")[0]
+
+
+def build(backbone: config.Backbone, scale: int, lr_size: int | None = None, load: bool = True) -> nn.Module:
+    """The backbone of a profile, with its checkpoint's weights, in eval mode.
+
+    `lr_size` is the side of the LR crops it will be trained on: window attention precomputes its masks for that size.
+    Without `load` the weights are random (from torch's global generator).
+    Raises `UserError` naming the architecture, option or key that does not fit.
+    """
+    state = read_checkpoint(resolve_weights(backbone.weights)) if backbone.weights and load else None
+    options = dict(backbone.options)
+    if not options and state is not None and backbone.architecture != "edsr":
+        options = _options_of(backbone.architecture, state)
+    if lr_size is not None and "img_size" in options:
+        options["img_size"] = lr_size
+    model = _construct(backbone.architecture, options, scale)
+    if state is not None:
+        load_weights(model, state, str(backbone.weights))
+    return model.eval()
+
+
+def resolve_weights(weights: str) -> Path:
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"{weights}: no such weights file; backbones.<name>.weights takes a path or a name of config/weights.tsv"
+        )
+    return path
+
+
+def _construct(architecture: str, options: Mapping[str, Any], scale: int) -> nn.Module:
+    try:
+        if architecture == "edsr":
+            from adaptsr.basicsr_compat import basicsr_module
+
+            edsr = basicsr_module("archs.edsr_arch").EDSR
+            model: nn.Module = edsr(num_in_ch=3, num_out_ch=3, upscale=scale, **{**EDSR_DEFAULTS, **options})
+            return model
+        return _spandrel_class(architecture)(**options)
+    except TypeError as error:
+        raise UserError(f"backbone {architecture}: these options do not fit the architecture: {error}") from None
+
+
+def _spandrel_class(architecture: str) -> type[nn.Module]:
+    try:
+        module = importlib.import_module(f"spandrel.architectures.{architecture}")
+    except ModuleNotFoundError:
+        raise UserError(
+            f"backbone architecture {architecture!r} is unknown{config.suggestion(architecture, architectures())}; "
+            f"there are {', '.join(architectures())}"
+        ) from None
+    names = [name for name in module.__all__ if not name.endswith("Arch")]
+    found: type[nn.Module] = getattr(module, architecture if architecture in names else names[0])
+    return found
+
+
+def architectures() -> list[str]:
+    """Names that `backbones.<name>.architecture` takes."""
+    import spandrel.architectures
+
+    folder = Path(next(iter(spandrel.architectures.__path__)))
+    return ["edsr", *sorted(path.parent.name for path in folder.glob("[!_]*/__init__.py"))]
+
+
+def _options_of(architecture: str, state: StateDict) -> dict[str, Any]:
+    """Constructor arguments that spandrel reads off a checkpoint's keys and shapes."""
+    import spandrel
+
+    try:
+        descriptor = spandrel.ModelLoader().load_from_state_dict(dict(state))
+    except spandrel.UnsupportedModelError:
+        raise UserError(
+            f"backbone {architecture}: spandrel knows no architecture with this checkpoint's keys"
+        ) from None
+    found = descriptor.architecture.id
+    if found != architecture:
+        raise UserError(
+            f"backbone {architecture}: the checkpoint is of architecture {found!r}; set `architecture: {found}`"
+        )
+    return dict(descriptor.model.hyperparameters)
+
+
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a checkpoint (.safetensors, or a pickle read with `weights_only`), in the layout of our architectures.
+
+    Understands `params`, `params_ema`, `state_dict` and bare layouts, the `module.` prefix and both key styles of EDSR.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: refused as a checkpoint: {reason}; give plain tensors (.safetensors, or a .pth that torch.load(weights_only=True) takes)"
+        ) from None
+    return _unwrap(content, path)
+
+
+def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    for key in ("params_ema", "params", "state_dict", "model_state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(value, torch.Tensor) for value in content.values())
+    ):
+        raise UserError(
+            f"{path}: holds no state dict; a mapping of names to tensors was expected, bare or under 'params' or 'params_ema'"
+        )
+    state = {str(key): value for key, value in content.items()}
+    if all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    if "head.0.weight" in state and "body.0.body.0.weight" in state:
+        return _edsr_from_authors(state)
+    return state
+
+
+def _edsr_from_authors(state: StateDict) -> dict[str, torch.Tensor]:
+    """EDSR's keys as its authors' repository writes them, to basicsr's.
+
+    Their mean-shift layers (`sub_mean`, `add_mean`) are constants that basicsr keeps outside the state dict.
+    """
+    blocks = sum(bool(re.fullmatch(r"body\.\d+\.body\.0\.weight", key)) for key in state)
+    renamed = {}
+    for key, value in state.items():
+        if key.startswith(("sub_mean.", "add_mean.")):
+            continue
+        new = re.sub(r"^head\.0\.", "conv_first.", key)
+        new = re.sub(r"^body\.(\d+)\.body\.0\.", r"body.\1.conv1.", new)
+        new = re.sub(r"^body\.(\d+)\.body\.2\.", r"body.\1.conv2.", new)
+        new = re.sub(rf"^body\.{blocks}\.(weight|bias)$", r"conv_after_body.\1", new)
+        new = re.sub(r"^tail\.0\.", "upsample.", new)
+        new = re.sub(r"^tail\.1\.", "conv_last.", new)
+        renamed[new] = value
+    return renamed
+
+
+def load_weights(model: nn.Module, state: StateDict, source: str) -> None:
+    """Load a state dict whose keys must be the model's; the size-dependent attention masks are kept as built."""
+    own = model.state_dict()
+    rebuilt = {key for key in own if key.rsplit(".", 1)[-1] in ("attn_mask", "relative_position_index")}
+    missing = sorted(set(own) - set(state) - rebuilt)
+    unknown = sorted(set(state) - set(own) - {key for key in state if key.rsplit(".", 1)[-1] == "attn_mask"})
+    if missing or unknown:
+        what = f"lacks {missing[0]!r}" if missing else f"has {unknown[0]!r}, which the architecture lacks"
+        raise UserError(
+            f"{source}: this checkpoint does not fit the backbone: it {what} ({len(missing)} keys missing, {len(unknown)} unknown)"
+        )
+    for key, value in state.items():
+        if key not in rebuilt and key in own and own[key].shape != value.shape:
+            raise UserError(f"{source}: {key} has shape {tuple(value.shape)}, the backbone has {tuple(own[key].shape)}")
+    model.load_state_dict({key: own[key] if key in rebuilt else state[key] for key in own})
+
+
+def find_sites(model: nn.Module, corrections: Mapping[str, Correction] | None = None) -> list[Site]:
+    """Every Linear and Conv2d in module order, with the kind that structure and names suggest.
+
+    `corrections` maps a site's name or a pattern to its kind; `skip` removes it. `UserError` for a pattern that
+    matches no site.
+    """
+    shuffled = _feeding_pixel_shuffle(model)
+    sites = [
+        Site(
+            name=name,
+            kind=_kind(name, module),
+            shape=tuple(module.weight.shape),
+            groups=getattr(module, "groups", 1),
+            bias=module.bias is not None,
+            upsampling=name in shuffled or name.split(".")[0] == "upsample",
+        )
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    ]
+    return _corrected(sites, corrections or {})
+
+
+def _kind(name: str, module: nn.Module) -> Kind:
+    if isinstance(module, nn.Conv2d):
+        return "conv"
+    return "attention" if ATTENTION.search(name) else "mlp"
+
+
+def _feeding_pixel_shuffle(model: nn.Module) -> set[str]:
+    names = set()
+    for parent_name, parent in model.named_modules():
+        if isinstance(parent, nn.Sequential):
+            children = list(parent.named_children())
+            for (name, child), (_, following) in itertools.pairwise(children):
+                if isinstance(child, nn.Conv2d) and isinstance(following, nn.PixelShuffle):
+                    names.add(f"{parent_name}.{name}" if parent_name else name)
+    return names
+
+
+def _corrected(sites: Sequence[Site], corrections: Mapping[str, Correction]) -> list[Site]:
+    kinds: dict[str, Correction] = {}
+    for pattern, kind in corrections.items():
+        matched = fnmatch.filter([site.name for site in sites], pattern)
+        if not matched:
+            raise UserError(
+                f"kinds: no site {pattern!r} in this backbone{config.suggestion(pattern, [s.name for s in sites])}; `adaptsr sites` lists them"
+            )
+        kinds.update(dict.fromkeys(matched, kind))
+    kept = []
+    for site in sites:
+        kind = kinds.get(site.name, site.kind)
+        if kind != "skip":
+            kept.append(replace(site, kind=kind))
+    return kept
+
+
+def select(
+    sites: Iterable[Site],
+    kinds: Iterable[str] = ("conv", "attention", "mlp"),
+    upsampling: bool = False,
+    grouped: bool = False,
+) -> list[Site]:
+    """The sites of these kinds; those that feed a pixel shuffle and grouped convolutions only when asked for."""
+    wanted = set(kinds)
+    unknown = wanted - {"conv", "attention", "mlp"}
+    if unknown:
+        raise UserError(f"kinds: {sorted(unknown)[0]!r} is no kind of site; there are attention, conv, mlp")
+    return [s for s in sites if s.kind in wanted and (upsampling or not s.upsampling) and (grouped or not s.grouped)]
+
+
+def restore(model: nn.Module, lr: torch.Tensor, scale: int) -> torch.Tensor:
+    """Super-resolve uint8 LR images (N, 3, H, W) to uint8 (N, 3, scale H, scale W).
+
+    Windows need sizes that are multiples of theirs: LR is reflected at the far borders and the result cut back.
+    """
+    multiple = int(getattr(model, "window_size", 1))
+    height, width = lr.shape[-2:]
+    padding = (0, -width % multiple, 0, -height % multiple)
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        images = lr.to(device=device, dtype=torch.float32) / 255
+        images = functional.pad(images, padding, mode="reflect") if any(padding) else images
+        restored: torch.Tensor = model(images)[..., : height * scale, : width * scale]
+        return (restored.clamp(0, 1) * 255).round().to(device="cpu", dtype=torch.uint8)

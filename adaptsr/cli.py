@@ -1,0 +1,165 @@
+"""The library from the shell: `adaptsr <command>`; `adaptsr --help` lists the commands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from adaptsr import __version__
+from adaptsr.config import load_profile
+from adaptsr.errors import UserError
+from adaptsr.matrix import Matrix
+
+DEFAULT_PROFILE = "config/demo.yaml"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake ends in one line on stderr and status 2."""
+    parsed = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int | None] = parsed.command
+    try:
+        return command(parsed) or 0
+    except UserError as error:
+        if parsed.debug:
+            raise
+        print(f"adaptsr: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Whoever read our output has closed it; python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="adaptsr", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--version", action="version", version=f"adaptsr {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    train = _with_profile(commands.add_parser("train", help="train the runs of one variant that are not there yet"))
+    train.add_argument("--backbone", required=True)
+    train.add_argument("--variant", required=True, metavar="BASELINE/VARIANT")
+    train.add_argument("--seeds", type=int, nargs="+", help="the profile's without it")
+    train.add_argument("--out", type=Path, help="write the list of runs here")
+    train.set_defaults(command=_train)
+
+    data = commands.add_parser("data", help="data sets").add_subparsers(metavar="COMMAND", required=True)
+    prepare = _with_profile(data.add_parser("prepare", help="make a dataset of the profile ready"))
+    prepare.add_argument("name")
+    prepare.set_defaults(command=_prepare)
+
+    pretrain = _with_profile(commands.add_parser("pretrain", help="train one of the demo's backbones from scratch"))
+    pretrain.add_argument("--backbone", required=True)
+    pretrain.add_argument("--out", type=Path, required=True)
+    pretrain.set_defaults(command=_pretrain)
+
+    evaluate = _with_profile(commands.add_parser("evaluate", help="score all runs on one backbone"))
+    evaluate.add_argument("--backbone", required=True)
+    evaluate.add_argument("--out", type=Path, required=True)
+    evaluate.set_defaults(command=_evaluate)
+
+    gather = commands.add_parser("gather", help="put the scores of all backbones into one file")
+    gather.add_argument("parts", type=Path, nargs="+")
+    gather.add_argument("--out", type=Path, required=True)
+    gather.set_defaults(command=_gather)
+
+    weights = _with_profile(commands.add_parser("fetch-metric-weights", help="fetch the network weights that metrics need"))
+    weights.add_argument("--out", type=Path, help="write what is there and what is missing here")
+    weights.set_defaults(command=_fetch_metric_weights)
+
+    report = _with_profile(commands.add_parser("report", help="render tables and significance from the scores"))
+    report.add_argument("names", nargs="*", metavar="NAME", help="tables of the profile, or `significance`; all without it")
+    report.set_defaults(command=_report)
+    return parser
+
+
+def _with_profile(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--profile", type=Path, default=Path(DEFAULT_PROFILE), help=f"default: {DEFAULT_PROFILE}")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting the profile asks for")
+    return parser
+
+
+def load_matrix(parsed: argparse.Namespace) -> Matrix:
+    settings = {}
+    for item in parsed.set:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise UserError(f"--set {item}: NAME=VALUE was expected")
+        settings[name] = value
+    return Matrix.of(load_profile(parsed.profile, settings), str(parsed.profile))
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _known_backbone(matrix: Matrix, name: str) -> str:
+    from adaptsr.config import listing, suggestion
+
+    if name not in matrix.profile.backbones:
+        known = matrix.profile.backbones
+        raise UserError(f"--backbone {name}: no such backbone in {matrix.source}{suggestion(name, known)}; there are {listing(known)}")
+    return name
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    from adaptsr import records
+    from adaptsr.training import Terminated, ensure_runs
+
+    matrix = load_matrix(parsed)
+    seeds = parsed.seeds or matrix.profile.seeds
+    try:
+        runs = ensure_runs(matrix, _known_backbone(matrix, parsed.backbone), parsed.variant, seeds, _progress)
+    except Terminated as stop:
+        print(f"adaptsr: {stop}", file=sys.stderr)
+        return 143
+    if parsed.out:
+        records.write_json(parsed.out, {"backbone": parsed.backbone, "row": parsed.variant, "runs": runs})
+    return 0
+
+
+def _prepare(parsed: argparse.Namespace) -> None:
+    from adaptsr.config import listing, suggestion
+    from adaptsr.data.prepare import prepare
+    from adaptsr.matrix import manifest_path
+
+    profile = load_matrix(parsed).profile
+    if parsed.name not in profile.datasets:
+        raise UserError(f"{parsed.profile}: no dataset {parsed.name!r}{suggestion(parsed.name, profile.datasets)}; there are {listing(profile.datasets)}")
+    prepare(parsed.name, profile.datasets[parsed.name], manifest_path(parsed.name).parent, profile.scale)
+
+
+def _pretrain(parsed: argparse.Namespace) -> None:
+    from adaptsr.pretraining import pretrain
+
+    matrix = load_matrix(parsed)
+    pretrain(matrix, _known_backbone(matrix, parsed.backbone), parsed.out)
+
+
+def _evaluate(parsed: argparse.Namespace) -> None:
+    from adaptsr.evaluation import score_backbone
+
+    matrix = load_matrix(parsed)
+    score_backbone(matrix, _known_backbone(matrix, parsed.backbone), matrix.rows, parsed.out, _progress)
+
+
+def _gather(parsed: argparse.Namespace) -> None:
+    from adaptsr.evaluation import gather
+
+    gather(parsed.parts, parsed.out)
+
+
+def _fetch_metric_weights(parsed: argparse.Namespace) -> None:
+    raise UserError("not wired yet")
+
+
+def _report(parsed: argparse.Namespace) -> None:
+    raise UserError("not wired yet")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

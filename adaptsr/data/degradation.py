@@ -1,0 +1,322 @@
+"""How LR is made from HR: MATLAB-like bicubic, or Real-ESRGAN's second-order degradation.
+
+Real-ESRGAN (Wang et al., 2021, section 3): blur, resize, noise and JPEG, twice, then a sinc filter. The pieces are
+basicsr's; here they are put in order, and chance is separated from them: `draw` turns a key into plain numbers and
+kernels, `apply` is deterministic. As in the published code, kernels, noise strengths and JPEG qualities differ between
+the images of a batch, while resize factors and modes and the kinds of noise are the batch's. The published code mixes
+batches in a pool of pairs; here there is none, since iteration i must not depend on those before it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from adaptsr.basicsr_compat import basicsr_module
+from adaptsr.config import Blur, Degradation
+from adaptsr.data.images import to_float, to_uint8
+from adaptsr.errors import UserError
+from adaptsr.randomness import Key, numpy_generator
+
+KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+MODES = ("area", "bilinear", "bicubic")
+SMALLEST_KERNEL = 7
+
+Option = TypeVar("Option")
+
+
+@dataclass(frozen=True)
+class DrawnNoise:
+    """Noise of a batch: strengths are standard deviations of 255 (Gaussian) or scales (Poisson), one per image."""
+
+    gaussian: bool
+    strengths: tuple[float, ...]
+    grey: tuple[bool, ...]
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnOrder:
+    """One order; `kernels` is float32 (N, K, K), or None where this order does not blur."""
+
+    kernels: torch.Tensor | None
+    resize_factor: float
+    resize_mode: str
+    noise: DrawnNoise
+    jpeg_qualities: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """All that chance decides about the degradation of a batch; `final_kernels` is float32 (N, K, K)."""
+
+    sharpen: bool
+    first: DrawnOrder
+    second: DrawnOrder
+    final_kernels: torch.Tensor
+    final_mode: str
+    jpeg_last: bool
+
+
+def degrade(hr: torch.Tensor, config: Degradation, scale: int, key: tuple[Key, ...]) -> torch.Tensor:
+    """LR of a batch: a pure function of its arguments, computed on `hr`'s device.
+
+    `hr` is float32 (N, 3, H, W) in [0, 1], H and W multiples of `scale`; the result is float32
+    (N, 3, H/scale, W/scale) in [0, 1], rounded to 8-bit levels. Noise is drawn on the device, so that a GPU's differs
+    from a CPU's. The global generators are as before afterwards; while it runs it borrows torch's, so it must not run
+    beside another thread that draws from that one.
+    """
+    return apply(hr, draw(config, hr.shape[0], key), scale)
+
+
+def bicubic(hr: torch.Tensor, scale: int) -> torch.Tensor:
+    """Antialiased bicubic reduction as MATLAB's `imresize` does it, rounded to 8-bit levels.
+
+    `hr` is float32 (N, 3, H, W) in [0, 1]; the result (N, 3, H/scale, W/scale) is on the CPU.
+    """
+    _check_size(hr, scale)
+    return _resize(hr, 1 / scale)
+
+
+def bicubic_enlarged(lr: torch.Tensor, scale: int) -> torch.Tensor:
+    """Bicubic interpolation as MATLAB's `imresize` does it: (N, 3, h, w) in [0, 1] to (N, 3, scale h, scale w)."""
+    return _resize(lr, scale)
+
+
+def _resize(images: torch.Tensor, factor: float) -> torch.Tensor:
+    imresize = basicsr_module("utils.matlab_functions").imresize
+    return _to_levels(torch.stack([imresize(image, factor) for image in images.cpu()]))
+
+
+def draw(config: Degradation, count: int, key: tuple[Key, ...]) -> Drawn:
+    """Parameters of the degradation of `count` images, from a generator keyed by `key`."""
+    generator = numpy_generator(*key)
+    sizes = {blur.kernel_size_max: _kernel_sizes(blur.kernel_size_max) for blur in (config.first, config.second)}
+    return Drawn(
+        sharpen=config.sharpen,
+        first=_draw_order(config.first, count, generator),
+        second=_draw_order(config.second, count, generator),
+        final_kernels=_draw_final_kernels(
+            config.final_sinc_probability, max(sizes.values(), key=len), count, generator
+        ),
+        final_mode=_choose(MODES, generator),
+        jpeg_last=bool(generator.random() < 0.5),
+    )
+
+
+@torch.no_grad()
+def apply(hr: torch.Tensor, drawn: Drawn, scale: int) -> torch.Tensor:
+    """The degradation with everything drawn; shapes and ranges are those of `degrade`."""
+    _check_size(hr, scale)
+    size = (hr.shape[2] // scale, hr.shape[3] // scale)
+
+    image = _sharpener(hr.device)(hr) if drawn.sharpen else hr
+    image = _blur(image, drawn.first.kernels)
+    image = functional.interpolate(image, scale_factor=drawn.first.resize_factor, mode=drawn.first.resize_mode)
+    image = _add_noise(image, drawn.first.noise)
+    image = _compress(image, drawn.first.jpeg_qualities)
+
+    image = _blur(image, drawn.second.kernels)
+    intermediate = tuple(max(1, int(side * drawn.second.resize_factor)) for side in size)
+    image = functional.interpolate(image, size=intermediate, mode=drawn.second.resize_mode)
+    image = _add_noise(image, drawn.second.noise)
+
+    if not drawn.jpeg_last:
+        image = _compress(image, drawn.second.jpeg_qualities)
+    image = functional.interpolate(image, size=size, mode=drawn.final_mode)
+    image = _blur(image, drawn.final_kernels)
+    if drawn.jpeg_last:
+        image = _compress(image, drawn.second.jpeg_qualities)
+    return _to_levels(image)
+
+
+def _check_size(hr: torch.Tensor, scale: int) -> None:
+    if hr.ndim != 4 or hr.shape[1] != 3 or hr.shape[2] % scale or hr.shape[3] % scale:
+        raise ValueError(f"expected (N, 3, H, W) with H and W multiples of {scale}, found {tuple(hr.shape)}")
+
+
+def _to_levels(image: torch.Tensor) -> torch.Tensor:
+    return to_float(to_uint8(image))
+
+
+def _draw_order(blur: Blur, count: int, generator: np.random.Generator) -> DrawnOrder:
+    kernels = [_draw_kernel(blur, generator) for _ in range(count)]
+    blurred = generator.random() < blur.blur_probability
+    gaussian = bool(generator.random() < blur.gaussian_probability)
+    return DrawnOrder(
+        kernels=_stack(kernels) if blurred else None,
+        resize_factor=_draw_resize_factor(blur, generator),
+        resize_mode=_choose(MODES, generator),
+        noise=DrawnNoise(
+            gaussian=gaussian,
+            strengths=_draw_each(blur.gaussian_sigma if gaussian else blur.poisson_scale, count, generator),
+            grey=tuple(bool(value < blur.grey_probability) for value in generator.random(count)),
+            seed=int(generator.integers(2**63)),
+        ),
+        jpeg_qualities=_draw_jpeg_qualities(blur, count, generator),
+    )
+
+
+def _draw_kernel(blur: Blur, generator: np.random.Generator) -> np.ndarray:
+    sizes = _kernel_sizes(blur.kernel_size_max)
+    size = _choose(sizes, generator)
+    if generator.random() < blur.sinc_probability:
+        lowest_cutoff = math.pi / 3 if size < 13 else math.pi / 5
+        return _sinc_kernel(_between(lowest_cutoff, math.pi, generator), size, sizes[-1])
+    kernel = _draw_gaussian_like_kernel(blur, size, generator)
+    return np.pad(kernel, (sizes[-1] - size) // 2)
+
+
+def _draw_gaussian_like_kernel(blur: Blur, size: int, generator: np.random.Generator) -> np.ndarray:
+    degradations = basicsr_module("data.degradations")
+    kind = _choose(KERNELS, generator, blur.kernel_probabilities)
+    sigma_x, sigma_y = _draw_each(blur.blur_sigma, 2, generator)
+    angle = _between(-math.pi, math.pi, generator)
+    isotropic = not kind.endswith("aniso")
+    if kind in ("iso", "aniso"):
+        kernel = degradations.bivariate_Gaussian(size, sigma_x, sigma_y, angle, isotropic=isotropic)
+    elif kind.startswith("generalized"):
+        beta = _draw_beta(blur.generalized_beta, generator)
+        kernel = degradations.bivariate_generalized_Gaussian(size, sigma_x, sigma_y, angle, beta, isotropic=isotropic)
+    else:
+        beta = _draw_beta(blur.plateau_beta, generator)
+        kernel = degradations.bivariate_plateau(size, sigma_x, sigma_y, angle, beta, isotropic=isotropic)
+    return np.asarray(kernel)
+
+
+def _draw_beta(limits: tuple[float, float], generator: np.random.Generator) -> float:
+    """Below and above 1 (the Gaussian shape) with equal probability, as the published code draws it."""
+    low, high = limits
+    return _between(low, 1.0, generator) if generator.random() < 0.5 else _between(1.0, high, generator)
+
+
+def _draw_final_kernels(
+    probability: float, sizes: Sequence[int], count: int, generator: np.random.Generator
+) -> torch.Tensor:
+    largest = sizes[-1]
+    kernels = []
+    for _ in range(count):
+        if generator.random() < probability:
+            size = _choose(sizes, generator)
+            kernels.append(_sinc_kernel(_between(math.pi / 3, math.pi, generator), size, largest))
+        else:
+            kernels.append(np.pad(np.ones((1, 1)), largest // 2))
+    return _stack(kernels)
+
+
+def _draw_resize_factor(blur: Blur, generator: np.random.Generator) -> float:
+    direction = _choose(("up", "down", "keep"), generator, blur.resize_probabilities)
+    low, high = blur.resize_range
+    if direction == "up":
+        return _between(1.0, high, generator)
+    return _between(low, 1.0, generator) if direction == "down" else 1.0
+
+
+def _draw_jpeg_qualities(blur: Blur, count: int, generator: np.random.Generator) -> tuple[float, ...]:
+    low, high = blur.jpeg_quality
+    if not 0 < low <= high < 100:  # basicsr's JPEG divides by zero at 0 and at 100
+        raise UserError(f"degradation: jpeg_quality is {low:g} to {high:g}; a range above 0 and below 100 was expected")
+    return _draw_each(blur.jpeg_quality, count, generator)
+
+
+def _kernel_sizes(largest: int) -> range:
+    if largest < SMALLEST_KERNEL or largest % 2 == 0:
+        raise UserError(
+            f"degradation: kernel_size_max is {largest}; an odd number of at least {SMALLEST_KERNEL} was expected"
+        )
+    return range(SMALLEST_KERNEL, largest + 1, 2)
+
+
+def _sinc_kernel(cutoff: float, size: int, padded_size: int) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):  # basicsr divides 0 by 0 in the centre, then fills it in
+        kernel = basicsr_module("data.degradations").circular_lowpass_kernel(cutoff, size, pad_to=padded_size)
+    return np.asarray(kernel)
+
+
+def _choose(
+    options: Sequence[Option], generator: np.random.Generator, weights: Sequence[float] | None = None
+) -> Option:
+    bounds = np.cumsum(weights if weights is not None else np.ones(len(options)))
+    return options[int(np.searchsorted(bounds, generator.random() * bounds[-1], side="right"))]
+
+
+def _between(low: float, high: float, generator: np.random.Generator) -> float:
+    return low + (high - low) * float(generator.random())
+
+
+def _draw_each(limits: tuple[float, float], count: int, generator: np.random.Generator) -> tuple[float, ...]:
+    return tuple(_between(*limits, generator) for _ in range(count))
+
+
+def _stack(kernels: Sequence[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(kernels)).to(torch.float32)
+
+
+def _blur(image: torch.Tensor, kernels: torch.Tensor | None) -> torch.Tensor:
+    if kernels is None:
+        return image
+    fitting = _fitting(kernels, min(image.shape[2:])).to(image.device)
+    # filter2D takes views that need contiguous images; DiffJPEG returns others.
+    blurred: torch.Tensor = basicsr_module("utils.img_process_util").filter2D(image.contiguous(), fitting)
+    return blurred
+
+
+def _fitting(kernels: torch.Tensor, side: int) -> torch.Tensor:
+    """The kernels' centres where an image is too small to be reflected as far as the kernels reach.
+
+    The published code degrades images of 400 pixels and never comes here.
+    """
+    surplus = (kernels.shape[-1] - (2 * side - 1)) // 2
+    if surplus <= 0:
+        return kernels
+    centres = kernels[:, surplus:-surplus, surplus:-surplus]
+    return centres / centres.sum(dim=(1, 2), keepdim=True)
+
+
+def _add_noise(image: torch.Tensor, noise: DrawnNoise) -> torch.Tensor:
+    degradations = basicsr_module("data.degradations")
+    add = degradations.add_gaussian_noise_pt if noise.gaussian else degradations.add_poisson_noise_pt
+    strengths = torch.tensor(noise.strengths, dtype=image.dtype, device=image.device)
+    grey = torch.tensor(noise.grey, dtype=image.dtype, device=image.device)
+    with _torch_seeded(noise.seed, image.device):
+        noisy: torch.Tensor = add(image, strengths, gray_noise=grey, clip=True, rounds=False)
+    return noisy
+
+
+def _compress(image: torch.Tensor, qualities: Sequence[float]) -> torch.Tensor:
+    # DiffJPEG overwrites the tensor of qualities, so each call gets its own.
+    quality = torch.tensor(qualities, dtype=image.dtype, device=image.device)
+    compressed: torch.Tensor = _jpeg(image.device)(image.clamp(0, 1), quality=quality)
+    return compressed
+
+
+@cache
+def _jpeg(device: torch.device) -> Any:
+    # basicsr's instances share their tables; without a copy, moving one to a device would move all of them.
+    return copy.deepcopy(basicsr_module("utils.diffjpeg").DiffJPEG(differentiable=False)).to(device)
+
+
+@cache
+def _sharpener(device: torch.device) -> Any:
+    return basicsr_module("utils.img_process_util").USMSharp().to(device)
+
+
+@contextmanager
+def _torch_seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """torch's global generator of this device, seeded inside the block and put back after it."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
+        yield

@@ -1,0 +1,95 @@
+"""Reading and writing images: 8-bit RGB, nothing else."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from adaptsr.errors import UserError
+from adaptsr.records import atomic_write
+
+MAX_PIXELS = 80_000_000
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+_KINDS = {
+    "1": "a black-and-white image",
+    "L": "a grey image",
+    "LA": "a grey image with an alpha channel",
+    "P": "a palette image",
+    "PA": "a palette image",
+    "RGBA": "an image with an alpha channel",
+    "CMYK": "a CMYK image",
+}
+
+
+def read_image(path: Path) -> torch.Tensor:
+    """The image as it is displayed (an EXIF orientation is applied): uint8, shape (3, H, W), RGB.
+
+    Raises `UserError` naming the file for anything but a whole 8-bit RGB image of at most `MAX_PIXELS` pixels.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such image file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                _refuse_unusable(path, image)
+                upright = ImageOps.exif_transpose(image)
+                pixels = np.array(upright)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UserError(f"{path}: has more than {MAX_PIXELS} pixels; cut it into smaller images") from None
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's decoders raise almost anything on damaged files
+        raise UserError(f"{path}: unreadable or truncated image ({_one_line(error)}); replace the file") from None
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def write_png(path: Path, image: torch.Tensor) -> None:
+    """Write a uint8 RGB image of shape (3, H, W); the same image gives the same bytes, and no file is ever torn."""
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"expected uint8 of shape (3, H, W), found {image.dtype} {tuple(image.shape)}")
+    with atomic_write(path) as temporary:
+        Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy()).save(
+            temporary, format="PNG", compress_level=6
+        )
+
+
+def to_float(image: torch.Tensor) -> torch.Tensor:
+    """uint8 levels to float32 in [0, 1]."""
+    return image.to(torch.float32).div_(255)
+
+
+def to_uint8(image: torch.Tensor) -> torch.Tensor:
+    """Values in [0, 1] to the nearest of 256 levels, as uint8."""
+    return image.mul(255).round().clamp(0, 255).to(torch.uint8)
+
+
+def _refuse_unusable(path: Path, image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise UserError(f"{path}: {width}x{height} is more than {MAX_PIXELS} pixels; cut it into smaller images")
+    if _sixteen_bit(image):
+        raise UserError(f"{path}: a 16-bit image; convert it to 8-bit RGB")
+    if image.mode != "RGB":
+        raise UserError(f"{path}: {_KINDS.get(image.mode, f'an image of mode {image.mode}')}; convert it to 8-bit RGB")
+    if "transparency" in image.info:
+        raise UserError(f"{path}: an image with a transparent colour; convert it to 8-bit RGB")
+    if getattr(image, "n_frames", 1) > 1:
+        raise UserError(f"{path}: holds {getattr(image, 'n_frames', 1)} images; one was expected")
+
+
+def _sixteen_bit(image: Image.Image) -> bool:
+    """Whether the file stores 16 bits per channel; Pillow calls such RGB files `RGB` and drops the lower 8 bits."""
+    tiles: list[Any] = image.tile  # type: ignore[attr-defined]
+    return image.mode.startswith("I") or image.mode == "F" or any(";16" in str(tile[3]) for tile in tiles)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,64 @@
+"""What a prepared dataset holds: its pairs, their splits and their checksums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pydantic
+from pydantic import PositiveInt
+
+from adaptsr import records
+from adaptsr.errors import UserError
+
+SplitName = Literal["train", "validation", "test"]
+
+
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Item(_Part):
+    """One LR/HR pair; `lr` and `hr` are absolute or relative to the manifest's folder."""
+
+    name: str
+    scene: str
+    lr: str
+    hr: str
+    lr_sha256: str
+    hr_sha256: str
+
+
+class Manifest(_Part):
+    """`manifest.json` of a dataset; written last, so that its presence means that the dataset is whole."""
+
+    dataset: str
+    scale: PositiveInt
+    kind: Literal["photographs", "pairs", "archive"]
+    split_rule: str
+    splits: dict[SplitName, list[Item]]
+
+    def digest(self, split: SplitName | None = None) -> str:
+        """SHA-256 of names, scenes and contents, of one split or of all; the place of the files does not matter."""
+        splits = self.splits if split is None else {split: self.splits.get(split, [])}
+        items = {
+            name: [[item.name, item.scene, item.lr_sha256, item.hr_sha256] for item in part]
+            for name, part in splits.items()
+        }
+        return records.digest({"scale": self.scale, "splits": items})
+
+    def write(self, path: Path) -> None:
+        records.write_json(path, self.model_dump(mode="json"))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check a manifest; `UserError` names the file when it is missing or not a manifest."""
+    content = records.read_json(path, "the manifest of a prepared dataset")
+    try:
+        return Manifest.model_validate(content)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{path}: not a dataset's manifest: {where}: {first['msg']}; delete it to have the dataset prepared again"
+        ) from None

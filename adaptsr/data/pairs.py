@@ -1,0 +1,76 @@
+"""LR/HR pairs in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from adaptsr.config import listing
+from adaptsr.data.images import read_image
+from adaptsr.data.manifest import Item, SplitName, read_manifest
+from adaptsr.errors import UserError
+from adaptsr.records import file_sha256
+
+
+@dataclass(frozen=True, eq=False)
+class PairSet:
+    """One split of a dataset; `lr[i]` is uint8 (3, h, w) and `hr[i]` uint8 (3, scale*h, scale*w), RGB."""
+
+    name: str
+    scale: int
+    names: Sequence[str]
+    scenes: Sequence[str]
+    lr: Sequence[torch.Tensor]
+    hr: Sequence[torch.Tensor]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def load_split(manifest_path: Path, split: str) -> PairSet:
+    """Decode one split of a prepared dataset.
+
+    Raises `UserError` naming the file when an image is missing, differs from the manifest's checksum or has a size
+    that does not fit its partner, and when there is no such split or nothing in it.
+    """
+    manifest = read_manifest(manifest_path)
+    items = manifest.splits.get(cast(SplitName, split))
+    if not items:
+        filled = [name for name, part in manifest.splits.items() if part]
+        raise UserError(f"{manifest_path}: the split {split!r} has no pairs; those with pairs: {listing(filled)}")
+    pairs = [_load_pair(manifest_path.parent, item, manifest.scale) for item in items]
+    return PairSet(
+        name=manifest.dataset,
+        scale=manifest.scale,
+        names=tuple(item.name for item in items),
+        scenes=tuple(item.scene for item in items),
+        lr=[lr for lr, _ in pairs],
+        hr=[hr for _, hr in pairs],
+    )
+
+
+def _load_pair(folder: Path, item: Item, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
+    lr = _load_checked(folder / item.lr, item.lr_sha256)
+    hr = _load_checked(folder / item.hr, item.hr_sha256)
+    if (hr.shape[1], hr.shape[2]) != (scale * lr.shape[1], scale * lr.shape[2]):
+        raise UserError(
+            f"{folder / item.hr}: {size_text(hr)} is not {scale} times {size_text(lr)} of {folder / item.lr}"
+        )
+    return lr, hr
+
+
+def _load_checked(path: Path, sha256: str) -> torch.Tensor:
+    if not path.is_file():
+        raise UserError(f"{path}: the manifest names this image, but it is gone; prepare the dataset again")
+    if file_sha256(path) != sha256:
+        raise UserError(f"{path}: the content differs from the manifest's checksum; prepare the dataset again")
+    return read_image(path)
+
+
+def size_text(image: torch.Tensor) -> str:
+    """`WIDTHxHEIGHT` of an image of shape (3, H, W)."""
+    return f"{image.shape[2]}x{image.shape[1]}"

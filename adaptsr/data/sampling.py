@@ -1,0 +1,129 @@
+"""Training batches as a pure function of (seed, purpose, iteration)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from adaptsr.config import Degradation
+from adaptsr.data.degradation import degrade
+from adaptsr.data.images import to_float
+from adaptsr.data.pairs import PairSet, size_text
+from adaptsr.errors import UserError
+from adaptsr.randomness import Key, numpy_generator
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedSource:
+    """A part of the training data; with `degradation`, LR is made from HR crops and the pairs' own LR is not used."""
+
+    pairs: PairSet
+    weight: float = 1.0
+    degradation: Degradation | None = None
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """One crop: fractions in [0, 1) that choose image and position, and one of the eight orientations."""
+
+    source: int
+    image: float
+    top: float
+    left: float
+    flip_rows: bool
+    flip_columns: bool
+    transpose: bool
+
+
+def sample_batch(
+    sources: Sequence[WeightedSource],
+    seed: int,
+    iteration: int,
+    batch_size: int,
+    crop: int,
+    scale: int,
+    purpose: str = "train",
+    device: torch.device | str = "cpu",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """LR (B, 3, crop/scale, crop/scale) and HR (B, 3, crop, crop), float32 in [0, 1], on `device`.
+
+    Each crop's source is drawn in proportion to its weight, its image uniformly from the source, then an aligned
+    position and one of the eight flips and rotations by 90 degrees. Nothing but the arguments matters: `purpose`
+    "calibration" gives another stream than "train", and a crop does not depend on `batch_size` unless a degradation
+    is made on the fly. Raises `UserError` where an image is smaller than the crop or the crop does not fit the scale.
+    """
+    _check(sources, crop, scale)
+    draws = _draw(sources, seed, iteration, batch_size, purpose)
+    pairs = [_cut(sources[draw.source].pairs, draw, crop, scale) for draw in draws]
+    lr = _to_batch([pair[0] for pair in pairs], device)
+    hr = _to_batch([pair[1] for pair in pairs], device)
+    for index, source in enumerate(sources):
+        chosen = [place for place, draw in enumerate(draws) if draw.source == index]
+        if source.degradation and chosen:
+            key: tuple[Key, ...] = (seed, purpose, iteration, "degradation", index)
+            lr[chosen] = degrade(hr[chosen], source.degradation, scale, key)
+    return lr, hr
+
+
+def _check(sources: Sequence[WeightedSource], crop: int, scale: int) -> None:
+    if crop % scale:
+        raise UserError(f"training.crop: {crop} is not a multiple of the scale {scale}")
+    for source in sources:
+        if source.pairs.scale != scale:
+            raise UserError(
+                f"dataset {source.pairs.name!r}: its scale is {source.pairs.scale}, that of the profile {scale}"
+            )
+        if not len(source.pairs):
+            raise UserError(f"dataset {source.pairs.name!r}: no pairs to train on")
+
+
+def _draw(sources: Sequence[WeightedSource], seed: int, iteration: int, batch_size: int, purpose: str) -> list[_Draw]:
+    bounds = np.cumsum([source.weight for source in sources])
+    values = numpy_generator(seed, purpose, iteration).random((batch_size, 7))
+    chosen = np.searchsorted(bounds, values[:, 0] * bounds[-1], side="right")
+    return [
+        _Draw(source, image, top, left, rows < 0.5, columns < 0.5, transpose < 0.5)
+        for source, (_, image, top, left, rows, columns, transpose) in zip(
+            chosen.tolist(), values.tolist(), strict=True
+        )
+    ]
+
+
+def _cut(pairs: PairSet, draw: _Draw, crop: int, scale: int) -> tuple[Array, Array]:
+    index = int(draw.image * len(pairs))
+    lr, hr = pairs.lr[index], pairs.hr[index]
+    side = crop // scale
+    rows, columns = lr.shape[1] - side, lr.shape[2] - side
+    if rows < 0 or columns < 0:
+        raise UserError(
+            f"dataset {pairs.name!r}: image {pairs.names[index]!r} is {size_text(hr)}, smaller than training.crop {crop}; "
+            "choose a smaller crop or larger images"
+        )
+    top, left = int(draw.top * (rows + 1)), int(draw.left * (columns + 1))
+    return (
+        _orient(_window(lr, top, left, side), draw),
+        _orient(_window(hr, top * scale, left * scale, crop), draw),
+    )
+
+
+def _window(image: torch.Tensor, top: int, left: int, side: int) -> Array:
+    # numpy's views cost a fraction of torch's, and this runs for every crop of every iteration.
+    window: Array = image.numpy()[:, top : top + side, left : left + side]
+    return window
+
+
+def _orient(window: Array, draw: _Draw) -> Array:
+    if draw.flip_rows:
+        window = window[:, ::-1]
+    if draw.flip_columns:
+        window = window[:, :, ::-1]
+    return window.transpose(0, 2, 1) if draw.transpose else window
+
+
+def _to_batch(windows: Sequence[Array], device: torch.device | str) -> torch.Tensor:
+    return to_float(torch.from_numpy(np.stack(windows)).to(device))

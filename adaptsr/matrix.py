@@ -1,0 +1,158 @@
+"""What a profile runs: rows, runs, their keys and their places on disk. Costs no torch: the workflow parses with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from adaptsr import config, records
+from adaptsr.baselines import FOLDER, BaselineFile, Variant, discover, resolve_variant, select_variants
+from adaptsr.errors import UserError
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the tables."""
+
+    baseline: str
+    variant: str
+    title: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.baseline}/{self.variant}" if self.variant else self.baseline
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The runs of a profile: its backbones x the selected variants of the baselines x its seeds."""
+
+    profile: config.Profile
+    baselines: Mapping[str, BaselineFile]
+    source: str
+    """The profile's file, for messages."""
+
+    @staticmethod
+    def of(profile: config.Profile, source: str, folder: Path = FOLDER) -> Matrix:
+        """`UserError` for a baseline or variant that is not there."""
+        baselines = discover(folder)
+        for name in profile.baselines:
+            if name not in baselines:
+                raise UserError(
+                    f"{source}: baselines.{name}: no file {name}.py in {folder.name}/"
+                    f"{config.suggestion(name, baselines)}; there are {config.listing(baselines)}"
+                )
+        matrix = Matrix(profile, baselines, source)
+        for variant in matrix.variants.values():
+            matrix.references(variant)
+        return matrix
+
+    @cached_property
+    def variants(self) -> dict[str, Variant]:
+        """The selected variants by `<baseline>/<variant>`."""
+        selected = [
+            variant
+            for name, file in self.baselines.items()
+            for variant in select_variants(file, self.profile.baselines.get(name), f"{self.source}: baselines.{name}")
+        ]
+        return {variant.row: variant for variant in selected}
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        unadapted = Row(config.UNADAPTED, "", "Unadapted")
+        return [unadapted, *(Row(v.baseline.name, v.name, v.title) for v in self.variants.values())]
+
+    def variant(self, row: str) -> Variant:
+        """Any variant that the baseline files or the profile define, selected or not."""
+        name, _, variant = row.partition("/")
+        if name not in self.baselines:
+            raise UserError(
+                f"{self.source}: no baseline {name!r}{config.suggestion(name, self.baselines)}; there are {config.listing(self.baselines)}"
+            )
+        changes = self.profile.baselines.get(name)
+        return resolve_variant(self.baselines[name], changes, variant, f"{self.source}: baselines.{name}")
+
+    def references(self, variant: Variant) -> dict[str, Variant]:
+        """Options that name another variant (`budget: lora/r8`) and what they name.
+
+        Such an option arrives in the baseline's `plan` as the number of parameters that variant trains.
+        """
+        named = {key: value for key, value in variant.options.items() if key == "budget" and isinstance(value, str)}
+        found = {}
+        for key, value in named.items():
+            if "/" not in value or value == variant.row:
+                raise UserError(
+                    f"{self.source}: {variant.row}: {key}: `<baseline>/<variant>`, a number of parameters or `ranks: N` was expected, found {value!r}"
+                )
+            found[key] = self.variant(value)
+        return found
+
+    def training(self, variant: Variant) -> config.Training:
+        """The schedule of a variant: the profile's, with what differs for its baseline."""
+        changes = self.profile.baselines.get(variant.baseline.name, config.Baseline()).training
+        return self.profile.training.model_copy(update=changes.model_dump(exclude_none=True))
+
+    def job_key(self, backbone: str, variant: Variant) -> str:
+        """Hash of everything in the profile and the baseline file that determines a variant's runs on a backbone."""
+        profile = self.profile
+        used = {profile.data.validation.dataset, *(source.dataset for source in profile.data.train)}
+        return records.digest(
+            {
+                "protocol": profile.protocol,
+                "scale": profile.scale,
+                "compute": {"threads": profile.compute.threads, "deterministic": profile.compute.deterministic},
+                "backbone": profile.backbones[backbone].model_dump(mode="json", exclude={"title"}),
+                "baseline": variant.baseline.name,
+                "baseline_protocol": variant.baseline.protocol,
+                "options": _key_options(variant),
+                "references": {key: _key_options(other) for key, other in self.references(variant).items()},
+                "training": _key_training(self.training(variant)),
+                "data": {
+                    "train": [source.model_dump(mode="json") for source in profile.data.train],
+                    "validation": profile.data.validation.model_dump(mode="json"),
+                    "datasets": {name: profile.datasets[name].model_dump(mode="json") for name in sorted(used)},
+                },
+            }
+        )
+
+    @property
+    def results(self) -> Path:
+        return Path("results") / self.profile.name
+
+    @property
+    def reports(self) -> Path:
+        return Path("reports") / self.profile.name
+
+    def run_folder(self, backbone: str, row: str, seed: int) -> Path:
+        return self.results / backbone / row / f"seed{seed}"
+
+    @property
+    def seed_groups(self) -> list[str]:
+        """The seeds of each training job as text: `1-2-3`."""
+        size = self.profile.compute.seeds_per_job
+        seeds = self.profile.seeds
+        return ["-".join(map(str, seeds[start : start + size])) for start in range(0, len(seeds), size)]
+
+
+def manifest_path(dataset: str) -> Path:
+    return Path("resources") / dataset / "manifest.json"
+
+
+def _key_options(variant: Variant) -> dict[str, Any]:
+    return {key: value for key, value in variant.options.items() if key != "title"}
+
+
+def _key_training(training: config.Training) -> dict[str, Any]:
+    """Without what changes only when things are written down, not what comes out."""
+    return training.model_dump(mode="json", exclude={"checkpoint_minutes", "checkpoint_iterations"})
+
+
+def matching(rows: Sequence[Row], patterns: Sequence[str]) -> list[Row]:
+    """Rows in the order of the patterns that name them (`lora/*`), each once."""
+    import fnmatch
+
+    found = [row for pattern in patterns for row in rows if fnmatch.fnmatchcase(row.name, pattern)]
+    return list(dict.fromkeys(found))

@@ -1,0 +1,140 @@
+"""A table as numbers: what the writers render and nothing else."""
+
+from __future__ import annotations
+
+import math
+import statistics as moments
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from adaptsr.reporting.metrics import MetricColumn
+
+Mark = Literal["", "best", "second"]
+SeedMeans = Mapping[int | str, float]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measured metric. `seeds`: mean over images by seed; `notes`: footnote numbers; `published`: as printed."""
+
+    seeds: SeedMeans
+    expected: int
+    decimals: int
+    published: str
+    notes: tuple[int, ...] = ()
+    mark: Mark = ""
+
+    @property
+    def mean(self) -> float:
+        return moments.fmean(self.seeds.values()) if self.seeds else math.nan
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation over seeds (n - 1); NaN below two."""
+        values = list(self.seeds.values())
+        return moments.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
+
+    @property
+    def complete(self) -> bool:
+        return len(self.seeds) == self.expected
+
+    @property
+    def mean_text(self) -> str:
+        return number_text(self.mean, self.decimals)
+
+    @property
+    def sd_text(self) -> str:
+        return "" if math.isnan(self.sd) else f"{self.sd:.{self.decimals}f}"
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Trainable parameters of a row's runs, each counted; they may differ between seeds."""
+
+    trainable: tuple[int, ...] = ()
+    total: tuple[int, ...] = ()
+
+    @property
+    def text(self) -> str:
+        if not self.trainable:
+            return "-"
+        low, high = min(self.trainable), max(self.trainable)
+        return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+    @property
+    def percent(self) -> float:
+        """Mean share of the trainable parameters, percent; NaN without records."""
+        shares = [100 * part / whole for part, whole in zip(self.trainable, self.total, strict=True)]
+        return moments.fmean(shares) if shares else math.nan
+
+    @property
+    def percent_text(self) -> str:
+        return "" if math.isnan(self.percent) else f"{self.percent:.1f}%"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a block. `name` is empty for a published row that this profile does not run.
+
+    `notes`: footnotes that hold for every cell; `dagger` marks an extension of the published method.
+    """
+
+    name: str
+    title: str
+    dagger: str
+    notes: tuple[int, ...]
+    parameters: Parameters
+    published_label: str
+    published_parameters: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One backbone on one test dataset; `backbone` is empty for published methods that are none of this suite's."""
+
+    backbone: str
+    backbone_title: str
+    dataset: str
+    images: int
+    scenes: int
+    published_dataset: str
+    total_parameters: int | None
+    lines: tuple[Line, ...]
+
+    @property
+    def caption(self) -> str:
+        size = f" ({self.total_parameters:,} parameters)" if self.total_parameters else ""
+        tested = f"{self.images} images of {self.scenes} scenes" if self.images else "not scored"
+        beside = f"; published beside: {self.published_dataset}" if self.published_dataset else ""
+        return f"{self.backbone_title}{size} on {self.dataset}: {tested}{beside}"
+
+
+@dataclass(frozen=True)
+class ColumnHead:
+    metric: MetricColumn
+    published: bool
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A whole table; `notes` are numbered from 1, `daggers` mark extensions of the published methods."""
+
+    name: str
+    title: str
+    profile: str
+    profile_title: str
+    warning: str
+    columns: tuple[ColumnHead, ...]
+    published: bool
+    blocks: tuple[Block, ...]
+    notes: tuple[str, ...]
+    daggers: tuple[tuple[str, str], ...]
+    conventions: tuple[str, ...]
+
+
+def number_text(value: float, decimals: int) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.{decimals}f}" if math.isfinite(value) else ("∞" if value > 0 else "-∞")

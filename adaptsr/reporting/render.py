@@ -1,0 +1,94 @@
+"""Templates to files: HTML escaped by Jinja, Markdown and LaTeX escaped here, written whole or not at all."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from adaptsr.records import atomic_write
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+TEX = {
+    "\\": r"\textbackslash{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "∞": r"$\infty$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "\N{GREEK SMALL LETTER ALPHA}": r"$\alpha$",
+    "λ": r"$\lambda$",
+    "\N{GREEK SMALL LETTER GAMMA}": r"$\gamma$",
+    "≥": r"$\ge$",
+    "≤": r"$\le$",
+    "→": r"$\to$",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+    "§": r"\S{}",
+    "¶": r"\P{}",
+    "“": "``",
+    "”": "''",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+    "…": r"\dots{}",
+}
+MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~])")
+
+
+def escape_tex(value: object) -> str:
+    """Text that LaTeX sets as it stands; line breaks become spaces."""
+    return "".join(TEX.get(sign, sign) for sign in " ".join(str(value).split()))
+
+
+def escape_markdown(value: object) -> str:
+    """Text that Markdown shows as it stands, also inside a table; line breaks become spaces."""
+    plain = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return MARKDOWN.sub(r"\\\1", plain)
+
+
+@cache
+def _environment(suffix: str) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=suffix == ".html",
+        finalize={".tex": escape_tex, ".md": escape_markdown}.get(suffix),
+    )
+    if suffix == ".tex":
+        # Braces and per cent signs belong to LaTeX there.
+        return environment.overlay(
+            block_start_string="<%",
+            block_end_string="%>",
+            variable_start_string="<<",
+            variable_end_string=">>",
+            comment_start_string="<#",
+            comment_end_string="#>",
+        )
+    return environment
+
+
+def render(template: str, path: Path, **content: object) -> None:
+    """Fill a template of `templates/` and write it; every value is escaped for the template's kind of file."""
+    text = _environment(Path(template).suffix).get_template(template).render(**content)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """A frame as CSV, eight significant digits, missing values empty."""
+    with atomic_write(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.8g", lineterminator="\n", encoding="utf-8")

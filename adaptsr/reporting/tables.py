@@ -1,0 +1,399 @@
+"""The tables of the paper, measured: one block per backbone and test dataset, published numbers beside.
+
+`build_table` makes a model that holds every number; `write_table` renders it as HTML, Markdown, CSV and LaTeX.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from adaptsr.config import UNADAPTED, listing, suggestion
+from adaptsr.errors import UserError
+from adaptsr.matrix import Row, matching
+from adaptsr.reporting.metrics import MetricColumn, metric_columns
+from adaptsr.reporting.model import Block, Cell, ColumnHead, Line, Mark, Parameters, TableModel
+from adaptsr.reporting.published import DATASET_TITLES, PublishedRow, read_published, shown_beside
+from adaptsr.reporting.render import render, write_frame
+from adaptsr.reporting.results import Results, read_results
+from adaptsr.statistics import UNSEEDED, row_names, seed_tables
+
+if TYPE_CHECKING:
+    from adaptsr.config import Profile, Table
+    from adaptsr.records import RunRecord
+
+DAGGERS = ("†", "‡", "§", "¶")
+NOT_RUN = "Published row that is not in this profile."
+COLOR_SPACES = {"ycbcr": "on the Y channel of YCbCr (BT.601, studio swing)", "rgb": "on RGB"}
+
+
+@dataclass
+class _Footnotes:
+    """Numbers each different text once, in the order of their first use."""
+
+    notes: list[str] = field(default_factory=list)
+    extensions: list[str] = field(default_factory=list)
+
+    def number(self, text: str) -> int:
+        if text not in self.notes:
+            self.notes.append(text)
+        return self.notes.index(text) + 1
+
+    def dagger(self, text: str | None) -> str:
+        if not text:
+            return ""
+        if text not in self.extensions:
+            self.extensions.append(text)
+        return dagger_sign(self.extensions.index(text))
+
+
+def dagger_sign(index: int) -> str:
+    return DAGGERS[index % len(DAGGERS)] * (1 + index // len(DAGGERS))
+
+
+def write_table(
+    profile: Profile,
+    rows: Sequence[Row],
+    results_folder: Path,
+    out_folder: Path,
+    name: str,
+    resources_folder: Path = Path("resources"),
+) -> list[Path]:
+    """Write `<out_folder>/<name>.html`, `.md`, `.csv` and `.tex`; the same results give the same bytes."""
+    table = build_table(read_results(profile, rows, results_folder, resources_folder), name)
+    paths = [out_folder / f"{name}.{kind}" for kind in ("html", "md", "tex")]
+    for path in paths:
+        render(f"table{path.suffix}", path, table=table)
+    write_frame(out_folder / f"{name}.csv", table_frame(table))
+    return [*paths, out_folder / f"{name}.csv"]
+
+
+def build_table(results: Results, name: str) -> TableModel:
+    """The model of one table of the profile. `UserError` for a table that the profile does not have."""
+    profile = results.profile
+    if name not in profile.report.tables:
+        known = profile.report.tables
+        raise UserError(
+            f"profile {profile.name}: no table {name!r}{suggestion(name, known)}; report.tables has {listing(known)}"
+        )
+    table = profile.report.tables[name]
+    published = read_published(table.published) if table.published else []
+    metrics = metric_columns(profile, table.metrics)
+    footnotes = _Footnotes()
+    blocks = _blocks(results, table_rows(profile, results.rows, table), metrics, published, footnotes)
+    return TableModel(
+        name=name,
+        title=table.title,
+        profile=profile.name,
+        profile_title=profile.title,
+        warning=scale_warning(profile),
+        columns=tuple(ColumnHead(metric, any(metric.name in row.values for row in published)) for metric in metrics),
+        published=bool(published),
+        blocks=blocks,
+        notes=tuple(footnotes.notes),
+        daggers=tuple((dagger_sign(i), text) for i, text in enumerate(footnotes.extensions)),
+        conventions=tuple(_conventions(results, table, metrics, blocks)),
+    )
+
+
+def scale_warning(profile: Profile) -> str:
+    """A plain sentence for every profile that is not the paper's, else nothing."""
+    if profile.report.comparable_with_paper:
+        return ""
+    return f"The measured numbers are those of the profile “{profile.title}”, which is of another scale than the paper (models, data or training). They are not comparable with the published numbers."
+
+
+def table_rows(profile: Profile, rows: Sequence[Row], table: Table) -> list[Row]:
+    """The rows of one table in their order, followed by those of the profile that no table names."""
+    named = {row.name for other in profile.report.tables.values() for row in matching(rows, other.rows)}
+    return matching(rows, table.rows) + [row for row in rows if row.name not in named]
+
+
+def match(rows: Sequence[Row], published: Sequence[PublishedRow]) -> dict[str, PublishedRow]:
+    """Row name to the published row that stands beside it."""
+    found: dict[str, PublishedRow] = {}
+    for paper in published:
+        name = paper.match(row.name for row in rows)
+        if name:
+            found.setdefault(name, paper)
+    return found
+
+
+def arrange(rows: Sequence[Row], published: Sequence[PublishedRow]) -> list[Row | PublishedRow]:
+    """The rows in their order, and the published rows that are not run where the paper has them."""
+    beside = {paper.label: name for name, paper in match(rows, published).items()}
+    names = [row.name for row in rows]
+    entries: list[Row | PublishedRow] = list(rows)
+    position = -1
+    for paper in published:
+        if paper.label in beside:
+            position = entries.index(rows[names.index(beside[paper.label])])
+        else:
+            position += 1
+            entries.insert(position, paper)
+    return entries
+
+
+def _blocks(
+    results: Results,
+    rows: Sequence[Row],
+    metrics: Sequence[MetricColumn],
+    published: Sequence[PublishedRow],
+    footnotes: _Footnotes,
+) -> tuple[Block, ...]:
+    beside = shown_beside(published, results.datasets)
+    backbones = list(results.profile.backbones)
+    if any(not row.backbone for row in published):
+        backbones.append("")
+    blocks = []
+    for dataset in results.datasets:
+        for backbone in backbones:
+            paper = [row for row in published if (row.backbone, row.dataset) == (backbone, beside.get(dataset))]
+            builder = _BlockBuilder(results, backbone, dataset, metrics, footnotes)
+            if backbone or paper:
+                blocks.append(builder.build(rows if backbone else [], paper))
+    return tuple(blocks)
+
+
+@dataclass
+class _BlockBuilder:
+    """Gathers the cells of one backbone on one test dataset."""
+
+    results: Results
+    backbone: str
+    dataset: str
+    metrics: Sequence[MetricColumn]
+    footnotes: _Footnotes
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        scores = self.results.scores
+        return scores[(scores["backbone"] == self.backbone) & (scores["dataset"] == self.dataset)]
+
+    @cached_property
+    def seed_tables(self) -> dict[str, dict[str, pd.DataFrame]]:
+        """Metric to row to values, seeds by images."""
+        return {m.name: seed_tables(self.scores[self.scores["metric"] == m.name]) for m in self.metrics}
+
+    @cached_property
+    def decimals(self) -> dict[str, int]:
+        return decimals(self.results.scores)
+
+    def build(self, rows: Sequence[Row], published: Sequence[PublishedRow]) -> Block:
+        images = sorted(self.scores["image"].unique())
+        scenes = self.results.scenes.get(self.dataset, {})
+        beside = match(rows, published)
+        lines = [
+            self.line(entry, beside.get(entry.name)) if isinstance(entry, Row) else self.published_line(entry)
+            for entry in arrange(rows, published)
+        ]
+        return Block(
+            backbone=self.backbone,
+            backbone_title=self.title,
+            dataset=self.dataset,
+            images=len(images),
+            scenes=len({scenes.get(image, image) for image in images}),
+            published_dataset=", ".join(sorted({DATASET_TITLES.get(row.dataset, row.dataset) for row in published})),
+            total_parameters=self.total_parameters,
+            lines=mark_best(lines, self.metrics),
+        )
+
+    @property
+    def title(self) -> str:
+        if not self.backbone:
+            return "Other published methods"
+        return self.results.profile.backbones[self.backbone].title or self.backbone
+
+    @property
+    def total_parameters(self) -> int | None:
+        """Those of the backbone, where all records agree."""
+        totals = {record.total_parameters for (of, _, _), record in self.results.records.items() if of == self.backbone}
+        return totals.pop() if len(totals) == 1 else None
+
+    def line(self, row: Row, paper: PublishedRow | None) -> Line:
+        cells = [self.cell(row, metric, paper) for metric in self.metrics]
+        shared = set(cells[0].notes).intersection(*(cell.notes for cell in cells))
+        records = list(self.results.row_records(self.backbone, row.name).values())
+        extension = next((record.extension for record in records if record.extension), None)
+        return Line(
+            name=row.name,
+            title=row.title,
+            dagger=self.footnotes.dagger(extension),
+            notes=tuple(sorted(shared)),
+            parameters=_parameters(row, records),
+            published_label=paper.label if paper else "",
+            published_parameters=(paper.parameters if paper else "") or "-",
+            cells=tuple(replace(cell, notes=tuple(sorted(set(cell.notes) - shared))) for cell in cells),
+        )
+
+    def published_line(self, paper: PublishedRow) -> Line:
+        """A row that the paper has and this profile does not run."""
+        return Line(
+            name="",
+            title=paper.label,
+            dagger="",
+            notes=(self.footnotes.number(NOT_RUN),),
+            parameters=Parameters(),
+            published_label=paper.label,
+            published_parameters=paper.parameters or "-",
+            cells=tuple(Cell({}, 0, 0, paper.values.get(metric.name, "-")) for metric in self.metrics),
+        )
+
+    def cell(self, row: Row, metric: MetricColumn, paper: PublishedRow | None) -> Cell:
+        expected = [UNSEEDED] if row.baseline == UNADAPTED else list(self.results.profile.seeds)
+        means: dict[int | str, float] = {}
+        holes: dict[int | str, str] = {}
+        for seed in expected:
+            mean, hole = self.seed_mean(row, metric, seed)
+            if hole:
+                holes[seed] = hole
+            else:
+                means[seed] = mean
+        notes = tuple(self.footnotes.number(note) for note in hole_notes(holes, len(expected)))
+        printed = paper.values.get(metric.name, "-") if paper else "-"
+        return Cell(means, len(expected), self.decimals.get(metric.name, 4), printed, notes)
+
+    def seed_mean(self, row: Row, metric: MetricColumn, seed: int | str) -> tuple[float, str]:
+        """Mean over images of one run, and, where there is none, why."""
+        record = self.results.records.get((self.backbone, row.name, seed)) if isinstance(seed, int) else None
+        if record is not None and record.status == "diverged":
+            return math.nan, "diverged in training"
+        values = self.seed_tables[metric.name].get(row.name, pd.DataFrame())
+        if seed in values.index:
+            mean = float(values.loc[seed].to_numpy(dtype=float).mean())
+            return mean, self.missing(row, metric, seed) if math.isnan(mean) else ""
+        if record is None and seed != UNSEEDED:
+            return math.nan, "not run or not finished"
+        return math.nan, f"{metric.title} not scored"
+
+    def missing(self, row: Row, metric: MetricColumn, seed: int | str) -> str:
+        """Why a score has no value, as scoring recorded it."""
+        lines = self.scores[(self.scores["metric"] == metric.name) & self.scores["value"].isna()]
+        seeds = lines["seed"].isna() if seed == UNSEEDED else (lines["seed"] == seed).fillna(False)
+        reasons = sorted(set(lines.loc[seeds & (row_names(lines) == row.name), "reason"].dropna()))
+        return f"{metric.title} is missing: {'; '.join(reasons) or 'some images have no value'}"
+
+
+def decimals(scores: pd.DataFrame) -> dict[str, int]:
+    """Digits after the point by metric: 3 for what is of the size of a PSNR, 4 for what is of the size of 1."""
+    finite = scores[scores["value"].abs() < math.inf]
+    sizes = finite["value"].abs().groupby(finite["metric"]).median()
+    return {str(metric): 3 if size >= 10 else 4 for metric, size in sizes.items()}
+
+
+def _parameters(row: Row, records: Sequence[RunRecord]) -> Parameters:
+    if row.baseline == UNADAPTED:
+        return Parameters((0,), (1,))
+    return Parameters(
+        tuple(record.trainable_parameters for record in records),
+        tuple(record.total_parameters for record in records),
+    )
+
+
+def hole_notes(holes: Mapping[int | str, str], expected: int) -> list[str]:
+    """One sentence per reason; the seeds are named unless the reason holds for all."""
+    notes = []
+    for reason in sorted(set(holes.values())):
+        seeds = [str(seed) for seed, why in holes.items() if why == reason]
+        of = f"{len(seeds)} of {expected} seeds: " if expected > 1 else ""
+        which = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})" if len(seeds) < expected else ""
+        sentence = f"{of}{reason.rstrip('.')}{which}."
+        notes.append(sentence[0].upper() + sentence[1:])
+    return notes
+
+
+def mark_best(lines: Sequence[Line], metrics: Sequence[MetricColumn]) -> tuple[Line, ...]:
+    """Mark best and second best of each metric, by the digits shown, ties alike.
+
+    Only adapted rows with all their seeds take part: a mean over the seeds that survived is no fair competitor.
+    """
+    marked = [list(line.cells) for line in lines]
+    for column, metric in enumerate(metrics):
+        fair = [i for i, line in enumerate(lines) if line.name not in ("", UNADAPTED) and marked[i][column].complete]
+        shown = {i: float(f"{marked[i][column].mean:.{marked[i][column].decimals}f}") for i in fair}
+        order = sorted({value for value in shown.values() if not math.isnan(value)}, reverse=not metric.lower_better)
+        marks: dict[float, Mark] = dict(zip(order, ("best", "second"), strict=False))
+        for i, value in shown.items():
+            marked[i][column] = replace(marked[i][column], mark=marks.get(value, ""))
+    return tuple(replace(line, cells=tuple(cells)) for line, cells in zip(lines, marked, strict=True))
+
+
+def _conventions(
+    results: Results, table: Table, metrics: Sequence[MetricColumn], blocks: Sequence[Block]
+) -> Iterable[str]:
+    """What the numbers mean, a sentence each."""
+    profile = results.profile
+    count = len(profile.seeds)
+    yield (
+        f"Mean over the test images, then mean ± standard deviation (n - 1) over {count} seeds ({', '.join(map(str, profile.seeds))}); n is given where seeds are missing. The unadapted backbone is scored once."
+        if count > 1
+        else f"Mean over the test images, for the one seed {profile.seeds[0]}."
+    )
+    yield "Bold is best and underlined second best among the adapted rows that have all their seeds, by the digits shown; ties are marked alike."
+    yield "Trainable parameters are counted in every run, each once, also where sites share it; percentages are of the run's total parameters."
+    yield f"{'; '.join(metric.description for metric in metrics)}."
+    yield f"{_color_spaces(results.scores, metrics)}Restored images are rounded to 8 bit before scoring; the crop border is {_crop_borders(results)}."
+    if table.published:
+        yield "“Published” are the numbers printed in the AdaptSR paper, with their digits; “-” where it prints none. They are for full-size models, so other backbones and rows have none."
+    if profile.report.note:
+        yield profile.report.note
+
+
+def _color_spaces(scores: pd.DataFrame, metrics: Sequence[MetricColumn]) -> str:
+    titles: dict[str, list[str]] = {}
+    for metric in metrics:
+        spaces = scores.loc[scores["metric"] == metric.name, "color_space"].dropna().unique()
+        for space in sorted(spaces):
+            titles.setdefault(str(space), []).append(metric.title)
+    sentences = [f"{_words(names)}: {COLOR_SPACES.get(space, f'in {space}')}." for space, names in titles.items()]
+    return "".join(f"{sentence} " for sentence in sentences)
+
+
+def _crop_borders(results: Results) -> str:
+    borders = sorted(results.scores["crop_border"].dropna().unique()) or [results.profile.scoring.crop_border]
+    return f"{_words([str(int(border)) for border in borders])} pixels"
+
+
+def _words(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def table_frame(table: TableModel) -> pd.DataFrame:
+    """The table as one line per backbone, dataset and row; missing numbers are empty and explained in `notes`."""
+    return pd.DataFrame([_frame_line(table, block, line) for block in table.blocks for line in block.lines])
+
+
+def _frame_line(table: TableModel, block: Block, line: Line) -> dict[str, object]:
+    trainable = line.parameters.trainable
+    numbers: dict[str, object] = {}
+    for head, cell in zip(table.columns, line.cells, strict=True):
+        name = head.metric.name
+        numbers |= {f"{name}_mean": cell.mean, f"{name}_sd": cell.sd, f"{name}_seeds": len(cell.seeds)}
+        numbers |= {f"{name}_mark": cell.mark}
+        if head.published:
+            numbers[f"{name}_published"] = cell.published
+    used = sorted({note for cell in line.cells for note in cell.notes} | set(line.notes))
+    published = {"published_label": line.published_label, "published_parameters": line.published_parameters}
+    extension = dict(table.daggers).get(line.dagger, "")
+    return {
+        "table": table.name,
+        "profile": table.profile,
+        "backbone": block.backbone,
+        "dataset": block.dataset,
+        "row": line.name,
+        "title": line.title,
+        "trainable_parameters_min": min(trainable, default=None),
+        "trainable_parameters_max": max(trainable, default=None),
+        "trainable_percent": line.parameters.percent,
+        **numbers,
+        **(published if table.published else {}),
+        "extension": extension,
+        "notes": " ".join(table.notes[note - 1] for note in used),
+        "comparable_with_paper": not table.warning,
+    }

@@ -1,0 +1,158 @@
+"""Scoring a folder of restored images, from any model, against a folder of references."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adaptsr.config import Metric, Scoring
+from adaptsr.errors import UserError
+from adaptsr.scoring.conventions import Convention
+from adaptsr.scoring.scorer import Scorer, ScoreRow
+
+_IMAGES_IN_MEMORY = 16
+_PROBLEMS_SHOWN = 20
+
+
+def standard_scoring() -> Scoring:
+    """PSNR-Y, SSIM-Y, LPIPS (AlexNet) and DISTS, the metrics of the paper's tables."""
+    return Scoring(
+        metrics={
+            "psnr_y": Metric(name="psnr", title="PSNR-Y (dB)"),
+            "ssim_y": Metric(name="ssim", title="SSIM-Y"),
+            "lpips": Metric(name="lpips", title="LPIPS (AlexNet)"),
+            "dists": Metric(name="dists", title="DISTS"),
+        }
+    )
+
+
+def score_folders(sr: Path, hr: Path, scoring: Scoring, crop_border: int, device: str = "cpu") -> dict[str, Any]:
+    """Score every image of `sr` against the image of the same name (extension apart) in `hr`.
+
+    Returns what `json.dumps` takes: `conventions` per metric, `mean` and `images` (`name`, one key per metric). A
+    value that could not be had, or that JSON cannot hold because identical images have an infinite PSNR, is None with
+    its reason under `reasons`; so is a mean that not every image enters.
+
+    Raises `UserError` that names every image without a partner, unreadable, or of another size than its partner.
+    """
+    pairs = _pairs(sr, hr)
+    _check_pairs(pairs)
+    scorer = Scorer(scoring.model_copy(update={"crop_border": crop_border}), device)
+    rows: list[ScoreRow] = []
+    names = sorted(pairs)
+    for start in range(0, len(names), _IMAGES_IN_MEMORY):
+        rows += _score_some(scorer, pairs, names[start : start + _IMAGES_IN_MEMORY])
+    columns = [convention.column for convention in scorer.conventions]
+    return {
+        "conventions": {
+            convention.column: _describe(convention, scoring, crop_border) for convention in scorer.conventions
+        },
+        "mean": _means(rows, columns),
+        "images": [
+            _image_entry(name, rows[start : start + len(columns)])
+            for name, start in zip(names, range(0, len(rows), len(columns)), strict=True)
+        ],
+    }
+
+
+def _pairs(sr: Path, hr: Path) -> dict[str, tuple[Path, Path]]:
+    restored, references = _images(sr), _images(hr)
+    problems = [f"{restored[name]} has no partner in {hr}" for name in sorted(restored.keys() - references.keys())]
+    problems += [f"{references[name]} has no partner in {sr}" for name in sorted(references.keys() - restored.keys())]
+    _raise_all(problems)
+    return {name: (restored[name], references[name]) for name in restored}
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    from adaptsr.data.images import SUFFIXES
+
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; a folder of images was expected")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UserError(f"{folder}: no images there; expected files ending in {', '.join(SUFFIXES)}")
+    by_name: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in by_name:
+            raise UserError(f"{path}: {by_name[path.stem].name} has the same name; keep one of the two")
+        by_name[path.stem] = path
+    return by_name
+
+
+def _check_pairs(pairs: Mapping[str, tuple[Path, Path]]) -> None:
+    from adaptsr.data.images import read_image
+    from adaptsr.data.pairs import size_text
+
+    problems: list[str] = []
+    for restored, reference in pairs.values():
+        try:
+            sizes = size_text(read_image(restored)), size_text(read_image(reference))
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if sizes[0] != sizes[1]:
+            problems.append(f"{restored} has {sizes[0]} pixels, {reference} {sizes[1]}")
+    _raise_all(problems)
+
+
+def _raise_all(problems: Sequence[str]) -> None:
+    if problems:
+        more = f"; and {len(problems) - _PROBLEMS_SHOWN} more" if len(problems) > _PROBLEMS_SHOWN else ""
+        raise UserError("; ".join(problems[:_PROBLEMS_SHOWN]) + more)
+
+
+def _score_some(scorer: Scorer, pairs: Mapping[str, tuple[Path, Path]], names: Sequence[str]) -> list[ScoreRow]:
+    from adaptsr.data.images import read_image
+
+    return scorer.score(
+        [read_image(pairs[name][0]) for name in names], [read_image(pairs[name][1]) for name in names], names
+    )
+
+
+def _describe(convention: Convention, scoring: Scoring, crop_border: int) -> dict[str, Any]:
+    return {
+        "title": scoring.metrics[convention.column].title or convention.column,
+        "metric": f"pyiqa {importlib.metadata.version('pyiqa')} {convention.name}",
+        "options": dict(convention.options),
+        "color_space": convention.color_space,
+        "crop_border": crop_border,
+        "lower_is_better": convention.lower_is_better,
+    }
+
+
+def _image_entry(name: str, rows: Sequence[ScoreRow]) -> dict[str, Any]:
+    values = {row.metric: _finite(row.value) for row in rows}
+    return _with_reasons({"name": name, **values}, {row.metric: _reason(row) for row in rows})
+
+
+def _means(rows: Sequence[ScoreRow], columns: Sequence[str]) -> dict[str, Any]:
+    means: dict[str, Any] = {}
+    reasons: dict[str, str | None] = {}
+    for column in columns:
+        of_column = [row for row in rows if row.metric == column]
+        values = [row.value for row in of_column if _reason(row) is None and row.value is not None]
+        complete = len(values) == len(of_column)
+        means[column] = math.fsum(values) / len(values) if complete else None
+        reasons[column] = None if complete else _mean_reason(of_column)
+    return _with_reasons(means, reasons)
+
+
+def _mean_reason(rows: Sequence[ScoreRow]) -> str:
+    missing = [reason for row in rows if (reason := _reason(row))]
+    return missing[0] if len(missing) == len(rows) else f"{len(missing)} of {len(rows)} images: {missing[0]}"
+
+
+def _with_reasons(values: dict[str, Any], reasons: Mapping[str, str | None]) -> dict[str, Any]:
+    given = {column: reason for column, reason in reasons.items() if reason}
+    return {**values, "reasons": given} if given else values
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _reason(row: ScoreRow) -> str | None:
+    return "infinite: the images are identical" if row.value == math.inf else row.reason

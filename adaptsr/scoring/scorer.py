@@ -1,0 +1,315 @@
+"""Scoring in memory: batches of one shape, reference features computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from adaptsr.config import Scoring
+from adaptsr.errors import UserError
+from adaptsr.scoring.conventions import Convention, conventions
+from adaptsr.scoring.weights import WeightsMissing, build_network, missing_weights, missing_weights_error, one_line
+
+if TYPE_CHECKING:
+    import torch
+
+_CUDA_BATCH_PIXELS = 8 * 512 * 512
+_CUDA_BATCH_IMAGES = 16
+_FEATURE_MEMORY_BYTES = 1 << 30
+
+
+class ScoreRow(NamedTuple):
+    """One image and metric; `value` is None exactly where `reason` says why there is none."""
+
+    image: str
+    metric: str
+    value: float | None
+    reason: str | None
+    color_space: str
+    crop_border: int
+
+
+class Scorer:
+    """Scores restored images against their references with the metrics of a profile.
+
+    A value depends on its own two images alone, to the last bit: on a CPU images are compared one by one (which is
+    also the faster way there for the metrics that cost most), on CUDA in batches whose shape follows from the image
+    size and which are filled up by repetition.
+
+    What LPIPS and DISTS see of a reference is computed once and kept, up to `feature_memory` bytes with the least
+    recently used forgotten first: 8 MiB for a 128x128 image with DISTS, 128 MiB for 512x512. Score a few references
+    with every method before going on to the next few, and it is never computed twice.
+
+    Raises `UserError` for metrics that cannot be what the profile says and, with `missing_weights: error`, for
+    weights that are not on this machine. Nothing is ever downloaded here.
+    """
+
+    def __init__(self, scoring: Scoring, device: str = "cpu", feature_memory: int = _FEATURE_MEMORY_BYTES) -> None:
+        self.conventions = conventions(scoring)
+        self._crop_border = scoring.crop_border
+        self._device = device
+        self._weights_required = scoring.missing_weights == "error"
+        self._memory = _FeatureMemory(feature_memory)
+        self._comparisons: dict[str, _Comparison | str] = {}
+        for convention in self.conventions:
+            if reason := missing_weights(convention):
+                self._give_up(convention, reason)
+
+    def score(
+        self, restored: Sequence[torch.Tensor], references: Sequence[torch.Tensor], names: Sequence[str]
+    ) -> list[ScoreRow]:
+        """One row per image and metric, images in the given order, metrics in the profile's.
+
+        Images are uint8 RGB of shape (3, H, W) on any device. Where a metric cannot score an image the row says why;
+        only faults of the machine (memory) are raised. `UserError` names an image whose size differs from its
+        reference's.
+        """
+        _check_images(restored, references, names)
+        outcomes: dict[tuple[int, str], _Outcome] = {}
+        for indices in self._batches(references):
+            batch = self._batch(restored, references, indices)
+            for convention in self.conventions:
+                for index, outcome in zip(indices, self._compare(convention, batch, len(indices)), strict=True):
+                    outcomes[index, convention.column] = outcome
+        return [
+            ScoreRow(
+                name,
+                convention.column,
+                *outcomes[index, convention.column],
+                convention.color_space,
+                self._crop_border,
+            )
+            for index, name in enumerate(names)
+            for convention in self.conventions
+        ]
+
+    def _batches(self, references: Sequence[torch.Tensor]) -> Iterator[list[int]]:
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for index, image in enumerate(references):
+            by_size.setdefault((image.shape[1], image.shape[2]), []).append(index)
+        for (height, width), indices in by_size.items():
+            size = self._batch_size(height, width)
+            yield from (indices[start : start + size] for start in range(0, len(indices), size))
+
+    def _batch_size(self, height: int, width: int) -> int:
+        """A function of the image size alone: other batch shapes would change the last bits."""
+        if not self._device.startswith("cuda"):
+            return 1
+        return max(1, min(_CUDA_BATCH_IMAGES, _CUDA_BATCH_PIXELS // (height * width)))
+
+    def _batch(
+        self, restored: Sequence[torch.Tensor], references: Sequence[torch.Tensor], indices: list[int]
+    ) -> _Batch | None:
+        """The inner parts of these pairs as a full batch, or None where the crop border leaves nothing."""
+        height, width = references[indices[0]].shape[1:]
+        if 2 * self._crop_border >= min(height, width):
+            return None
+        filled = indices + indices[-1:] * (self._batch_size(height, width) - len(indices))
+        return _Batch(
+            [_inner(restored[index], self._crop_border) for index in filled],
+            [_inner(references[index], self._crop_border) for index in filled],
+            self._device,
+        )
+
+    def _compare(self, convention: Convention, batch: _Batch | None, count: int) -> list[_Outcome]:
+        if batch is None:
+            return [_Outcome(None, f"nothing is left of the image within a crop border of {self._crop_border}")] * count
+        comparison = self._comparison(convention)
+        if isinstance(comparison, str):
+            return [_Outcome(None, comparison)] * count
+        return comparison(batch)[:count]
+
+    def _comparison(self, convention: Convention) -> _Comparison | str:
+        if convention.column not in self._comparisons:
+            try:
+                network = build_network(convention, self._device)
+            except WeightsMissing as missing:
+                self._give_up(convention, str(missing))
+            except Exception as error:  # pyiqa's constructors raise almost anything; the other metrics go on
+                if _is_fault_of_machine(error):
+                    raise
+                self._give_up(convention, f"{convention.name} could not be built: {one_line(error)}")
+            else:
+                self._comparisons[convention.column] = _Comparison(convention, network, self._memory)
+        return self._comparisons[convention.column]
+
+    def _give_up(self, convention: Convention, reason: str) -> None:
+        if self._weights_required:
+            raise missing_weights_error(convention.column, reason)
+        self._comparisons[convention.column] = reason
+
+
+class _Outcome(NamedTuple):
+    value: float | None
+    reason: str | None
+
+
+class _Batch:
+    """Pairs of one size on the device, float32 in [0, 1] of shape (N, 3, H, W)."""
+
+    def __init__(self, restored: list[torch.Tensor], references: list[torch.Tensor], device: str) -> None:
+        import torch
+
+        from adaptsr.data.images import to_float
+
+        self.restored = to_float(torch.stack(restored).to(device))
+        self.references = to_float(torch.stack(references).to(device))
+        self._reference_pixels = references
+        self._keys: list[str] | None = None
+
+    @property
+    def reference_keys(self) -> list[str]:
+        """A digest of each reference's pixels and size."""
+        if self._keys is None:
+            self._keys = [_digest(image) for image in self._reference_pixels]
+        return self._keys
+
+
+class _Comparison:
+    """One metric, built: a batch of pairs to a value or a reason each."""
+
+    def __init__(self, convention: Convention, network: Any, memory: _FeatureMemory) -> None:
+        self._convention = convention
+        self._network = network
+        self._passes: _FeaturePasses | None = None
+        # LPIPS takes features of the reference first, DISTS of the restored image
+        if convention.architecture == "LPIPS":
+            extractor = network.net
+            self._passes = _FeaturePasses(convention.column, extractor.forward, memory, reference_first=True)
+            extractor.forward = self._passes
+        elif convention.architecture == "DISTS":
+            self._passes = _FeaturePasses(convention.column, network.forward_once, memory, reference_first=False)
+            network.forward_once = self._passes
+
+    def __call__(self, batch: _Batch) -> list[_Outcome]:
+        count = len(batch.references)
+        try:
+            values = self._values(batch)
+        except Exception as error:  # a metric may fail on some image size; the other images and metrics go on
+            if _is_fault_of_machine(error):
+                raise
+            height, width = batch.references.shape[2:]
+            reason = f"{self._convention.name} cannot score {width}x{height} pixels: {one_line(error)}"
+            return [_Outcome(None, reason)] * count
+        return [self._checked(value) for value in values]
+
+    def _values(self, batch: _Batch) -> list[float]:
+        import torch
+
+        if self._passes:
+            self._passes.begin(batch.reference_keys)
+        precise = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), precise:
+            output = self._network(batch.restored, batch.references)
+        if not isinstance(output, torch.Tensor) or output.numel() != len(batch.references):
+            raise ValueError("its result is not one number per image")
+        values: list[float] = output.to(torch.float64).flatten().tolist()
+        return values
+
+    def _checked(self, value: float) -> _Outcome:
+        if math.isfinite(value) or (value == math.inf and self._convention.architecture == "PSNR"):
+            return _Outcome(value, None)
+        return _Outcome(None, f"{self._convention.name} gave {value}")
+
+
+class _FeaturePasses:
+    """Stands in for a network's feature extractor: of the two passes of a comparison, the reference's is remembered."""
+
+    def __init__(
+        self,
+        column: str,
+        extract: Callable[[torch.Tensor], Sequence[torch.Tensor]],
+        memory: _FeatureMemory,
+        *,
+        reference_first: bool,
+    ) -> None:
+        self._column = column
+        self._extract = extract
+        self._memory = memory
+        self._reference_first = reference_first
+        self._keys: list[str] = []
+        self._next_is_reference = reference_first
+
+    def begin(self, keys: list[str]) -> None:
+        """Announce a comparison with the references of these keys."""
+        self._keys = [f"{self._column} {key}" for key in keys]
+        self._next_is_reference = self._reference_first
+
+    def __call__(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
+        is_reference, self._next_is_reference = self._next_is_reference, not self._next_is_reference
+        if not is_reference:
+            return self._extract(images)
+        return self._memory.recall(self._keys, lambda: self._extract(images))
+
+
+class _FeatureMemory:
+    """Features of reference images by key, the least recently used forgotten above `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._kept: OrderedDict[str, list[torch.Tensor]] = OrderedDict()
+
+    def recall(self, keys: list[str], extract: Callable[[], Sequence[torch.Tensor]]) -> Sequence[torch.Tensor]:
+        """The features of a batch, (N, C, H, W) per layer; extracted unless every image of it is remembered."""
+        import torch
+
+        if all(key in self._kept for key in keys):
+            for key in keys:
+                self._kept.move_to_end(key)
+            if len(keys) == 1:
+                return self._kept[keys[0]]
+            return [torch.cat(layers) for layers in zip(*(self._kept[key] for key in keys), strict=True)]
+        layers = list(extract())
+        for position, key in enumerate(keys):
+            self._keep(key, [layer[position : position + 1] for layer in layers])
+        return layers
+
+    def _keep(self, key: str, features: list[torch.Tensor]) -> None:
+        if key in self._kept or _size(features) > self._limit:
+            return
+        self._kept[key] = [feature.clone() for feature in features]
+        self._bytes += _size(features)
+        while self._bytes > self._limit:
+            self._bytes -= _size(self._kept.popitem(last=False)[1])
+
+
+def _size(features: list[torch.Tensor]) -> int:
+    return sum(feature.numel() * feature.element_size() for feature in features)
+
+
+def _inner(image: torch.Tensor, border: int) -> torch.Tensor:
+    return image[:, border : image.shape[1] - border, border : image.shape[2] - border]
+
+
+def _digest(image: torch.Tensor) -> str:
+    digest = hashlib.blake2b(str(tuple(image.shape)).encode(), digest_size=16)
+    digest.update(image.contiguous().cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def _check_images(restored: Sequence[torch.Tensor], references: Sequence[torch.Tensor], names: Sequence[str]) -> None:
+    import torch
+
+    if not len(restored) == len(references) == len(names):
+        raise ValueError(f"{len(restored)} restored images, {len(references)} references and {len(names)} names")
+    for image, reference, name in zip(restored, references, names, strict=True):
+        if any(item.dtype != torch.uint8 or item.ndim != 3 or item.shape[0] != 3 for item in (image, reference)):
+            raise ValueError(f"{name}: uint8 images of shape (3, H, W) expected")
+        if image.shape != reference.shape:
+            raise UserError(
+                f"{name}: the restored image has {image.shape[2]}x{image.shape[1]} pixels, its reference "
+                f"{reference.shape[2]}x{reference.shape[1]}; both must have the same size"
+            )
+
+
+def _is_fault_of_machine(error: Exception) -> bool:
+    """Whether the machine failed rather than the metric: such errors must not end as a missing number."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError | torch.AcceleratorError) or (
+        "can't allocate memory" in str(error)
+    )

@@ -1,0 +1,449 @@
+"""One training loop for every baseline: schedule, checkpoint, resume, record.
+
+Everything random in iteration i is a function of (seed, purpose, i), so a run that was killed and resumed ends with the
+same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from adaptsr import config, randomness, records
+from adaptsr.backbones import Site, build, find_sites, resolve_weights, restore
+from adaptsr.baselines import Variant
+from adaptsr.data.manifest import read_manifest
+from adaptsr.data.pairs import PairSet, load_split
+from adaptsr.data.sampling import WeightedSource, sample_batch
+from adaptsr.errors import UserError
+from adaptsr.matrix import Matrix, manifest_path
+from adaptsr.reparametrization import (
+    Plan,
+    adaptation_state,
+    load_adaptation,
+    load_tensors,
+    parameter_count,
+    save_tensors,
+    trainable_count,
+    trainable_parameters,
+    training_mode,
+)
+from adaptsr.scoring import psnr_y
+
+LOSS_POINTS = 50
+CHECKPOINTS_KEPT = 2
+
+Progress = Callable[[str], None]
+
+
+class Terminated(Exception):
+    """SIGTERM came; a checkpoint is written and the run goes on from there when it is started again."""
+
+
+@dataclass
+class History:
+    """What the loop has seen so far; part of every checkpoint."""
+
+    losses: list[records.LossPoint] = field(default_factory=list)
+    validation: list[records.ValidationPoint] = field(default_factory=list)
+    pending: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def dump(self) -> dict[str, Any]:
+        return {
+            "losses": [point.model_dump() for point in self.losses],
+            "validation": [point.model_dump() for point in self.validation],
+            "pending": self.pending,
+            "seconds": self.seconds,
+        }
+
+    @staticmethod
+    def load(content: Mapping[str, Any]) -> History:
+        return History(
+            losses=[records.LossPoint(**point) for point in content["losses"]],
+            validation=[records.ValidationPoint(**point) for point in content["validation"]],
+            pending=list(content["pending"]),
+            seconds=content["seconds"],
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    history: History
+    resumed_from: int
+    diverged_at: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Workbench:
+    """What the runs of one backbone share: the backbone, its sites, and the decoded data."""
+
+    matrix: Matrix
+    name: str
+    backbone: nn.Module
+    sites: list[Site]
+    sources: list[WeightedSource]
+    validation: PairSet
+    device: torch.device
+    data_key: str
+
+    @staticmethod
+    def of(matrix: Matrix, name: str) -> Workbench:
+        profile = matrix.profile
+        device = prepare_device(profile.compute)
+        declared = profile.backbones[name]
+        backbone = build(declared, profile.scale, profile.training.crop // profile.scale)
+        manifests = {source.dataset: read_manifest(manifest_path(source.dataset)) for source in profile.data.train}
+        validation = profile.data.validation
+        manifests[validation.dataset] = read_manifest(manifest_path(validation.dataset))
+        weights = records.file_sha256(resolve_weights(declared.weights)) if declared.weights else None
+        return Workbench(
+            matrix=matrix,
+            name=name,
+            backbone=backbone.to(device),
+            sites=find_sites(backbone, declared.kinds),
+            sources=load_sources(profile),
+            validation=load_split(manifest_path(validation.dataset), validation.split),
+            device=device,
+            data_key=records.digest(
+                {"weights": weights, "data": {n: m.digest() for n, m in sorted(manifests.items())}}
+            ),
+        )
+
+    def run_key(self, variant: Variant, seed: int) -> str:
+        """Hash of everything that determines a run; a finished run with this key is never done again."""
+        job = self.matrix.job_key(self.name, variant)
+        return records.digest({"job": job, "data": self.data_key, "seed": seed})
+
+    def fresh_backbone(self) -> nn.Module:
+        return copy.deepcopy(self.backbone)
+
+    def calibration(self, training: config.Training, seed: int) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
+        """Batches of the training data for plans, another stream than training's."""
+
+        def batch(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.sample(training, seed, index, "calibration")
+
+        return batch
+
+    def sample(
+        self, training: config.Training, seed: int, index: int, purpose: str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        scale = self.matrix.profile.scale
+        return sample_batch(self.sources, seed, index, training.batch_size, training.crop, scale, purpose, self.device)
+
+    def plan(self, variant: Variant, seed: int) -> Plan:
+        """The plan of a run; options that name another variant become the number of parameters that one trains."""
+        training = self.matrix.training(variant)
+        options = dict(variant.options)
+        for key, other in self.matrix.references(variant).items():
+            model = self.fresh_backbone()
+            other.attach(model, self.plan(other, seed))
+            options[key] = trainable_count(model)
+        return variant.plan(self.fresh_backbone(), self.sites, options, self.calibration(training, seed), seed)
+
+
+def load_sources(profile: config.Profile) -> list[WeightedSource]:
+    return [
+        WeightedSource(load_split(manifest_path(source.dataset), source.split), source.weight, source.degradation)
+        for source in profile.data.train
+    ]
+
+
+def prepare_device(compute: config.Compute) -> torch.device:
+    """The device of a profile, with threads and determinism set as it says."""
+    if compute.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("compute.device: cuda was asked for, but this machine has none; use `auto` or `cpu`")
+    torch.set_num_threads(compute.threads)
+    torch.use_deterministic_algorithms(compute.deterministic)
+    use_cuda = compute.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if use_cuda else "cpu")
+
+
+def ensure_runs(
+    matrix: Matrix, backbone: str, row: str, seeds: Sequence[int], progress: Progress
+) -> list[dict[str, Any]]:
+    """Train the runs of one variant on one backbone that are not there yet; return what is there, one entry a seed."""
+    variant = matrix.variant(row)
+    bench = Workbench.of(matrix, backbone)
+    entries = []
+    for seed in seeds:
+        folder = matrix.run_folder(backbone, row, seed)
+        key = bench.run_key(variant, seed)
+        record = finished_record(folder, key)
+        if record is None:
+            record = train_run(bench, variant, seed, folder, key)
+            progress(_summary(record))
+        entries.append({"seed": seed, "key": key, "status": record.status})
+    return entries
+
+
+def finished_record(folder: Path, key: str) -> records.RunRecord | None:
+    """The record of a run that is complete and of this key, or None."""
+    try:
+        record = records.read_record(folder / "record.json")
+    except UserError:
+        return None
+    if record.key != key:
+        return None
+    if record.status == "finished":
+        adaptation = folder / "adaptation.safetensors"
+        if not adaptation.is_file() or records.file_sha256(adaptation) != record.adaptation_sha256:
+            return None
+    return record
+
+
+def train_run(bench: Workbench, variant: Variant, seed: int, folder: Path, key: str) -> records.RunRecord:
+    """Plan, attach, train and write one run: plan.json, adaptation.safetensors and, last, record.json."""
+    (folder / "record.json").unlink(missing_ok=True)
+    training = bench.matrix.training(variant)
+    plan = bench.plan(variant, seed)
+    plan.save(folder)
+    model = bench.fresh_backbone()
+    variant.attach(model, plan)
+    model.to(bench.device)
+    checkpoints = Checkpoints(folder / "checkpoints", key)
+    outcome = optimise(bench, model, training, seed, checkpoints)
+    finished = outcome.diverged_at is None
+    adaptation = folder / "adaptation.safetensors"
+    if finished:
+        identity = {"backbone": bench.name, "baseline": variant.baseline.name, "variant": variant.name, "seed": seed}
+        save_tensors(adaptation, adaptation_state(model), {**identity, "key": key})
+    else:
+        adaptation.unlink(missing_ok=True)
+    record = records.RunRecord(
+        key=key,
+        status="finished" if finished else "diverged",
+        profile=bench.matrix.profile.name,
+        backbone=bench.name,
+        baseline=variant.baseline.name,
+        variant=variant.name,
+        seed=seed,
+        config={"options": dict(variant.options), "training": training.model_dump(mode="json")},
+        title=variant.title,
+        extension=variant.extension(bench.sites),
+        notes=_notes(plan),
+        total_parameters=parameter_count(bench.backbone),
+        trainable_parameters=trainable_count(model),
+        iterations=training.iterations,
+        resumed_from=outcome.resumed_from,
+        wall_seconds=outcome.history.seconds,
+        peak_memory_bytes=_peak_memory(bench.device),
+        start_psnr_y=outcome.history.validation[0].psnr_y,
+        losses=outcome.history.losses,
+        validation=outcome.history.validation,
+        diverged_at=outcome.diverged_at,
+        adaptation_sha256=records.file_sha256(adaptation) if finished else None,
+        provenance=records.provenance(_device_name(bench.device)),
+    )
+    record.write(folder / "record.json")
+    checkpoints.clear()
+    return record
+
+
+def optimise(
+    bench: Workbench, model: nn.Module, training: config.Training, seed: int, checkpoints: Checkpoints
+) -> Outcome:
+    """Minimise L1 with Adam over what has `requires_grad`, resuming from the newest sound checkpoint."""
+    parameters = trainable_parameters(model)
+    optimizer = torch.optim.Adam(parameters.values(), lr=training.lr)
+    start, history = checkpoints.resume(model, optimizer)
+    if not history.validation:
+        history.validation.append(_validate(bench, model, 0, history.seconds))
+    every = max(1, training.iterations // LOSS_POINTS)
+    saved_at = time.monotonic()
+    with _sigterm_noted() as terminated, _memory_explained(training):
+        for iteration in range(start, training.iterations):
+            began = time.monotonic()
+            loss = _step(bench, model, optimizer, training, seed, iteration)
+            history.seconds += time.monotonic() - began
+            if not loss <= training.diverged_above:
+                history.losses.append(
+                    records.LossPoint(iteration=iteration + 1, loss=loss if math.isfinite(loss) else None)
+                )
+                return Outcome(history, start, iteration + 1)
+            history.pending.append(loss)
+            done = iteration + 1
+            if done % every == 0 or done == training.iterations:
+                history.losses.append(
+                    records.LossPoint(iteration=done, loss=math.fsum(history.pending) / len(history.pending))
+                )
+                history.pending.clear()
+            if done % training.validate_every == 0 or done == training.iterations:
+                history.validation.append(_validate(bench, model, done, history.seconds))
+            if done == training.iterations:
+                break
+            due = time.monotonic() - saved_at > 60 * training.checkpoint_minutes
+            if due or terminated() or (training.checkpoint_iterations and done % training.checkpoint_iterations == 0):
+                checkpoints.save(done, model, optimizer, history)
+                saved_at = time.monotonic()
+            if terminated():
+                raise Terminated(f"stopped by SIGTERM after iteration {done}; a checkpoint is written")
+    return Outcome(history, start, None)
+
+
+def _step(
+    bench: Workbench,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    training: config.Training,
+    seed: int,
+    iteration: int,
+) -> float:
+    # DropPath and the like draw from the global generators.
+    randomness.seed_globals(seed, "step", iteration)
+    lr, hr = bench.sample(training, seed, iteration, "train")
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(training, iteration)
+    training_mode(model)
+    optimizer.zero_grad(set_to_none=True)
+    loss = functional.l1_loss(model(lr), hr)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return float(loss.detach())
+
+
+def learning_rate(training: config.Training, iteration: int) -> float:
+    """The learning rate of an iteration: times `decay` for each milestone behind it."""
+    passed = sum(iteration >= fraction * training.iterations for fraction in training.milestones)
+    return float(training.lr * training.decay**passed)
+
+
+def _validate(bench: Workbench, model: nn.Module, iteration: int, seconds: float) -> records.ValidationPoint:
+    model.eval()
+    values = []
+    for lr, hr in zip(bench.validation.lr, bench.validation.hr, strict=True):
+        restored = restore(model, lr[None], bench.matrix.profile.scale)
+        values.append(float(psnr_y(restored, hr[None])))
+    return records.ValidationPoint(iteration=iteration, psnr_y=math.fsum(values) / len(values), seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The newest checkpoints of a run; each holds parameters, Adam's state and the history, and the run's key."""
+
+    folder: Path
+    key: str
+
+    def save(self, iteration: int, model: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in adaptation_state(model).items()}
+        for name, parameter in trainable_parameters(model).items():
+            tensors.update({f"{key}.{name}": value for key, value in optimizer.state[parameter].items()})
+        metadata = {"iteration": iteration, "key": self.key, "history": history.dump()}
+        save_tensors(self.folder / f"{iteration:09d}.safetensors", tensors, metadata)
+        for old in self._newest_first()[CHECKPOINTS_KEPT:]:
+            old.unlink()
+
+    def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, History]:
+        """Load the newest checkpoint that is whole and of this run; (0, empty history) where there is none."""
+        for path in self._newest_first():
+            try:
+                tensors, metadata = load_tensors(path)
+            except UserError:
+                path.unlink()
+                continue
+            if metadata.get("key") == self.key:
+                load_adaptation(model, _under(tensors, "model"), str(path))
+                self._load_optimizer(model, optimizer, tensors)
+                return metadata["iteration"], History.load(metadata["history"])
+        return 0, History()
+
+    def clear(self) -> None:
+        for path in self._newest_first():
+            path.unlink()
+        if self.folder.is_dir():
+            self.folder.rmdir()
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("*.safetensors"), reverse=True)
+
+    def _load_optimizer(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
+    ) -> None:
+        state = {}
+        for index, name in enumerate(trainable_parameters(model)):
+            values = {
+                key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors
+            }
+            if values:
+                state[index] = values
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+@contextmanager
+def _sigterm_noted() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM into a question that the loop asks between two iterations."""
+    noted = False
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal noted
+        noted = True
+
+    try:
+        before = signal.signal(signal.SIGTERM, note)
+    except ValueError:  # not the main thread: somebody else looks after signals
+        yield lambda: False
+        return
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _memory_explained(training: config.Training) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if (
+            isinstance(error, RuntimeError)
+            and not isinstance(error, torch.OutOfMemoryError)
+            and "allocate memory" not in str(error)
+        ):
+            raise
+        raise UserError(
+            f"out of memory with batches of {training.batch_size} crops of {training.crop} pixels: "
+            "lower training.batch_size or training.crop, or run fewer jobs at once"
+        ) from error
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Peak of the process in bytes, of the GPU where there is one."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _notes(plan: Plan) -> list[str]:
+    above = plan.settings.get("above_useful_rank")
+    return [f"the rank exceeds what the layer can use at {len(above)} sites: {', '.join(above)}"] if above else []
+
+
+def _summary(record: records.RunRecord) -> str:
+    last = record.validation[-1].psnr_y
+    gain = f"validation PSNR-Y {record.start_psnr_y:.2f} -> {last:.2f} dB"
+    where = f"{record.backbone} {record.baseline}/{record.variant} seed {record.seed}"
+    if record.status == "diverged":
+        return f"{where}: diverged at iteration {record.diverged_at}"
+    return f"{where}: {gain}, {record.trainable_parameters:,} trainable, {record.wall_seconds:.1f} s"

@@ -1,0 +1,77 @@
+"""Rank-aware LoRA: ranks by importance under a parameter budget (AdaptSR, Algorithm 1).
+
+The paper leaves open how ranks follow from scores, their bounds and the budget's unit; each reading is a variant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from adaptsr.allocation import Calibration, allocate, importance
+from adaptsr.backbones import Site, select
+from adaptsr.lora import attach_low_rank, cost_per_rank, plan_low_rank, useful_rank
+from adaptsr.reparametrization import Plan
+
+TITLE = "Rank-aware LoRA ({score}, {allocation})"
+OPTIONS = {
+    "score": "gradient",  # gradient, fisher, activation, snip, random
+    "batches": 1,  # calibration batches behind the scores
+    "allocation": "greedy",  # greedy (the literal Algorithm 1) or proportional
+    # Trainable parameters to spend, or the variant whose number is matched; as `ranks: N` a sum of ranks instead.
+    "budget": "lora/r8",
+    "r_min": 1,  # 0 prunes sites (Section 3.3), 1 leaves every site a minimal rank (Figure 5)
+    "r_max": 16,
+    "cap": False,  # no rank above what the layer's shape can use
+    "factorization": "loralib",
+    "scaling": "alpha_over_r",
+    "alpha": 1.0,
+    "biases": True,
+    "qkv": "fused",
+    "upsampling": False,
+    "kinds": ["conv", "attention", "mlp"],
+}
+VARIANTS = {
+    "gradient": {"title": "Rank-aware LoRA"},
+    "gradient-proportional": {"allocation": "proportional"},
+    "gradient-pruned": {"r_min": 0, "title": "Rank-aware LoRA (gradient, greedy, pruned)"},
+    "gradient-ranks": {"budget": {"ranks": 1232}, "title": "Rank-aware LoRA (gradient, greedy, sum of ranks 1232)"},
+    "gradient-constant": {"scaling": "constant", "alpha": 0.125, "title": "Rank-aware LoRA (constant scale 1/8)"},
+    "fisher": {"score": "fisher"},
+    "activation": {"score": "activation"},
+    "snip": {"score": "snip"},
+    "random": {"score": "random"},
+}
+ROWS = ["gradient"]
+PROTOCOL = 1
+
+
+def plan(
+    backbone: nn.Module, sites: Sequence[Site], options: dict[str, Any], calibration: Calibration, seed: int
+) -> Plan:
+    chosen = select(sites, options["kinds"], upsampling=options["upsampling"])
+    by_name = {site.name: site for site in chosen}
+    scores = importance(backbone, chosen, options["score"], calibration, options["batches"], seed)
+    budget = options["budget"]
+    in_ranks = isinstance(budget, dict)
+
+    def cost(name: str, rank: int) -> int:
+        if in_ranks or rank == 0:
+            return rank
+        site = by_name[name]
+        biases = site.out_features if options["biases"] and site.bias else 0
+        return rank * cost_per_rank(site, options["factorization"], options["qkv"]) + biases
+
+    caps = {site.name: useful_rank(site, options["factorization"]) for site in chosen} if options["cap"] else None
+    limit = int(budget["ranks"]) if in_ranks else int(budget)
+    ranks = allocate(scores, cost, limit, options["r_min"], options["r_max"], options["allocation"], caps)
+    made = plan_low_rank(chosen, ranks, options, seed)
+    made.settings.update(scores=scores, budget=limit, budget_unit="ranks" if in_ranks else "parameters")
+    made.settings["spent"] = sum(cost(name, rank) for name, rank in ranks.items())
+    return made
+
+
+def attach(model: nn.Module, plan: Plan) -> None:
+    attach_low_rank(model, plan)

@@ -1,0 +1,24 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The folder of real weights and camera pairs, or a skip that says how to give one."""
+    folder = os.environ.get("ADAPTSR_TEST_ASSETS")
+    if not folder:
+        pytest.skip("ADAPTSR_TEST_ASSETS is not set: it names a folder of real weights and camera pairs")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY

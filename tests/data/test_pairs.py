@@ -1,0 +1,62 @@
+"""What is loaded is what the manifest says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from adaptsr.data.images import write_png
+from adaptsr.data.manifest import Item, Manifest
+from adaptsr.data.pairs import load_split
+from adaptsr.errors import UserError
+from adaptsr.records import file_sha256
+
+
+def write_dataset(folder: Path, hr_height: int = 16) -> Path:
+    write_png(folder / "lr/a.png", torch.zeros(3, 4, 5, dtype=torch.uint8))
+    write_png(folder / "hr/a.png", torch.full((3, hr_height, 20), 7, dtype=torch.uint8))
+    item = Item(
+        name="a",
+        scene="s",
+        lr="lr/a.png",
+        hr=str(folder / "hr/a.png"),
+        lr_sha256=file_sha256(folder / "lr/a.png"),
+        hr_sha256=file_sha256(folder / "hr/a.png"),
+    )
+    manifest = Manifest(dataset="d", scale=4, kind="pairs", split_rule="All.", splits={"test": [item], "train": []})
+    manifest.write(folder / "manifest.json")
+    return folder / "manifest.json"
+
+
+def test_relative_and_absolute_paths_are_read(tmp_path: Path) -> None:
+    pairs = load_split(write_dataset(tmp_path), "test")
+    assert (pairs.name, pairs.scale, pairs.names, pairs.scenes, len(pairs)) == ("d", 4, ("a",), ("s",), 1)
+    assert pairs.lr[0].shape == (3, 4, 5)
+    assert torch.equal(pairs.hr[0], torch.full((3, 16, 20), 7, dtype=torch.uint8))
+
+
+def test_a_changed_image_is_named(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path)
+    write_png(tmp_path / "hr/a.png", torch.full((3, 16, 20), 8, dtype=torch.uint8))
+    with pytest.raises(UserError, match=r"hr/a\.png: the content differs from the manifest's checksum"):
+        load_split(manifest, "test")
+
+
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
+    manifest = write_dataset(tmp_path)
+    (tmp_path / "lr/a.png").unlink()
+    with pytest.raises(UserError, match=r"lr/a\.png: the manifest names this image, but it is gone"):
+        load_split(manifest, "test")
+
+
+def test_sizes_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"hr/a\.png: 20x12 is not 4 times 5x4"):
+        load_split(write_dataset(tmp_path, hr_height=12), "test")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "tset"])
+def test_an_empty_or_unknown_split_is_named(tmp_path: Path, split: str) -> None:
+    with pytest.raises(UserError, match=f"the split '{split}' has no pairs; those with pairs: test"):
+        load_split(write_dataset(tmp_path), split)

@@ -1,0 +1,323 @@
+"""Datasets are prepared whole or not at all, and what is wrong with them is said by file name."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from adaptsr.config import Archive, Degradation, Pairs, Photographs
+from adaptsr.data import photographs as photographs_module
+from adaptsr.data.degradation import bicubic
+from adaptsr.data.folders import split_names
+from adaptsr.data.images import read_image, to_float, to_uint8, write_png
+from adaptsr.data.manifest import Manifest, read_manifest
+from adaptsr.data.pairs import load_split
+from adaptsr.data.photographs import detail, most_detailed_patches
+from adaptsr.data.prepare import prepare
+from adaptsr.errors import UserError
+
+
+def photographs(**changes: object) -> Photographs:
+    content: dict[str, object] = {
+        "kind": "photographs",
+        "scenes": {
+            "train": ["skimage/astronaut.png", "sklearn/flower.jpg"],
+            "test": ["skimage/motorcycle_left.png+skimage/motorcycle_right.png", "matplotlib/grace_hopper.jpg"],
+        },
+        "patch": 64,
+        "patches_per_scene": {"train": 3, "validation": 1, "test": 2},
+        "degradation": "bicubic",
+    }
+    return Photographs.model_validate(content | changes)
+
+
+def random_image(seed: int, height: int, width: int) -> torch.Tensor:
+    return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def folder_of_pairs(root: Path, names: list[str], scale: int = 4, side: int = 6) -> Pairs:
+    for seed, name in enumerate(names):
+        write_png(root / "lr" / f"{name}.png", random_image(seed, side, side + 1))
+        write_png(root / "hr" / f"{name}.png", random_image(1000 + seed, scale * side, scale * (side + 1)))
+    return pairs(root, train="rest", test="last 1")
+
+
+def pairs(root: Path, **split: str) -> Pairs:
+    return Pairs.model_validate({"kind": "pairs", "lr": str(root / "lr"), "hr": str(root / "hr"), "split": split})
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestPhotographs:
+    def test_patches_and_manifest(self, tmp_path: Path) -> None:
+        manifest = read_manifest(prepare("demo", photographs(), tmp_path, 4))
+        assert {split: len(items) for split, items in manifest.splits.items()} == {"train": 6, "test": 6}
+        files = {item.lr for part in manifest.splits.values() for item in part} | {
+            item.hr for part in manifest.splits.values() for item in part
+        }
+        assert tree(tmp_path).keys() == files | {"manifest.json"}
+        test = load_split(tmp_path / "manifest.json", "test")
+        assert test.scenes == ("motorcycle_left",) * 4 + ("grace_hopper",) * 2
+        assert [name.rpartition("-")[0].rpartition("-")[0] for name in test.names][1:3] == [
+            "motorcycle_left",
+            "motorcycle_right",
+        ]
+        assert all(hr.shape == (3, 64, 64) for hr in test.hr)
+        assert all(lr.shape == (3, 16, 16) for lr in test.lr)
+
+    def test_patches_are_where_their_names_say(self, tmp_path: Path) -> None:
+        from skimage import data
+
+        prepare("demo", photographs(), tmp_path, 4)
+        train = load_split(tmp_path / "manifest.json", "train")
+        name, row, column = train.names[0].split("-")
+        assert name == "astronaut"
+        top, left = int(row) * 64, int(column) * 64
+        expected = torch.from_numpy(data.astronaut())[top : top + 64, left : left + 64].permute(2, 0, 1)
+        assert torch.equal(train.hr[0], expected)
+        assert torch.equal(train.lr[0], to_uint8(bicubic(to_float(train.hr[0]).unsqueeze(0), 4))[0])
+
+    def test_twice_the_same_bytes(self, tmp_path: Path) -> None:
+        config = photographs(degradation=Degradation(), patches_per_scene={"train": 2, "test": 1})
+        for name in ("one", "two"):
+            prepare("demo", config, tmp_path / name, 4)
+        assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+    def test_degradation_depends_on_its_seed_and_only_lr_does(self, tmp_path: Path) -> None:
+        for seed in (0, 1):
+            prepare("demo", photographs(degradation=Degradation(), seed=seed), tmp_path / str(seed), 4)
+        first, second = (load_split(tmp_path / str(seed) / "manifest.json", "train") for seed in (0, 1))
+        assert all(torch.equal(one, other) for one, other in zip(first.hr, second.hr, strict=True))
+        assert not any(torch.equal(one, other) for one, other in zip(first.lr, second.lr, strict=True))
+
+    def test_the_split_rule_is_a_sentence_with_the_scenes(self, tmp_path: Path) -> None:
+        rule = read_manifest(prepare("demo", photographs(), tmp_path, 4)).split_rule
+        assert "test (2 of each photograph): motorcycle_left, grace_hopper" in rule
+        assert rule.endswith(".")
+
+    def test_killed_in_the_middle_there_is_no_manifest_and_the_next_call_cleans_up(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        prepare("demo", photographs(), tmp_path, 4)
+        whole = tree(tmp_path)
+        written = 0
+
+        def killed(path: Path, image: torch.Tensor) -> None:
+            nonlocal written
+            written += 1
+            if written > 5:
+                raise KeyboardInterrupt
+            write_png(path, image)
+
+        with monkeypatch.context() as context:
+            context.setattr(photographs_module, "write_png", killed)
+            with pytest.raises(KeyboardInterrupt):
+                prepare("demo", photographs(), tmp_path, 4)
+        assert not (tmp_path / "manifest.json").exists()
+        (tmp_path / "train/hr/leftover.png").write_bytes(b"")
+        (tmp_path / "validation").mkdir()
+        (tmp_path / ".manifest.json.abc.tmp.json").write_bytes(b"")
+        prepare("demo", photographs(), tmp_path, 4)
+        assert tree(tmp_path) == whole
+        assert not (tmp_path / "validation").exists()
+
+    def test_heavy_packages_are_found_without_being_imported(self) -> None:
+        code = (
+            "import sys; from adaptsr.config import Photographs; from adaptsr.data.photographs import find_photographs;"
+            "find_photographs('d', Photographs(kind='photographs', scenes={'test': ['skimage/coffee.png',"
+            "'sklearn/china.jpg', 'matplotlib/grace_hopper.jpg']}, patch=64, patches_per_scene={'test': 1},"
+            "degradation='bicubic')); print({'skimage', 'sklearn', 'matplotlib', 'torchvision'} & set(sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert done.stdout.strip() == "set()", done.stderr
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"scenes": {"train": ["skimage/astronaut.jpg"]}}, r"scenes\.train: .*did you mean 'astronaut\.png'"),
+            ({"scenes": {"train": ["scipy/face.png"]}}, "matplotlib, skimage, sklearn"),
+            ({"scenes": {"train": ["skimage/../data/coffee.png"]}}, "no photograph"),
+            (
+                {"scenes": {"train": ["skimage/coffee.png"], "test": ["skimage/coffee.png"]}},
+                r"test: 'coffee' stands tw",
+            ),
+            ({"scenes": {"train": ["skimage/camera.png"]}}, r"camera\.png: a grey image"),
+            ({"patch": 66}, r"datasets\.demo\.patch: 66 is not a multiple of the scale 4"),
+            ({"patch": 2000}, "too small for a patch of 2000"),
+            ({"patches_per_scene": {"train": 1}}, r"patches_per_scene: no number for the split 'test'"),
+        ],
+    )
+    def test_mistakes_are_named(self, tmp_path: Path, changes: dict[str, object], said: str) -> None:
+        with pytest.raises(UserError, match=said) as caught:
+            prepare("demo", photographs(**changes), tmp_path, 4)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "manifest.json").exists()
+
+
+def test_the_most_detailed_patches_are_kept_in_the_order_of_the_grid() -> None:
+    image = torch.zeros(3, 20, 30, dtype=torch.uint8)
+    image[:, :10, 20:30] = random_image(0, 10, 10)
+    image[:, 10:20, :10] = random_image(1, 10, 10) // 2
+    assert [patch.name for patch in most_detailed_patches(image, "x", 10, 2)] == ["x-0-2", "x-1-0"]
+    assert [patch.name for patch in most_detailed_patches(image, "x", 10, 1)] == ["x-0-2"]
+    assert len(most_detailed_patches(image, "x", 10, 99)) == 6
+
+
+def test_detail_of_a_ramp_is_its_slope() -> None:
+    rows, columns = torch.meshgrid(torch.arange(9) * 3, torch.arange(9) * 4, indexing="ij")
+    assert detail((rows + columns).to(torch.uint8).expand(3, 9, 9)) == pytest.approx(5.0)
+
+
+class TestPairs:
+    def test_nothing_is_copied_and_the_pairs_load(self, tmp_path: Path) -> None:
+        config = folder_of_pairs(tmp_path / "own", ["b", "a", "c"])
+        path = prepare("own", config, tmp_path / "out", 4)
+        assert tree(tmp_path / "out").keys() == {"manifest.json"}
+        train, test = load_split(path, "train"), load_split(path, "test")
+        assert (train.names, test.names) == (("a", "b"), ("c",))
+        assert test.scenes == ("c",)
+        assert torch.equal(test.hr[0], read_image(tmp_path / "own/hr/c.png"))
+
+    def test_other_suffixes_and_hidden_files(self, tmp_path: Path) -> None:
+        config = folder_of_pairs(tmp_path, ["a", "b"])
+        Image.open(tmp_path / "hr/a.png").save(tmp_path / "hr/a.jpg")
+        (tmp_path / "hr/a.png").unlink()
+        (tmp_path / "lr/.DS_Store").write_bytes(b"x")
+        assert prepare("own", config, tmp_path / "out", 4).exists()
+
+    def test_digest_does_not_change_when_the_folder_moves(self, tmp_path: Path) -> None:
+        config = folder_of_pairs(tmp_path / "own", ["a", "b"])
+        before = read_manifest(prepare("own", config, tmp_path / "out", 4)).digest()
+        shutil.move(tmp_path / "own", tmp_path / "moved")
+        after = read_manifest(prepare("own", pairs(tmp_path / "moved", **config.split), tmp_path / "out", 4)).digest()
+        assert before == after
+
+    def test_everything_wrong_is_said_at_once_by_file_name(self, tmp_path: Path) -> None:
+        names = ["fine", "size", "multiple", "scale2", "torn", "deep", "grey", "onlylr", "onlyhr", "linked", "fine2"]
+        config = folder_of_pairs(tmp_path, names)
+        write_png(tmp_path / "hr/size.png", random_image(1, 24, 24))
+        write_png(tmp_path / "hr/multiple.png", random_image(2, 25, 28))
+        write_png(tmp_path / "hr/scale2.png", random_image(3, 12, 14))
+        torn = tmp_path / "lr/torn.png"
+        torn.write_bytes(torn.read_bytes()[:-50])
+        Image.new("I;16", (28, 24)).save(tmp_path / "hr/deep.png")
+        Image.new("L", (28, 24)).save(tmp_path / "hr/grey.png")
+        (tmp_path / "hr/onlylr.png").unlink()
+        (tmp_path / "lr/onlyhr.png").unlink()
+        shutil.move(tmp_path / "hr/linked.png", tmp_path / "outside.png")
+        (tmp_path / "hr/linked.png").symlink_to(tmp_path / "outside.png")
+        (tmp_path / "lr/notes.txt").write_text("hello")
+        with pytest.raises(UserError) as caught:
+            prepare("own", config, tmp_path / "out", 4)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert "10 problems" in message
+        for expected in (
+            "HR size.png: 24x24 beside LR 7x6: the sizes do not match",
+            "HR multiple.png: 28x25 beside LR 7x6: HR is not a multiple of the scale 4",
+            "HR scale2.png: 14x12 beside LR 7x6 is a scale of 2, that of the profile is 4",
+            "LR torn.png: unreadable or truncated",
+            "HR deep.png: a 16-bit image",
+            "HR grey.png: a grey image",
+            "LR onlylr.png: no HR image of this name",
+            "HR onlyhr.png: no LR image of this name",
+            "HR linked.png: a link that leads out of the folder",
+            "LR notes.txt: not an image",
+        ):
+            assert expected in message
+        assert "fine" not in message
+        assert not (tmp_path / "out/manifest.json").exists()
+
+    def test_two_files_of_one_name_are_refused(self, tmp_path: Path) -> None:
+        config = folder_of_pairs(tmp_path, ["a", "b"])
+        Image.open(tmp_path / "lr/a.png").save(tmp_path / "lr/a.jpg")
+        with pytest.raises(UserError, match=r"LR a\.png: the same name as LR a\.jpg"):
+            prepare("own", config, tmp_path / "out", 4)
+
+    def test_missing_and_empty_folders(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"datasets\.own\.lr: .*no such folder"):
+            prepare("own", pairs(tmp_path, train="all"), tmp_path / "out", 4)
+        (tmp_path / "lr").mkdir()
+        (tmp_path / "hr").mkdir()
+        with pytest.raises(UserError, match="no images in"):
+            prepare("own", pairs(tmp_path, train="all"), tmp_path / "out", 4)
+
+    def test_one_image_under_two_names_may_not_stand_in_two_splits(self, tmp_path: Path) -> None:
+        config = folder_of_pairs(tmp_path, ["a", "b"])
+        shutil.copy(tmp_path / "hr/a.png", tmp_path / "hr/b.png")
+        with pytest.raises(UserError, match=r"HR b \(test\) is the same image as a \(train\)"):
+            prepare("own", config, tmp_path / "out", 4)
+
+    def test_the_split_rule_is_a_sentence_with_counts(self, tmp_path: Path) -> None:
+        folder_of_pairs(tmp_path, ["Canon_1", "Canon_2", "Nikon_1", "Nikon_2"])
+        config = pairs(tmp_path, train="rest", test="1 last of each camera")
+        rule = read_manifest(prepare("own", config, tmp_path / "out", 4)).split_rule
+        assert "'_'" in rule
+        assert "test takes '1 last of each camera' (2 pairs)" in rule
+
+    def test_the_realsr_pairs(self, assets: Path, tmp_path: Path) -> None:
+        config = pairs(assets / "pairs/realsr", train="rest", test="15 last of each camera")
+        path = prepare("realsr", config, tmp_path, 4)
+        manifest: Manifest = read_manifest(path)
+        assert [len(manifest.splits[split]) for split in ("train", "test")] == [70, 30]
+        assert len({item.name.partition("_")[0] for item in manifest.splits["test"]}) == 2
+
+
+NAMES = [f"{camera}_{index:02d}" for camera in ("Canon", "Nikon") for index in range(6)]
+
+
+class TestSplitNames:
+    @pytest.mark.parametrize(
+        ("rule", "expected"),
+        [
+            ("all", NAMES),
+            ("none", []),
+            ("first 2", NAMES[:2]),
+            ("last 3", NAMES[-3:]),
+            ("last 0", []),
+            ("2 last of each camera", NAMES[4:6] + NAMES[10:]),
+            ("1 first of each lens", [NAMES[0], NAMES[6]]),
+            ("rest", NAMES),
+            (" first 1 ", NAMES[:1]),
+        ],
+    )
+    def test_rules(self, rule: str, expected: list[str]) -> None:
+        assert split_names(NAMES, {"train": rule}) == {"train": expected}
+
+    @given(st.integers(0, 3), st.integers(0, 3), st.sampled_from(["train", "validation"]))
+    def test_with_rest_every_pair_is_taken_once(self, first: int, last: int, resting: str) -> None:
+        other = "validation" if resting == "train" else "train"
+        rules = {resting: "rest", other: f"{first} first of each camera", "test": f"{last} last of each camera"}
+        splits = split_names(NAMES, rules)  # type: ignore[arg-type]
+        assert sorted(name for part in splits.values() for name in part) == NAMES
+        assert list(splits) == list(rules)
+
+    @pytest.mark.parametrize(
+        ("rules", "said"),
+        [
+            ({"train": "frist 3"}, r"x\.train: 'frist 3' is no rule; allowed are `all`"),
+            ({"train": "first -1"}, "is no rule"),
+            ({"train": "last 13"}, "13 pairs are asked for, there are 12"),
+            ({"test": "7 last of each camera"}, "camera 'Canon': 7 pairs are asked for, there are 6"),
+            ({"train": "all", "test": "last 2"}, r"train \('all'\) and test \('last 2'\) both take 2 of 12"),
+            ({"train": "rest", "test": "rest"}, "both take 12"),
+        ],
+    )
+    def test_mistakes_are_named(self, rules: dict[str, str], said: str) -> None:
+        with pytest.raises(UserError, match=said):
+            split_names(NAMES, rules, "x")  # type: ignore[arg-type]
+
+
+def test_an_archive_must_be_fetched_first(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'realsr' must be fetched first"):
+        prepare("real", Archive(kind="archive", row="realsr"), tmp_path, 4)
