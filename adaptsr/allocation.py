@@ -122,12 +122,15 @@ def allocate(
                   largest rank that does; go on down with what is left. The literal reading of "assign higher ranks to
                   top-ranked layers until the budget is met".
     proportional  rank proportional to score, clipped, as high as the budget lets it; the rest unit by unit to the
-                  largest fractional parts.
+                  largest fractional parts, so that of sites of equal cost a higher score never gets a lower rank.
     """
     if not 0 <= r_min <= r_max or r_max == 0:
         raise UserError(
             f"r_min, r_max: 0 <= r_min <= r_max and r_max > 0 was expected, found r_min {r_min}, r_max {r_max}"
         )
+    for name, score in scores.items():
+        if not math.isfinite(score):
+            raise UserError(f"score: the importance of {name} is {score}; the backbone or its calibration data is broken")
     highest = {name: max(r_min, min(r_max, (caps or {}).get(name, r_max))) for name in scores}
     least = sum(cost(name, r_min) for name in scores)
     if least > budget:
@@ -160,27 +163,38 @@ def _greedy(
 def _proportional(
     scores: Mapping[str, float], cost: Callable[[str, int], int], budget: int, r_min: int, highest: Mapping[str, int]
 ) -> dict[str, int]:
-    def ranks_at(level: float) -> dict[str, int]:
-        return {name: int(min(max(math.floor(level * scores[name]), r_min), highest[name])) for name in scores}
-
-    positive = [score for score in scores.values() if score > 0]
-    low, high = 0.0, (max(highest.values()) + 1) / min(positive) if positive else 0.0
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if total_cost(ranks_at(middle), cost) <= budget else (low, middle)
-    ranks = ranks_at(low)
+    # Relative to the largest score, so that no magnitude of a loss can overflow.
+    largest = max(scores.values(), default=0.0) or 1.0
+    relative = {name: score / largest for name, score in scores.items()}
+    ranks = dict.fromkeys(scores, r_min)
     room = budget - total_cost(ranks, cost)
-    by_fraction = sorted(scores, key=lambda site: -(low * scores[site] - math.floor(low * scores[site])))
-    raised = True
-    while raised:
-        raised = False
-        for name in by_fraction:
-            extra = cost(name, ranks[name] + 1) - cost(name, ranks[name])
-            if ranks[name] < highest[name] and extra <= room:
-                ranks[name] += 1
-                room -= extra
-                raised = True
-    return ranks
+    level = 0.0
+    for level, names in sorted(_levels(relative, r_min, highest).items()):
+        extra = sum(cost(name, ranks[name] + 1) - cost(name, ranks[name]) for name in names)
+        if extra > room:
+            break
+        ranks.update({name: ranks[name] + 1 for name in names})
+        room -= extra
+    while True:
+        units = {name: cost(name, rank + 1) - cost(name, rank) for name, rank in ranks.items()}
+        fitting = [name for name, rank in ranks.items() if rank < highest[name] and units[name] <= room]
+        if not fitting:
+            return ranks
+        # The largest fractional part; negative where r_min already gives more than the score asks for.
+        chosen = max(fitting, key=lambda name: level * relative[name] - ranks[name])
+        ranks[chosen] += 1
+        room -= units[chosen]
+
+
+def _levels(relative: Mapping[str, float], r_min: int, highest: Mapping[str, int]) -> dict[float, list[str]]:
+    """The levels at which floor(level * score) reaches a rank above r_min, and whose rank that is."""
+    levels: dict[float, list[str]] = {}
+    for name, score in relative.items():
+        for rank in range(r_min + 1, highest[name] + 1):
+            level = rank / score if score > 0 else math.inf
+            if level < math.inf:
+                levels.setdefault(level, []).append(name)
+    return levels
 
 
 def total_cost(ranks: Mapping[str, int], cost: Callable[[str, int], int]) -> int:

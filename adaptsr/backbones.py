@@ -95,6 +95,22 @@ def build(backbone: config.Backbone, scale: int, lr_size: int | None = None, loa
     return model.eval()
 
 
+def build_from_file(path: Path) -> nn.Module:
+    """A backbone from nothing but its checkpoint: EDSR by its keys, anything else as spandrel detects it."""
+    state = read_checkpoint(resolve_weights(str(path)))
+    if "conv_first.weight" in state and "body.0.conv1.weight" in state and "conv_last.weight" in state:
+        blocks = sum(bool(re.fullmatch(r"body\.\d+\.conv1\.weight", key)) for key in state)
+        options = {"num_feat": len(state["conv_first.weight"]), "num_block": blocks}
+        model = _construct(
+            "edsr", options, 2 ** sum(bool(re.fullmatch(r"upsample\.\d+\.weight", key)) for key in state)
+        )
+    else:
+        architecture = _descriptor(state, str(path)).architecture.id
+        model = _construct(architecture, _options_of(architecture, state), 1)
+    load_weights(model, state, str(path))
+    return model.eval()
+
+
 def resolve_weights(weights: str) -> Path:
     path = Path(weights).expanduser()
     if not path.is_file():
@@ -140,20 +156,22 @@ def architectures() -> list[str]:
 
 def _options_of(architecture: str, state: StateDict) -> dict[str, Any]:
     """Constructor arguments that spandrel reads off a checkpoint's keys and shapes."""
-    import spandrel
-
-    try:
-        descriptor = spandrel.ModelLoader().load_from_state_dict(dict(state))
-    except spandrel.UnsupportedModelError:
-        raise UserError(
-            f"backbone {architecture}: spandrel knows no architecture with this checkpoint's keys"
-        ) from None
+    descriptor = _descriptor(state, f"backbone {architecture}")
     found = descriptor.architecture.id
     if found != architecture:
         raise UserError(
             f"backbone {architecture}: the checkpoint is of architecture {found!r}; set `architecture: {found}`"
         )
     return dict(descriptor.model.hyperparameters)
+
+
+def _descriptor(state: StateDict, where: str) -> Any:
+    import spandrel
+
+    try:
+        return spandrel.ModelLoader().load_from_state_dict(dict(state))
+    except spandrel.UnsupportedModelError:
+        raise UserError(f"{where}: spandrel knows no architecture with this checkpoint's keys") from None
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:

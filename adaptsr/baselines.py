@@ -39,6 +39,8 @@ class BaselineFile:
     """First line of the docstring: what it is and where it comes from."""
     title: str
     """Row title; `{option}` is replaced by the variant's option."""
+    trains: str
+    """What trains, in a few words."""
     options: Mapping[str, Any]
     """Every option with its default; a variant says only what differs."""
     variants: Mapping[str, Mapping[str, Any]]
@@ -53,6 +55,7 @@ class BaselineFile:
 RANKS = ("rank", "r_min", "r_max")
 LITERALS: Mapping[str, tuple[str, type, Any]] = {
     "TITLE": ("title", str, ""),
+    "TRAINS": ("trains", str, ""),
     "OPTIONS": ("options", dict, {}),
     "VARIANTS": ("variants", dict, None),
     "ROWS": ("rows", list, None),

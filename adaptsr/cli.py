@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix
 
 DEFAULT_PROFILE = "config/demo.yaml"
+FULL_SIZE_PROFILE = "config/paper.yaml"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,19 +67,46 @@ def _parser() -> argparse.ArgumentParser:
     gather.add_argument("--out", type=Path, required=True)
     gather.set_defaults(command=_gather)
 
-    weights = _with_profile(commands.add_parser("fetch-metric-weights", help="fetch the network weights that metrics need"))
+    weights = _with_profile(
+        commands.add_parser("fetch-metric-weights", help="fetch the network weights that metrics need")
+    )
     weights.add_argument("--out", type=Path, help="write what is there and what is missing here")
     weights.set_defaults(command=_fetch_metric_weights)
 
     report = _with_profile(commands.add_parser("report", help="render tables and significance from the scores"))
-    report.add_argument("names", nargs="*", metavar="NAME", help="tables of the profile, or `significance`; all without it")
+    report.add_argument(
+        "names", nargs="*", metavar="NAME", help="tables of the profile, or `significance`; all without it"
+    )
     report.set_defaults(command=_report)
+
+    listed = _with_profile(commands.add_parser("list", help="what a profile can name"), FULL_SIZE_PROFILE)
+    listed.add_argument("what", choices=["backbones", "baselines", "datasets"])
+    listed.set_defaults(command=_list)
+
+    sites = _with_profile(commands.add_parser("sites", help="sites of a backbone, with their kinds"), FULL_SIZE_PROFILE)
+    sites.add_argument("--backbone", required=True, metavar="NAME_OR_FILE")
+    sites.set_defaults(command=_sites)
+
+    params = _with_profile(commands.add_parser("params", help="count the parameters of a variant"), FULL_SIZE_PROFILE)
+    params.add_argument("--backbone", required=True, metavar="NAME_OR_FILE")
+    params.add_argument("--variant", required=True, metavar="BASELINE/VARIANT")
+    params.add_argument("--json", action="store_true")
+    params.set_defaults(command=_params)
+
+    merge = commands.add_parser("merge", help="write the adapted backbone of a run as a checkpoint of its architecture")
+    merge.add_argument(
+        "run", type=Path, metavar="RUN", help="folder of a finished run, results/<profile>/<backbone>/..."
+    )
+    merge.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=".safetensors or .pth")
+    merge.set_defaults(command=_merge)
     return parser
 
 
-def _with_profile(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("--profile", type=Path, default=Path(DEFAULT_PROFILE), help=f"default: {DEFAULT_PROFILE}")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting the profile asks for")
+def _with_profile(parser: argparse.ArgumentParser, default: str = DEFAULT_PROFILE) -> argparse.ArgumentParser:
+    parser.add_argument("--profile", type=Path, default=Path(default), help=f"default: {default}")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting the profile asks for"
+    )
     return parser
 
 
@@ -102,7 +129,9 @@ def _known_backbone(matrix: Matrix, name: str) -> str:
 
     if name not in matrix.profile.backbones:
         known = matrix.profile.backbones
-        raise UserError(f"--backbone {name}: no such backbone in {matrix.source}{suggestion(name, known)}; there are {listing(known)}")
+        raise UserError(
+            f"--backbone {name}: no such backbone in {matrix.source}{suggestion(name, known)}; there are {listing(known)}"
+        )
     return name
 
 
@@ -124,12 +153,16 @@ def _train(parsed: argparse.Namespace) -> int:
 
 def _prepare(parsed: argparse.Namespace) -> None:
     from adaptsr.config import listing, suggestion
-    from adaptsr.data.prepare import prepare
     from adaptsr.matrix import manifest_path
 
     profile = load_matrix(parsed).profile
     if parsed.name not in profile.datasets:
-        raise UserError(f"{parsed.profile}: no dataset {parsed.name!r}{suggestion(parsed.name, profile.datasets)}; there are {listing(profile.datasets)}")
+        raise UserError(
+            f"{parsed.profile}: no dataset {parsed.name!r}{suggestion(parsed.name, profile.datasets)}; there are {listing(profile.datasets)}"
+        )
+
+    from adaptsr.data.prepare import prepare
+
     prepare(parsed.name, profile.datasets[parsed.name], manifest_path(parsed.name).parent, profile.scale)
 
 
@@ -137,7 +170,7 @@ def _pretrain(parsed: argparse.Namespace) -> None:
     from adaptsr.pretraining import pretrain
 
     matrix = load_matrix(parsed)
-    pretrain(matrix, _known_backbone(matrix, parsed.backbone), parsed.out)
+    pretrain(matrix, _known_backbone(matrix, parsed.backbone), parsed.out, _progress)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
@@ -154,11 +187,77 @@ def _gather(parsed: argparse.Namespace) -> None:
 
 
 def _fetch_metric_weights(parsed: argparse.Namespace) -> None:
-    raise UserError("not wired yet")
+    from adaptsr import records
+    from adaptsr.scoring import fetch_weights
+
+    missing = fetch_weights(load_matrix(parsed).profile.scoring)
+    for metric, reason in missing.items():
+        _progress(f"{metric}: {reason}")
+    if parsed.out:
+        records.write_json(parsed.out, {"missing": missing})
 
 
 def _report(parsed: argparse.Namespace) -> None:
     raise UserError("not wired yet")
+
+
+def _list(parsed: argparse.Namespace) -> None:
+    matrix = load_matrix(parsed)
+    if parsed.what == "backbones":
+        for name, backbone in matrix.profile.backbones.items():
+            print(f"{name:<12} {backbone.architecture:<10} {backbone.title or ''}")
+    elif parsed.what == "datasets":
+        for name, dataset in matrix.profile.datasets.items():
+            print(f"{name:<16} {dataset.kind}")
+    else:
+        for name, file in matrix.baselines.items():
+            for variant in file.variants:
+                print(f"{name + '/' + variant:<34} trains: {file.trains}; {file.summary}")
+
+
+def _sites(parsed: argparse.Namespace) -> None:
+    from adaptsr.inspection import backbone_and_sites
+
+    _, sites = backbone_and_sites(load_matrix(parsed), parsed.backbone)
+    for site in sites:
+        marks = [
+            *(["feeds a pixel shuffle"] if site.upsampling else []),
+            *([f"{site.groups} groups"] if site.grouped else []),
+        ]
+        shape = "x".join(map(str, site.shape))
+        print(
+            f"{site.name:<52} {site.kind:<10} {shape:<16} {'bias' if site.bias else '-':<5} {', '.join(marks)}".rstrip()
+        )
+    print(
+        "A wrong kind is corrected in the profile, backbones.<name>.kinds: {<site or pattern>: conv | attention | mlp | skip}",
+        file=sys.stderr,
+    )
+
+
+def _params(parsed: argparse.Namespace) -> None:
+    import dataclasses
+    import json
+
+    from adaptsr.inspection import count
+
+    counted = count(load_matrix(parsed), parsed.backbone, parsed.variant)
+    if parsed.json:
+        print(json.dumps(dataclasses.asdict(counted), indent=1))
+        return
+    print(f"{counted.row} on {counted.backbone}")
+    print(f"  total      {counted.total:>12,}")
+    print(f"  trainable  {counted.trainable:>12,}  ({100 * counted.trainable / counted.total:.2f}% of the total)")
+    print(f"  merged     {counted.merged_total:>12,}")
+    for kind, number in counted.by_kind.items():
+        print(f"  trainable, {kind:<10} {number:>11,}")
+    if counted.left_out:
+        print(f"  untouched sites: {', '.join(counted.left_out)}")
+
+
+def _merge(parsed: argparse.Namespace) -> None:
+    from adaptsr.merging import write_merged
+
+    write_merged(parsed.run, parsed.out)
 
 
 if __name__ == "__main__":

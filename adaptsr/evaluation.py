@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,10 @@ from adaptsr import config, records
 from adaptsr.backbones import build, restore
 from adaptsr.data.manifest import read_manifest
 from adaptsr.data.pairs import PairSet, load_split
-from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix, Row, manifest_path
-from adaptsr.reparametrization import Plan, load_adaptation, load_tensors, merged_state
-from adaptsr.scoring import Scorer
-from adaptsr.training import finished_record, prepare_device
+from adaptsr.merging import load_run
+from adaptsr.scoring import Scorer, weight_files
+from adaptsr.training import prepare_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,10 +61,14 @@ class Evaluation:
 
     @cached_property
     def _conventions_key(self) -> str:
-        tests = [(test.dataset, test.split) for test in self.matrix.profile.data.test]
-        manifests = {dataset: read_manifest(manifest_path(dataset)).digest() for dataset, _ in tests}
-        scoring = self.matrix.profile.scoring.model_dump(mode="json")
-        return records.digest({"scoring": scoring, "tests": tests, "data": manifests})
+        """Changes with the metrics, the network weights that are there, and the test images."""
+        scoring = self.matrix.profile.scoring
+        tests = [
+            [test.dataset, test.split, read_manifest(manifest_path(test.dataset)).digest(test.split)]
+            for test in self.matrix.profile.data.test
+        ]
+        weights = [[file.metric, file.path.is_file()] for file in weight_files(scoring)]
+        return records.digest({"scoring": scoring.model_dump(mode="json"), "tests": tests, "weights": weights})
 
     def scores(self, row: Row, seed: int | None, progress: Progress) -> pd.DataFrame | None:
         """Scores of one run, or of the unadapted backbone; None for a run that diverged.
@@ -96,11 +99,7 @@ class Evaluation:
         import pandas as pd
 
         profile = self.matrix.profile
-        model = (
-            load_backbone(self.matrix, self.name)
-            if seed is None
-            else load_run(self.matrix, self.name, row.name, folder)
-        )
+        model = load_backbone(self.matrix, self.name) if seed is None else load_run(folder)
         model.to(self.device)
         rows: list[dict[str, Any]] = []
         for test in self.tests:
@@ -113,36 +112,15 @@ class Evaluation:
                 "seed": seed,
                 "dataset": test.name,
             }
-            rows += [{**identity, **asdict(score)} for score in self.scorer.score(restored, test.hr, list(test.names))]
+            rows += [
+                {**identity, **score._asdict()} for score in self.scorer.score(restored, test.hr, list(test.names))
+            ]
         return typed(pd.DataFrame(rows))
 
 
 def load_backbone(matrix: Matrix, name: str) -> nn.Module:
     """The unadapted backbone, in eval mode, built at its own native size."""
     return build(matrix.profile.backbones[name], matrix.profile.scale)
-
-
-def load_run(matrix: Matrix, backbone: str, row: str, folder: Path) -> nn.Module:
-    """The adapted backbone of a run as a plain model of its architecture: nothing is left attached."""
-    merged = merge_run(matrix, backbone, row, folder)
-    model = load_backbone(matrix, backbone)
-    model.load_state_dict(merged)
-    return model.eval()
-
-
-def merge_run(matrix: Matrix, backbone: str, row: str, folder: Path) -> dict[str, torch.Tensor]:
-    """The plain state dict of a run's adapted backbone, keys in their original order."""
-    record = records.read_record(folder / "record.json")
-    if finished_record(folder, record.key) is None:
-        raise UserError(
-            f"{folder}: the adaptation is not the one of its record; delete record.json to have the run done again"
-        )
-    model = load_backbone(matrix, backbone)
-    keys = list(model.state_dict())
-    matrix.variant(row).attach(model, Plan.load(folder))
-    adaptation = folder / "adaptation.safetensors"
-    load_adaptation(model, load_tensors(adaptation)[0], str(adaptation))
-    return merged_state(model, keys)
 
 
 def score_backbone(matrix: Matrix, backbone: str, rows: Sequence[Row], out: Path, progress: Progress) -> None:

@@ -34,12 +34,12 @@ def factor_shapes(
     out, inner = shape[0], shape[1] * groups
     if len(shape) == 2:
         return (rank, inner), (out, rank)
-    size = shape[2]
+    height, width = shape[2:]
     if factorization == "loralib":
-        return (rank * size, inner * size), (out // groups * size, rank * size)
+        return (rank * height, inner * width), (out // groups * height, rank * height)
     if factorization == "1x1-kxk":
-        return (rank, inner), (out, rank, size, size)
-    return (rank, inner, size, size), (out, rank)
+        return (rank, inner), (out, rank, height, width)
+    return (rank, inner, height, width), (out, rank)
 
 
 def low_rank_product(b: torch.Tensor, a: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
@@ -134,12 +134,12 @@ def useful_rank(site: Site, factorization: Factorization) -> int:
     """The rank from which on B A can be any delta at all: more adds parameters, no freedom."""
     if site.is_linear:
         return min(site.shape)
-    out, inner, size = site.shape[0], site.shape[1], site.shape[2]
+    out, inner, height, width = site.shape
     if factorization == "loralib":
-        return min(out, inner)
+        return min(out, math.ceil(inner * width / height))
     if factorization == "1x1-kxk":
-        return min(inner, out * size * size)
-    return min(out, inner * size * size)
+        return min(inner, out * height * width)
+    return min(out, inner * height * width)
 
 
 def _splits(site: Site, qkv: str) -> int:

@@ -19,12 +19,12 @@ from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix, manifest_path
 from adaptsr.reparametrization import parameter_count, save_tensors
 from adaptsr.scoring import psnr_y
-from adaptsr.training import Checkpoints, Workbench, optimise, prepare_device
+from adaptsr.training import Checkpoints, Progress, Workbench, optimise, prepare_device
 
 SEED = 0
 
 
-def pretrain(matrix: Matrix, name: str, out: Path) -> None:
+def pretrain(matrix: Matrix, name: str, out: Path, progress: Progress) -> None:
     """Train a backbone from scratch on a dataset's bicubic pairs and write its state dict and record.
 
     The record states PSNR-Y on the dataset's test split beside that of bicubic interpolation.
@@ -48,7 +48,7 @@ def pretrain(matrix: Matrix, name: str, out: Path) -> None:
         sources=[WeightedSource(load_split(manifest, "train"))],
         validation=load_split(manifest, "validation"),
         device=device,
-        data_key=read_manifest(manifest).digest(),
+        data_key=read_manifest(manifest).digest("train"),
     )
     key = records.digest(
         {
@@ -58,9 +58,9 @@ def pretrain(matrix: Matrix, name: str, out: Path) -> None:
             "protocol": profile.protocol,
         }
     )
-    outcome = optimise(
-        bench, model.requires_grad_(True), training, SEED, Checkpoints(out.parent / f"{name}-checkpoints", key)
-    )
+    checkpoints = Checkpoints(out.parent / f"{name}-checkpoints", key)
+    model.requires_grad_(True)
+    outcome = optimise(bench, model, training, SEED, checkpoints, lambda line: progress(f"{name}: {line}"))
     save_tensors(out, model.state_dict(), {"key": key})
     test = load_split(manifest, "test")
     records.write_json(

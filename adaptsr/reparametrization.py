@@ -7,8 +7,9 @@ state dict of the original architecture.
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,12 @@ class Plan:
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        records.write_json(folder / "plan.json", self.settings)
+        tensors = folder / "plan.safetensors"
         if self.tensors:
-            save_tensors(folder / "plan.safetensors", self.tensors, {})
+            save_tensors(tensors, self.tensors, {})
+        else:
+            tensors.unlink(missing_ok=True)
+        records.write_json(folder / "plan.json", self.settings)
 
     @staticmethod
     def load(folder: Path) -> Plan:
@@ -47,14 +51,17 @@ class Plan:
 
 
 def reparametrize_weight(layer: nn.Module, reparametrization: nn.Module) -> None:
-    """Make `layer.weight` read as `reparametrization(weight)`; the original stays, frozen, underneath."""
-    parametrize.register_parametrization(layer, "weight", reparametrization)
+    """Make `layer.weight` read as `reparametrization(weight)`; the original stays, frozen, underneath.
+
+    The reparametrization is moved to the weight's device and precision.
+    """
+    parametrize.register_parametrization(layer, "weight", reparametrization.to(original_weight(layer)))
 
 
 def reparametrize_bias(layer: nn.Module, reparametrization: nn.Module) -> None:
     """The same for `layer.bias`; a layer without a bias is left alone, since the architecture has no key for one."""
     if layer.bias is not None:
-        parametrize.register_parametrization(layer, "bias", reparametrization)
+        parametrize.register_parametrization(layer, "bias", reparametrization.to(original_weight(layer)))
 
 
 def original_weight(layer: nn.Module) -> torch.Tensor:
@@ -129,10 +136,17 @@ def load_adaptation(model: nn.Module, state: Mapping[str, torch.Tensor], source:
         tensor.copy_(state[name])
 
 
-def merged_state(model: nn.Module, keys: list[str]) -> dict[str, torch.Tensor]:
-    """The plain state dict of the original architecture: `keys` in their order, each with its effective value."""
+def merged_state(
+    model: nn.Module, keys: list[str], merge: Callable[[nn.Module], nn.Module] | None = None
+) -> dict[str, torch.Tensor]:
+    """The plain state dict of the original architecture: `keys` in their order, each with its effective value.
+
+    `merge` is the baseline's own, for one that replaces modules instead of reparametrizing them: it is given a copy of
+    the adapted model and returns the plain one.
+    """
     with torch.no_grad():
-        return {key: _effective(model, key).detach().clone().contiguous() for key in keys}
+        plain = merge(copy.deepcopy(model)) if merge else model
+        return {key: _effective(plain, key).detach().clone().contiguous() for key in keys}
 
 
 def _effective(model: nn.Module, key: str) -> torch.Tensor:

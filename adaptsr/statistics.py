@@ -160,7 +160,7 @@ def compare(
         "reference": reference,
         "seeds": n,
         "seeds_left_out": len(pairs.left_out),
-        "left_out": "; ".join(f"seed {seed}: {reason}" for seed, reason in pairs.left_out.items()),
+        "left_out": _listed(pairs.left_out),
         "images": len(pairs.scenes),
         "scenes": len(set(pairs.scenes)),
         "row_mean": pairs.row_mean,
@@ -176,6 +176,13 @@ def compare(
         "g_z": d_z * hedges_correction(n - 1),
         "better": _better(difference, lower_better),
     }
+
+
+def _listed(left_out: Mapping[int, str]) -> str:
+    """`missing value: seeds 1, 2; not scored: seed 4`."""
+    reasons = sorted(set(left_out.values()))
+    seeds = {reason: [str(seed) for seed, other in left_out.items() if other == reason] for reason in reasons}
+    return "; ".join(f"{reason}: seed{'s' if len(of) > 1 else ''} {', '.join(of)}" for reason, of in seeds.items())
 
 
 def _is_zero(value: float, pairs: Pairs) -> bool:

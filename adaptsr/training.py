@@ -106,9 +106,9 @@ class Workbench:
         device = prepare_device(profile.compute)
         declared = profile.backbones[name]
         backbone = build(declared, profile.scale, profile.training.crop // profile.scale)
-        manifests = {source.dataset: read_manifest(manifest_path(source.dataset)) for source in profile.data.train}
         validation = profile.data.validation
-        manifests[validation.dataset] = read_manifest(manifest_path(validation.dataset))
+        used: list[config.Source | config.Split] = [*profile.data.train, validation]
+        digests = [[s.dataset, s.split, read_manifest(manifest_path(s.dataset)).digest(s.split)] for s in used]
         weights = records.file_sha256(resolve_weights(declared.weights)) if declared.weights else None
         return Workbench(
             matrix=matrix,
@@ -118,9 +118,7 @@ class Workbench:
             sources=load_sources(profile),
             validation=load_split(manifest_path(validation.dataset), validation.split),
             device=device,
-            data_key=records.digest(
-                {"weights": weights, "data": {n: m.digest() for n, m in sorted(manifests.items())}}
-            ),
+            data_key=records.digest({"weights": weights, "data": digests}),
         )
 
     def run_key(self, variant: Variant, seed: int) -> str:
@@ -183,10 +181,11 @@ def ensure_runs(
     for seed in seeds:
         folder = matrix.run_folder(backbone, row, seed)
         key = bench.run_key(variant, seed)
-        record = finished_record(folder, key)
-        if record is None:
-            record = train_run(bench, variant, seed, folder, key)
-            progress(_summary(record))
+        with records.locked(folder):
+            record = finished_record(folder, key)
+            if record is None:
+                record = train_run(bench, variant, seed, folder, key, progress)
+                progress(_summary(record))
         entries.append({"seed": seed, "key": key, "status": record.status})
     return entries
 
@@ -206,7 +205,9 @@ def finished_record(folder: Path, key: str) -> records.RunRecord | None:
     return record
 
 
-def train_run(bench: Workbench, variant: Variant, seed: int, folder: Path, key: str) -> records.RunRecord:
+def train_run(
+    bench: Workbench, variant: Variant, seed: int, folder: Path, key: str, progress: Progress
+) -> records.RunRecord:
     """Plan, attach, train and write one run: plan.json, adaptation.safetensors and, last, record.json."""
     (folder / "record.json").unlink(missing_ok=True)
     training = bench.matrix.training(variant)
@@ -216,7 +217,8 @@ def train_run(bench: Workbench, variant: Variant, seed: int, folder: Path, key: 
     variant.attach(model, plan)
     model.to(bench.device)
     checkpoints = Checkpoints(folder / "checkpoints", key)
-    outcome = optimise(bench, model, training, seed, checkpoints)
+    name = f"{bench.name} {variant.row} seed {seed}"
+    outcome = optimise(bench, model, training, seed, checkpoints, lambda line: progress(f"{name}: {line}"))
     finished = outcome.diverged_at is None
     adaptation = folder / "adaptation.safetensors"
     if finished:
@@ -232,7 +234,13 @@ def train_run(bench: Workbench, variant: Variant, seed: int, folder: Path, key: 
         baseline=variant.baseline.name,
         variant=variant.name,
         seed=seed,
-        config={"options": dict(variant.options), "training": training.model_dump(mode="json")},
+        config={
+            "options": dict(variant.options),
+            "training": training.model_dump(mode="json"),
+            "backbone": bench.matrix.profile.backbones[bench.name].model_dump(mode="json"),
+            "scale": bench.matrix.profile.scale,
+            "data": bench.matrix.profile.data.model_dump(mode="json", include={"train", "validation"}),
+        },
         title=variant.title,
         extension=variant.extension(bench.sites),
         notes=_notes(plan),
@@ -255,7 +263,12 @@ def train_run(bench: Workbench, variant: Variant, seed: int, folder: Path, key: 
 
 
 def optimise(
-    bench: Workbench, model: nn.Module, training: config.Training, seed: int, checkpoints: Checkpoints
+    bench: Workbench,
+    model: nn.Module,
+    training: config.Training,
+    seed: int,
+    checkpoints: Checkpoints,
+    progress: Progress = lambda line: None,
 ) -> Outcome:
     """Minimise L1 with Adam over what has `requires_grad`, resuming from the newest sound checkpoint."""
     parameters = trainable_parameters(model)
@@ -284,6 +297,9 @@ def optimise(
                 history.pending.clear()
             if done % training.validate_every == 0 or done == training.iterations:
                 history.validation.append(_validate(bench, model, done, history.seconds))
+                progress(
+                    f"iteration {done} of {training.iterations}: validation PSNR-Y {history.validation[-1].psnr_y:.2f} dB"
+                )
             if done == training.iterations:
                 break
             due = time.monotonic() - saved_at > 60 * training.checkpoint_minutes

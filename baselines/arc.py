@@ -20,6 +20,7 @@ from adaptsr.errors import UserError
 from adaptsr.reparametrization import Plan, original_weight, reparametrize_bias, reparametrize_weight
 
 TITLE = "ARC (svd{size})"
+TRAINS = "U per stage and width; lambda and b per layer"
 OPTIONS = {
     "size": 50,  # columns of U, `svd_dim` in the authors' code
     "mlp_init": "xavier",  # of lambda in front of the MLP: xavier as published, or zero (identity at the start)

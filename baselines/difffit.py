@@ -19,6 +19,7 @@ from adaptsr.errors import UserError
 from adaptsr.reparametrization import Plan, original_weight, reparametrize_bias, reparametrize_weight
 
 TITLE = "DiffFit ({form})"
+TRAINS = "gamma per residual branch; all biases and normalisation unless gamma only"
 OPTIONS = {
     "form": "published",  # biases, norms and gamma, or `gamma` alone
     # The last layers of residual branches, as patterns of site names: attention and MLP of a transformer block, the

@@ -17,6 +17,7 @@ from adaptsr.lora import attach_low_rank, plan_low_rank
 from adaptsr.reparametrization import Plan
 
 TITLE = "LoRA, r = {rank}"
+TRAINS = "A and B of every site, biases of the adapted layers"
 OPTIONS = {
     "rank": 8,
     "factorization": "loralib",  # of a convolution's delta: loralib, 1x1-kxk (the paper's Eq. 2), kxk-1x1 (PEFT)

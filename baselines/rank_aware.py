@@ -16,6 +16,7 @@ from adaptsr.lora import attach_low_rank, cost_per_rank, plan_low_rank, useful_r
 from adaptsr.reparametrization import Plan
 
 TITLE = "Rank-aware LoRA ({score}, {allocation})"
+TRAINS = "A and B of the sites with a rank, biases of the adapted layers"
 OPTIONS = {
     "score": "gradient",  # gradient, fisher, activation, snip, random
     "batches": 1,  # calibration batches behind the scores

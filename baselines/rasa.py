@@ -22,6 +22,7 @@ from adaptsr.lora import factor_shapes, low_rank_product
 from adaptsr.reparametrization import Plan, reparametrize_weight
 
 TITLE = "RaSA (r = {rank}, k = {shared})"
+TRAINS = "A, B and a diagonal per layer; the pools that layers share"
 OPTIONS = {
     "rank": 8,
     "shared": 1,  # k, what each layer gives to the pool

@@ -17,6 +17,7 @@ from adaptsr.lora import cost_per_rank
 from adaptsr.reparametrization import Plan, original_weight, reparametrize_weight
 
 TITLE = "SHiRA ({mask} mask)"
+TRAINS = "a fixed sparse subset of each weight's entries"
 OPTIONS = {
     "mask": "random",  # random, struct, wm (largest weights), grad (largest gradients), snip (largest |W dL/dW|)
     "fraction": 0.1,  # of each weight's entries; with `rank` set, as many as LoRA of that rank has parameters

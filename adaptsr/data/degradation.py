@@ -100,14 +100,12 @@ def _resize(images: torch.Tensor, factor: float) -> torch.Tensor:
 def draw(config: Degradation, count: int, key: tuple[Key, ...]) -> Drawn:
     """Parameters of the degradation of `count` images, from a generator keyed by `key`."""
     generator = numpy_generator(*key)
-    sizes = {blur.kernel_size_max: _kernel_sizes(blur.kernel_size_max) for blur in (config.first, config.second)}
+    largest_kernel = max(config.first.kernel_size_max, config.second.kernel_size_max)
     return Drawn(
         sharpen=config.sharpen,
         first=_draw_order(config.first, count, generator),
         second=_draw_order(config.second, count, generator),
-        final_kernels=_draw_final_kernels(
-            config.final_sinc_probability, max(sizes.values(), key=len), count, generator
-        ),
+        final_kernels=_draw_final_kernels(config.final_sinc_probability, largest_kernel, count, generator),
         final_mode=_choose(MODES, generator),
         jpeg_last=bool(generator.random() < 0.5),
     )
@@ -199,10 +197,8 @@ def _draw_beta(limits: tuple[float, float], generator: np.random.Generator) -> f
     return _between(low, 1.0, generator) if generator.random() < 0.5 else _between(1.0, high, generator)
 
 
-def _draw_final_kernels(
-    probability: float, sizes: Sequence[int], count: int, generator: np.random.Generator
-) -> torch.Tensor:
-    largest = sizes[-1]
+def _draw_final_kernels(probability: float, largest: int, count: int, generator: np.random.Generator) -> torch.Tensor:
+    sizes = _kernel_sizes(largest)
     kernels = []
     for _ in range(count):
         if generator.random() < probability:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import get_args
 
 from adaptsr.config import DatasetConfig, Pairs, Photographs
+from adaptsr.data.archives import is_prepared, write_archive
 from adaptsr.data.folders import check_pairs
 from adaptsr.data.manifest import SplitName
 from adaptsr.data.photographs import find_photographs, write_photographs
-from adaptsr.errors import UserError
 
 MANIFEST = "manifest.json"
 
@@ -18,31 +18,37 @@ MANIFEST = "manifest.json"
 def prepare(name: str, config: DatasetConfig, folder: Path, scale: int) -> Path:
     """Prepare dataset `name` in `folder` and return the path of its manifest.
 
-    Photographs are cut and degraded to `folder/<split>/{lr,hr}/*.png`; pairs stay where they are. What an earlier call
-    left behind is removed, and the manifest is written last: where it stands, the dataset is whole. Raises `UserError`
-    for anything wrong with the profile's entry or with the images.
+    Photographs are cut and degraded to `folder/<split>/{lr,hr}/*.png`, replacing what an earlier call left there; pairs
+    stay where they are; archives are fetched and unpacked, unless that is done already. An old manifest is removed first
+    and the new one written last: where it stands, the dataset is whole. Raises `UserError` for anything wrong with the
+    profile's entry, a download or the images.
     """
     if isinstance(config, Photographs):
         photographs = find_photographs(name, config)
-        _clear(folder)
+        _remove_manifest(folder)
+        _remove_images(folder)
         manifest = write_photographs(name, config, photographs, folder, scale)
     elif isinstance(config, Pairs):
-        _clear(folder)
+        _remove_manifest(folder)
         manifest = check_pairs(name, config, scale)
+    elif is_prepared(name, config, folder / MANIFEST, scale):
+        return folder / MANIFEST
     else:
-        raise UserError(
-            f"datasets.{name}: the archive {config.row!r} must be fetched first; "
-            "a dataset of kind `photographs` or `pairs` needs no download"
-        )
+        _remove_manifest(folder)
+        manifest = write_archive(name, config, folder, scale)
     manifest.write(folder / MANIFEST)
     return folder / MANIFEST
 
 
-def _clear(folder: Path) -> None:
-    """Remove what an earlier call wrote, the manifest first, so that it never stands beside other images."""
+def _remove_manifest(folder: Path) -> None:
+    """Done first, so that a manifest never stands beside images of another call."""
     (folder / MANIFEST).unlink(missing_ok=True)
+    for torn in folder.glob(f".{MANIFEST}.*"):
+        torn.unlink()
+
+
+def _remove_images(folder: Path) -> None:
+    """Never called for pairs: the user's own images may lie below `folder`."""
     for split in get_args(SplitName):
         if (folder / split).exists():
             shutil.rmtree(folder / split)
-    for torn in folder.glob(f".{MANIFEST}.*"):
-        torn.unlink()

@@ -1,16 +1,15 @@
-"""What a metric of a profile means: direction, unit, options and the words for them."""
+"""What a metric of a profile means to a reader: heading, direction, unit and the words for its options."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptsr.config import listing, suggestion
 from adaptsr.errors import UserError
+from adaptsr.scoring.conventions import conventions
 
 if TYPE_CHECKING:
     from adaptsr.config import Profile
@@ -50,36 +49,19 @@ def metric_columns(profile: Profile, names: Sequence[str] | None = None) -> list
             raise UserError(
                 f"profile {profile.name}: report.tables: no metric {name!r}{suggestion(name, known)}; scoring.metrics has {listing(known)}"
             )
-    columns = []
-    for name in known if names is None else names:
-        defaults = _pyiqa_defaults().get(known[name].name, {})
-        options = {key: value for key, value in defaults.get("metric_opts", {}).items() if key != "type"}
-        columns.append(
-            MetricColumn(
-                name=name,
-                title=known[name].title or name,
-                measure=known[name].name,
-                options={**options, **known[name].options},
-                lower_better=bool(defaults.get("lower_better", False)),
-            )
+    columns = {
+        convention.column: MetricColumn(
+            name=convention.column,
+            title=known[convention.column].title or convention.column,
+            measure=convention.name,
+            options={key: _shown(value) for key, value in convention.options.items()},
+            lower_better=convention.lower_is_better,
         )
-    return columns
+        for convention in conventions(profile.scoring)
+    }
+    return [columns[name] for name in (known if names is None else names)]
 
 
-@cache
-def _pyiqa_defaults() -> Mapping[str, Mapping[str, Any]]:
-    """pyiqa's table of metrics.
-
-    Its file is executed alone: importing the package would load torch and every metric, for a table of literals.
-    """
-    package = importlib.util.find_spec("pyiqa")
-    if package is None or package.origin is None:
-        raise UserError("pyiqa is not installed, and reports need its table of metrics; install requirements.lock")
-    path = Path(package.origin).with_name("default_model_configs.py")
-    spec = importlib.util.spec_from_file_location("pyiqa_defaults", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    defaults: Mapping[str, Mapping[str, Any]] = module.DEFAULT_CONFIGS
-    return defaults
+def _shown(value: Any) -> Any:
+    """Files by their names: a folder of this machine has no place in a report."""
+    return Path(value).name if isinstance(value, str) and "/" in value else value

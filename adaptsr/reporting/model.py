@@ -40,6 +40,11 @@ class Cell:
         return len(self.seeds) == self.expected
 
     @property
+    def partial(self) -> bool:
+        """Whether some, but not all, seeds are there."""
+        return 0 < len(self.seeds) < self.expected
+
+    @property
     def mean_text(self) -> str:
         return number_text(self.mean, self.decimals)
 
@@ -70,7 +75,7 @@ class Parameters:
 
     @property
     def percent_text(self) -> str:
-        return "" if math.isnan(self.percent) else f"{self.percent:.1f}%"
+        return "" if math.isnan(self.percent) or not self.percent else f"{self.percent:.1f}%"
 
 
 @dataclass(frozen=True)
@@ -104,11 +109,27 @@ class Block:
     lines: tuple[Line, ...]
 
     @property
-    def caption(self) -> str:
-        size = f" ({self.total_parameters:,} parameters)" if self.total_parameters else ""
-        tested = f"{self.images} images of {self.scenes} scenes" if self.images else "not scored"
-        beside = f"; published beside: {self.published_dataset}" if self.published_dataset else ""
-        return f"{self.backbone_title}{size} on {self.dataset}: {tested}{beside}"
+    def heading(self) -> str:
+        return f"{self.backbone_title} on {self.dataset}"
+
+    @property
+    def details(self) -> str:
+        parts = [f"{self.total_parameters:,} parameters"] if self.total_parameters else []
+        if self.images:
+            parts.append(f"{self.images} test images of {self.scenes} scenes")
+        if self.published_dataset:
+            parts.append(f"published numbers are for {self.published_dataset}")
+        return "; ".join(parts) or "nothing measured"
+
+    @property
+    def notes(self) -> tuple[int, ...]:
+        """The footnotes that its lines use."""
+        numbers = {note for line in self.lines for cell in line.cells for note in cell.notes}
+        return tuple(sorted(numbers.union(*(line.notes for line in self.lines))))
+
+    @property
+    def daggers(self) -> set[str]:
+        return {line.dagger for line in self.lines}
 
 
 @dataclass(frozen=True)

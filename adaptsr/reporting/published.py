@@ -39,10 +39,11 @@ class PublishedRow:
 
 def read_published(name: str, folder: Path = FOLDER) -> list[PublishedRow]:
     """The rows of one published table (`table2` or `table2.csv`), in the paper's order."""
-    path = folder / Path(name).with_suffix(".csv").name
-    if not path.exists():
+    tables = {path.stem: path for path in folder.glob("table*.csv")}
+    path = tables.get(name.removesuffix(".csv"))
+    if path is None:
         raise UserError(
-            f"report.tables: no published table {name!r}; adaptsr/reporting/published has {listing(file.stem for file in folder.glob('*.csv'))}"
+            f"report.tables: no published table {name!r}; adaptsr/reporting/published has {listing(tables)}"
         )
     with path.open(encoding="utf-8", newline="") as file:
         return [_row(line) for line in csv.DictReader(file)]
@@ -62,11 +63,15 @@ def _row(line: Mapping[str, str]) -> PublishedRow:
 def shown_beside(published: Sequence[PublishedRow], datasets: Sequence[str]) -> dict[str, str]:
     """Which published dataset stands beside each test dataset of a profile.
 
-    The dataset of the same name. Where a profile tests on none of the published ones, the first of these stands beside
-    its first test dataset.
+    `realsr` stands beside `realsr_crops`, the StableSR crops that the paper measured on, or else beside `realsr`. Where
+    a profile tests on none of the published datasets, the first of them stands beside its first test dataset.
     """
     available = list(dict.fromkeys(row.dataset for row in published))
-    same = {dataset: dataset for dataset in datasets if dataset in available}
-    if same or not available or not datasets:
-        return same
+    beside = {}
+    for name in available:
+        measured = next((dataset for dataset in (f"{name}_crops", name) if dataset in datasets), None)
+        if measured:
+            beside[measured] = name
+    if beside or not available or not datasets:
+        return beside
     return {datasets[0]: available[0]}

@@ -21,6 +21,7 @@ TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
     "±": r"$\pm$",
     "\N{MINUS SIGN}": "$-$",
     "\N{EN DASH}": "--",

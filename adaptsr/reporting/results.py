@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +41,13 @@ class Results:
         """Test datasets in the profile's order."""
         return list(dict.fromkeys(split.dataset for split in self.profile.data.test))
 
+    @cached_property
+    def decimals(self) -> dict[str, int]:
+        """Digits after the point by metric: 3 for what is of the size of a PSNR, 4 for what is of the size of 1."""
+        finite = self.scores[self.scores["value"].abs() < math.inf]
+        sizes = finite["value"].abs().groupby(finite["metric"]).median()
+        return {str(metric): 3 if size >= 10 else 4 for metric, size in sizes.items()}
+
     def row_records(self, backbone: str, row: str) -> dict[int, RunRecord]:
         """The records of one row by seed."""
         found = {seed: self.records.get((backbone, row, seed)) for seed in self.profile.seeds}
@@ -48,16 +57,15 @@ class Results:
 def read_results(
     profile: Profile, rows: Sequence[Row], results_folder: Path, resources_folder: Path = Path("resources")
 ) -> Results:
-    """Read `<results_folder>/<profile>/` and the manifests of the test datasets in `resources_folder`.
+    """Read the profile's results folder (`results/<profile>`) and the manifests of its test datasets.
 
     Runs that are not there are left out. `UserError` when there are no scores, or a record is damaged.
     """
-    folder = results_folder / profile.name
     return Results(
         profile=profile,
         rows=tuple(rows),
-        scores=_read_scores(folder / "scores.parquet", profile, rows),
-        records=_read_records(folder, profile, rows),
+        scores=_read_scores(results_folder / "scores.parquet", profile, rows),
+        records=_read_records(results_folder, profile, rows),
         scenes={split.dataset: _read_scenes(resources_folder / split.dataset, profile) for split in profile.data.test},
     )
 
@@ -65,7 +73,11 @@ def read_results(
 def _read_scores(path: Path, profile: Profile, rows: Sequence[Row]) -> pd.DataFrame:
     if not path.exists():
         raise UserError(f"{path}: no scores of profile {profile.name}; run `snakemake {path}` or `adaptsr score` first")
-    scores = pd.read_parquet(path)
+    try:
+        scores = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not a file of scores ({error}); delete it to have it made again") from None
+    scores = scores.astype({"seed": "Int64"})
     seeds = scores["seed"].isin(profile.seeds) | (scores["baseline"] == UNADAPTED)
     ours = row_names(scores).isin({row.name for row in rows}) & scores["backbone"].isin(list(profile.backbones)) & seeds
     return scores[ours].reset_index(drop=True)

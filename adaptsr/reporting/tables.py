@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -30,7 +30,18 @@ if TYPE_CHECKING:
 
 DAGGERS = ("†", "‡", "§", "¶")
 NOT_RUN = "Published row that is not in this profile."
-COLOR_SPACES = {"ycbcr": "on the Y channel of YCbCr (BT.601, studio swing)", "rgb": "on RGB"}
+COLOR_SPACES = {
+    "ycbcr": "on the Y channel of YCbCr (BT.601, studio swing)",
+    "yiq": "on full-range luma (YIQ)",
+    "rgb": "on RGB",
+}
+
+
+class Hole(NamedTuple):
+    """Why a run has no number: the run itself, or this metric of it."""
+
+    reason: str
+    of_run: bool
 
 
 @dataclass
@@ -98,7 +109,7 @@ def build_table(results: Results, name: str) -> TableModel:
         blocks=blocks,
         notes=tuple(footnotes.notes),
         daggers=tuple((dagger_sign(i), text) for i, text in enumerate(footnotes.extensions)),
-        conventions=tuple(_conventions(results, table, metrics, blocks)),
+        conventions=tuple(_conventions(results, table, metrics)),
     )
 
 
@@ -128,14 +139,14 @@ def match(rows: Sequence[Row], published: Sequence[PublishedRow]) -> dict[str, P
 def arrange(rows: Sequence[Row], published: Sequence[PublishedRow]) -> list[Row | PublishedRow]:
     """The rows in their order, and the published rows that are not run where the paper has them."""
     beside = {paper.label: name for name, paper in match(rows, published).items()}
-    names = [row.name for row in rows]
+    places = {row.name: row for row in rows}
     entries: list[Row | PublishedRow] = list(rows)
-    position = -1
-    for paper in published:
+    matched = [entries.index(places[name]) for name in beside.values()]
+    position = max(matched, default=len(rows) - 1) + 1
+    for paper in reversed(published):
         if paper.label in beside:
-            position = entries.index(rows[names.index(beside[paper.label])])
+            position = entries.index(places[beside[paper.label]])
         else:
-            position += 1
             entries.insert(position, paper)
     return entries
 
@@ -182,8 +193,12 @@ class _BlockBuilder:
         return {m.name: seed_tables(self.scores[self.scores["metric"] == m.name]) for m in self.metrics}
 
     @cached_property
-    def decimals(self) -> dict[str, int]:
-        return decimals(self.results.scores)
+    def reasons(self) -> dict[tuple[Hashable, ...], str]:
+        """Why scores of a row, metric and seed have no value, as scoring recorded it."""
+        holes = self.scores[self.scores["value"].isna()].dropna(subset="reason")
+        seeds = holes["seed"].astype(object).where(holes["seed"].notna(), UNSEEDED)
+        grouped = holes["reason"].groupby([row_names(holes), holes["metric"], seeds])
+        return {key: "; ".join(sorted(set(reasons))) for key, reasons in grouped}
 
     def build(self, rows: Sequence[Row], published: Sequence[PublishedRow]) -> Block:
         images = sorted(self.scores["image"].unique())
@@ -247,44 +262,26 @@ class _BlockBuilder:
 
     def cell(self, row: Row, metric: MetricColumn, paper: PublishedRow | None) -> Cell:
         expected = [UNSEEDED] if row.baseline == UNADAPTED else list(self.results.profile.seeds)
-        means: dict[int | str, float] = {}
-        holes: dict[int | str, str] = {}
-        for seed in expected:
-            mean, hole = self.seed_mean(row, metric, seed)
-            if hole:
-                holes[seed] = hole
-            else:
-                means[seed] = mean
-        notes = tuple(self.footnotes.number(note) for note in hole_notes(holes, len(expected)))
+        found = {seed: self.seed_mean(row, metric, seed) for seed in expected}
+        means = {seed: value for seed, value in found.items() if not isinstance(value, Hole)}
+        holes = {seed: value for seed, value in found.items() if isinstance(value, Hole)}
+        notes = tuple(self.footnotes.number(note) for note in hole_notes(holes, len(expected), bool(means)))
         printed = paper.values.get(metric.name, "-") if paper else "-"
-        return Cell(means, len(expected), self.decimals.get(metric.name, 4), printed, notes)
+        return Cell(means, len(expected), self.results.decimals.get(metric.name, 4), printed, notes)
 
-    def seed_mean(self, row: Row, metric: MetricColumn, seed: int | str) -> tuple[float, str]:
-        """Mean over images of one run, and, where there is none, why."""
+    def seed_mean(self, row: Row, metric: MetricColumn, seed: int | str) -> float | Hole:
+        """Mean over images of one run, or why there is none."""
         record = self.results.records.get((self.backbone, row.name, seed)) if isinstance(seed, int) else None
         if record is not None and record.status == "diverged":
-            return math.nan, "diverged in training"
+            return Hole("diverged in training", of_run=True)
         values = self.seed_tables[metric.name].get(row.name, pd.DataFrame())
         if seed in values.index:
             mean = float(values.loc[seed].to_numpy(dtype=float).mean())
-            return mean, self.missing(row, metric, seed) if math.isnan(mean) else ""
+            reason = self.reasons.get((row.name, metric.name, seed)) or "some images have no value"
+            return Hole(f"{metric.title} is missing: {reason}", of_run=False) if math.isnan(mean) else mean
         if record is None and seed != UNSEEDED:
-            return math.nan, "not run or not finished"
-        return math.nan, f"{metric.title} not scored"
-
-    def missing(self, row: Row, metric: MetricColumn, seed: int | str) -> str:
-        """Why a score has no value, as scoring recorded it."""
-        lines = self.scores[(self.scores["metric"] == metric.name) & self.scores["value"].isna()]
-        seeds = lines["seed"].isna() if seed == UNSEEDED else (lines["seed"] == seed).fillna(False)
-        reasons = sorted(set(lines.loc[seeds & (row_names(lines) == row.name), "reason"].dropna()))
-        return f"{metric.title} is missing: {'; '.join(reasons) or 'some images have no value'}"
-
-
-def decimals(scores: pd.DataFrame) -> dict[str, int]:
-    """Digits after the point by metric: 3 for what is of the size of a PSNR, 4 for what is of the size of 1."""
-    finite = scores[scores["value"].abs() < math.inf]
-    sizes = finite["value"].abs().groupby(finite["metric"]).median()
-    return {str(metric): 3 if size >= 10 else 4 for metric, size in sizes.items()}
+            return Hole("not run or not finished", of_run=True)
+        return Hole(f"{metric.title} is not scored", of_run=False)
 
 
 def _parameters(row: Row, records: Sequence[RunRecord]) -> Parameters:
@@ -296,14 +293,15 @@ def _parameters(row: Row, records: Sequence[RunRecord]) -> Parameters:
     )
 
 
-def hole_notes(holes: Mapping[int | str, str], expected: int) -> list[str]:
-    """One sentence per reason; the seeds are named unless the reason holds for all."""
+def hole_notes(holes: Mapping[int | str, Hole], expected: int, some_measured: bool) -> list[str]:
+    """One sentence per reason, with the seeds where runs differ; a metric that no run has needs no list of seeds."""
     notes = []
-    for reason in sorted(set(holes.values())):
-        seeds = [str(seed) for seed, why in holes.items() if why == reason]
-        of = f"{len(seeds)} of {expected} seeds: " if expected > 1 else ""
-        which = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})" if len(seeds) < expected else ""
-        sentence = f"{of}{reason.rstrip('.')}{which}."
+    for hole in sorted(set(holes.values())):
+        seeds = [str(seed) for seed, other in holes.items() if other == hole]
+        counted = expected > 1 and (hole.of_run or some_measured)
+        of = f"{len(seeds)} of {expected} seeds: " if counted else ""
+        listed = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})"
+        sentence = f"{of}{hole.reason.rstrip('.')}{listed if counted and len(seeds) < expected else ''}."
         notes.append(sentence[0].upper() + sentence[1:])
     return notes
 
@@ -324,9 +322,7 @@ def mark_best(lines: Sequence[Line], metrics: Sequence[MetricColumn]) -> tuple[L
     return tuple(replace(line, cells=tuple(cells)) for line, cells in zip(lines, marked, strict=True))
 
 
-def _conventions(
-    results: Results, table: Table, metrics: Sequence[MetricColumn], blocks: Sequence[Block]
-) -> Iterable[str]:
+def _conventions(results: Results, table: Table, metrics: Sequence[MetricColumn]) -> Iterable[str]:
     """What the numbers mean, a sentence each."""
     profile = results.profile
     count = len(profile.seeds)
@@ -336,7 +332,7 @@ def _conventions(
         else f"Mean over the test images, for the one seed {profile.seeds[0]}."
     )
     yield "Bold is best and underlined second best among the adapted rows that have all their seeds, by the digits shown; ties are marked alike."
-    yield "Trainable parameters are counted in every run, each once, also where sites share it; percentages are of the run's total parameters."
+    yield "Trainable parameters are counted in every run, each once, also where sites share it; percentages are of all the backbone's parameters."
     yield f"{'; '.join(metric.description for metric in metrics)}."
     yield f"{_color_spaces(results.scores, metrics)}Restored images are rounded to 8 bit before scoring; the crop border is {_crop_borders(results)}."
     if table.published:

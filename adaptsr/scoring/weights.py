@@ -115,9 +115,10 @@ def build_network(convention: Convention, device: str) -> torch.nn.Module:
         return _build(convention, device)
     except _DownloadWanted as wanted:
         raise WeightsMissing(_missing_reason([wanted.file])) from None
-    except _NetworkWanted:
+    except (_NetworkWanted, OSError):  # model hubs raise an OSError for what is not in their own cache
         raise WeightsMissing(
-            f"weights of {convention.name} not available; fetch them once where the network is"
+            f"{convention.name} weights not available in the cache of the model hub they come from; "
+            "fetch them where the network is"
         ) from None
 
 
@@ -201,7 +202,7 @@ def _download(file: WeightFile, unreachable: dict[str, str]) -> None:
         _save(file)
     except urllib.error.HTTPError as error:
         raise OSError(f"{_missing_reason([file])} ({host}: {error.code} {error.reason})") from None
-    except OSError as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         unreachable[host] = one_line(getattr(error, "reason", error))
         raise OSError(f"{_missing_reason([file])} ({host}: {unreachable[host]})") from None
 

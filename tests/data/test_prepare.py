@@ -131,6 +131,7 @@ class TestPhotographs:
         assert tree(tmp_path) == whole
         assert not (tmp_path / "validation").exists()
 
+    @pytest.mark.slow
     def test_heavy_packages_are_found_without_being_imported(self) -> None:
         code = (
             "import sys; from adaptsr.config import Photographs; from adaptsr.data.photographs import find_photographs;"
@@ -187,6 +188,12 @@ class TestPairs:
         assert (train.names, test.names) == (("a", "b"), ("c",))
         assert test.scenes == ("c",)
         assert torch.equal(test.hr[0], read_image(tmp_path / "own/hr/c.png"))
+
+    def test_own_pairs_below_the_prepared_folder_are_left_alone(self, tmp_path: Path) -> None:
+        config = folder_of_pairs(tmp_path / "train", ["a", "b"])
+        for _ in range(2):
+            prepare("own", config, tmp_path, 4)
+        assert load_split(tmp_path / "manifest.json", "train").names == ("a",)
 
     def test_other_suffixes_and_hidden_files(self, tmp_path: Path) -> None:
         config = folder_of_pairs(tmp_path, ["a", "b"])

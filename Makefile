@@ -1,0 +1,38 @@
+# Two commands: `make all` runs the demo benchmark, `make test` the tests. Each sets up .venv first where that is needed.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo yes),$(name))))
+UV_VERSION := 0.13.8
+STAMP := .venv/.installed
+CORES ?= 8
+
+.PHONY: all env test quick lint lock
+
+all: env
+	@.venv/bin/python workflow/unlock_stale.py
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/snakemake --cores $(CORES) all
+	@.venv/bin/python -c "import pathlib; print('\nThe report is at', pathlib.Path('reports/demo/index.html').resolve())"
+	@echo "The same command runs the paper's matrix: . .venv/bin/activate && snakemake --cores $(CORES) all --configfile config/paper.yaml"
+
+env: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or 3.12 was expected, found $$(python3 --version 2>&1); name one: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --require-hashes -r requirements.lock
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+test: lint
+	.venv/bin/python -m pytest
+
+quick: env
+	.venv/bin/python -m pytest -m "not slow"
+
+lint: env
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+# Rewrites the pins; commit the result.
+lock: env
+	.venv/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock

@@ -1,0 +1,228 @@
+"""Taking images out of zip and tar.gz archives that nobody vouches for.
+
+Nothing in an archive decides where a file is written: its path is only compared with patterns, and the file gets a name
+of ours. Yet an archive with a member that could do harm elsewhere (an absolute path, `..`, a link, a device) or that
+unpacks to far more than it holds is refused as a whole: it is not what its publisher meant.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from adaptsr.data.catalogue import Images
+from adaptsr.errors import UserError
+
+MOST_MEMBERS = 1_000_000
+MOST_TIMES_ITS_SIZE = 20
+"""Images hardly compress: an archive that unpacks to more than this many times its size is a bomb."""
+SMALLEST_LIMIT_BYTES = 64 << 20
+MOST_BYTES_AT_ONCE = 16 << 20
+CHUNK_BYTES = 1 << 20
+
+IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.()+-]*")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Images of an archive that go to `folder`, below the target; `count` is how many there must be, if that is known."""
+
+    images: Images
+    folder: str
+    count: int | None
+
+
+@dataclass(frozen=True)
+class _Member:
+    path: str
+    size: int
+    refusal: str | None
+    is_file: bool
+    open: Callable[[], IO[bytes]]
+
+
+class _Refused(Exception):
+    """The archive is not one that may be unpacked."""
+
+
+def unpack(archive: Path, selections: Sequence[Selection], target: Path) -> None:
+    """Write the selected images as `target/<folder>/<name><suffix>`; other members are read over.
+
+    Raises `UserError`, naming archive and member, for a member that could do harm, a damaged archive, a bomb, or
+    another number of images than expected. What was written until then is for the caller to remove: `target` should be
+    a folder of its own that is renamed in the end.
+    """
+    counts: Counter[Selection] = Counter()
+    try:
+        with _members(archive) as members:
+            for member in _within_limits(members, archive.stat().st_size):
+                if member.refusal:
+                    raise _Refused(f"{_shown(member.path)}: {member.refusal}")
+                if member.is_file:
+                    _extract(member, selections, counts, target)
+    except _Refused as refusal:
+        raise UserError(f"{archive}: refused: {refusal}; this is not the archive its publisher meant") from None
+    except _DAMAGED as error:
+        raise UserError(
+            f"{archive}: damaged, or no zip or tar.gz archive ({_one_line(error)}); delete it and fetch it again"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{archive}: cannot be unpacked to {target}: {error.strerror or error}") from None
+    for selection in selections:
+        if not counts[selection] or selection.count not in (None, counts[selection]):
+            raise _wrong_count(archive, selection, str(counts[selection]))
+
+
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+
+
+def _extract(member: _Member, selections: Sequence[Selection], counts: Counter[Selection], target: Path) -> None:
+    for selection in selections:
+        name = selection.images.name_of(member.path)
+        if name is None:
+            continue
+        if not IMAGE_NAME.fullmatch(name):
+            raise _Refused(f"{_shown(member.path)}: {_shown(name)} is no name for an image")
+        counts[selection] += 1
+        if selection.count is not None and counts[selection] > selection.count:
+            raise _Refused(f"more than the expected {selection.count} images match {selection.images.pattern!r}")
+        _write(member, target / selection.folder / f"{name}{selection.images.suffix}")
+
+
+def _write(member: _Member, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with member.open() as source, path.open("xb") as file:
+            shutil.copyfileobj(source, file, CHUNK_BYTES)
+    except FileExistsError:
+        raise _Refused(f"{_shown(member.path)}: a second image named {path.name!r} for {path.parent.name}") from None
+    if path.stat().st_size != member.size:
+        raise EOFError(f"{_shown(member.path)}: {path.stat().st_size} of {member.size} bytes")
+
+
+def _within_limits(members: Iterable[_Member], archive_size: int) -> Iterator[_Member]:
+    most = max(SMALLEST_LIMIT_BYTES, MOST_TIMES_ITS_SIZE * archive_size)
+    total = 0
+    for number, member in enumerate(members, start=1):
+        total += member.size
+        if number > MOST_MEMBERS:
+            raise _Refused(f"more than {MOST_MEMBERS} members")
+        if member.size < 0 or total > most:
+            raise _Refused(f"its members claim more than {most} bytes, {MOST_TIMES_ITS_SIZE} times its size")
+        yield member
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[Iterator[_Member]]:
+    with archive.open("rb") as file:
+        magic = file.read(2)
+    if magic == b"PK":
+        with zipfile.ZipFile(archive) as content:
+            yield _zip_members(content)
+    elif magic == b"\x1f\x8b":
+        with _BoundedGzip(archive) as stream, tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as content:
+            yield _tar_members(content)
+    else:
+        raise ValueError("its first bytes are those of neither")
+
+
+def _zip_members(content: zipfile.ZipFile) -> Iterator[_Member]:
+    for info in content.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        yield _Member(
+            path=_normal(info.filename),
+            size=info.file_size,
+            refusal=_path_refusal(info.orig_filename) or _zip_refusal(info, kind),
+            is_file=not info.is_dir(),
+            open=lambda info=info: content.open(info),  # type: ignore[misc]
+        )
+
+
+def _zip_refusal(info: zipfile.ZipInfo, kind: int) -> str | None:
+    if kind == stat.S_IFLNK:
+        return "a link"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "a device or other special file"
+    if info.flag_bits & 1:
+        return "encrypted"
+    known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    return None if known else "compressed in another way than zip archives of images are"
+
+
+def _tar_members(content: tarfile.TarFile) -> Iterator[_Member]:
+    for info in content:
+        yield _Member(
+            path=_normal(info.name),
+            size=info.size,
+            refusal=_path_refusal(info.name) or _tar_refusal(info),
+            is_file=info.isreg(),
+            open=lambda info=info: cast(IO[bytes], content.extractfile(info)),  # type: ignore[misc]
+        )
+
+
+def _tar_refusal(info: tarfile.TarInfo) -> str | None:
+    if info.issym() or info.islnk():
+        return "a link"
+    return None if (info.isreg() and not info.issparse()) or info.isdir() else "a device or other special file"
+
+
+def _path_refusal(path: str) -> str | None:
+    if path.startswith("/") or re.match(r"[A-Za-z]:", path):
+        return "an absolute path"
+    if ".." in re.split(r"[/\\]", path):
+        return "a path that leads out of the archive"
+    if "\\" in path or not path.isprintable():
+        return "a path with a backslash or a control character"
+    return None
+
+
+def _normal(path: str) -> str:
+    return path.removeprefix("./")
+
+
+class _BoundedGzip(gzip.GzipFile):
+    """Refuses to hand out at once what no header needs: tarfile reads a whole extended header into memory."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= MOST_BYTES_AT_ONCE:
+            raise tarfile.ReadError(f"a header claims {size} bytes")
+        return super().read(size)
+
+
+def _wrong_count(archive: Path, selection: Selection, found: str) -> UserError:
+    expected = "at least 1 was" if selection.count is None else f"{selection.count} were"
+    return UserError(
+        f"{archive}: {found} images match {selection.images.pattern!r} for {selection.folder}, {expected} expected; "
+        "if this is the publisher's archive, config/datasets.tsv does not describe it"
+    )
+
+
+def _shown(text: str) -> str:
+    """Quoted, and without anything that a terminal would act on."""
+    return ascii(text) if len(text) <= 200 else ascii(text[:200]) + "..."
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(ascii(str(error))[1:-1].split())[:200] or type(error).__name__

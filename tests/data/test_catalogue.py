@@ -1,0 +1,181 @@
+"""The tables say completely and without contradiction what can be fetched; a mistake in them is one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adaptsr.config import Archive, load_profile
+from adaptsr.data.catalogue import ArchiveFile, DatasetPart, Images, WeightsFile, read_catalogue, weights_file
+from adaptsr.errors import UserError
+
+SOURCE = {
+    "name": "set-hr",
+    "version": "1",
+    "file": "set.zip",
+    "address": "https://example.org/set.zip",
+    "licence": "none",
+    "fetch": "http",
+}
+WEIGHTS = SOURCE | {"name": "net", "file": "net.pth"}
+PART = {"name": "set", "scale": "4", "split": "test", "lr": "set-hr:lr/{name}.png", "hr": "set-hr:hr/{name}.png"}
+
+
+def write_tables(
+    folder: Path,
+    archives: list[dict[str, str]] | None = None,
+    datasets: list[dict[str, str]] | None = None,
+    weights: list[dict[str, str]] | None = None,
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {
+        "archives.tsv": (ArchiveFile, [SOURCE] if archives is None else archives),
+        "datasets.tsv": (DatasetPart, [PART] if datasets is None else datasets),
+        "weights.tsv": (WeightsFile, [WEIGHTS] if weights is None else weights),
+    }
+    for name, (model, rows) in tables.items():
+        columns = list(model.model_fields)
+        lines = [columns, *([row.get(column, "") for column in columns] for row in rows)]
+        (folder / name).write_text("".join("\t".join(line) + "\n" for line in lines))
+    return folder
+
+
+class TestOurTables:
+    def test_the_rows_that_the_paper_profile_names_are_there(self, repository: Path) -> None:
+        catalogue = read_catalogue()
+        profile = load_profile(repository / "config/paper.yaml")
+        rows = {dataset.row for dataset in profile.datasets.values() if isinstance(dataset, Archive)}
+        assert rows
+        assert rows <= catalogue.datasets.keys()
+        assert {backbone.weights for backbone in profile.backbones.values()} <= catalogue.weights.keys()
+
+    def test_numbers_of_pairs(self) -> None:
+        datasets = read_catalogue().datasets
+
+        def pairs(name: str, split: str) -> list[int | None]:
+            return [part.pairs for part in datasets[name] if part.split == split]
+
+        assert pairs("div2k-bicubic-x4", "train") == pairs("div2k-unknown-x4", "train") == [800]
+        assert pairs("div2k-bicubic-x4", "validation") == [100]
+        assert pairs("realsr-v3-x4", "test") == [50, 50]
+        assert [pairs(f"stablesr-{name}", "test") for name in ("div2k", "realsr", "drealsr")] == [[3000], [100], [93]]
+
+    @pytest.mark.parametrize(
+        ("dataset", "split", "side", "path", "name"),
+        [
+            ("div2k-unknown-x4", "train", "lr", "DIV2K_train_LR_unknown/X4/0001x4.png", "0001"),
+            ("div2k-unknown-x4", "train", "hr", "DIV2K_train_HR/0001.png", "0001"),
+            ("div2k-bicubic-x4", "validation", "lr", "DIV2K_valid_LR_bicubic/X4/0801x4.png", "0801"),
+            ("realsr-v3-x4", "train", "hr", "RealSR(V3)/Nikon/Train/4/Nikon_001_HR.png", "Nikon_001"),
+            ("realsr-v3-x4", "test", "lr", "RealSR(V3)/Canon/Test/4/Canon_001_LR4.png", "Canon_001"),
+            ("realsr-v3-x4", "test", "lr", "RealSR(V3)/Canon/Test/3/Canon_001_LR3.png", None),
+            ("stablesr-div2k", "test", "lr", "StableSR_testsets/DIV2K_V2_val/lq/0801_pch_00001.png", "0801_pch_00001"),
+            ("stablesr-realsr", "test", "hr", "StableSR_testsets/RealSRVal_crop128/test_HR/a_LR4.png", "a_LR4"),
+            ("dped-iphone", "train", "hr", "dped/iphone/training_data/canon/17.jpg", "17"),
+            ("dped-iphone", "train", "hr", "dped/sony/training_data/canon/17.jpg", None),
+        ],
+    )
+    def test_paths_in_the_archives(self, dataset: str, split: str, side: str, path: str, name: str | None) -> None:
+        part = next(part for part in read_catalogue().dataset(dataset) if part.split == split)
+        assert {"lr": part.sides["lr"], "hr": part.sides["hr"]}[side].name_of(path) == name
+
+    def test_crops_of_one_image_are_of_one_scene(self) -> None:
+        (part,) = read_catalogue().dataset("stablesr-div2k")
+        assert part.scene_of("0801_pch_00002") == "0801"
+
+    def test_whatever_is_fetched_by_itself_has_a_published_checksum(self) -> None:
+        assert all(source.checksum for source in read_catalogue().sources() if source.fetch != "manual")
+
+    def test_reading_them_costs_no_torch(self) -> None:
+        code = "import sys; from adaptsr.data.catalogue import read_catalogue; read_catalogue(); print('torch' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        assert done.stdout.strip() == "False", done.stderr
+
+
+def test_names_lead_to_files(tmp_path: Path) -> None:
+    catalogue = read_catalogue(write_tables(tmp_path))
+    assert [source.name for source in catalogue.sources()] == ["set-hr", "net"]
+    assert [source.name for source in catalogue.sources(["set", "set-hr"])] == ["set-hr"]
+    assert catalogue.archives["set-hr"].path == Path("resources/archives/set.zip")
+    assert catalogue.weights["net"].path == Path("resources/weights/net.pth")
+    with pytest.raises(UserError, match=r"nett: no dataset, archive or weights of this name \(did you mean 'net'\?\)"):
+        catalogue.sources(["nett"])
+    with pytest.raises(UserError, match="no dataset 'sett' .*there are set"):
+        catalogue.dataset("sett")
+
+
+def test_the_place_of_weights() -> None:
+    assert weights_file("swinir-m-x4") == Path("resources/weights/001_classicalSR_DF2K_s64w8_SwinIR-M_x4.pth")
+    assert weights_file("some/path.pth") is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "name"),
+    [
+        ("a/{name}.png", "a/x.png", "x"),
+        ("a/{name}.png", "a/b/x.png", None),
+        ("a/{name}.png", "a/xypng", None),
+        ("*/{name}.png", "a/x.png", "x"),
+        ("*/{name}.png", "a/b/x.png", None),
+        ("**/{name}.png", "a/b/x.png", "x"),
+        ("**/{name}.png", "x.png", "x"),
+        ("**/lr/{name}_*.png", "p/lr/a_b_LR4.png", "a_b"),
+        ("r(V3)/{name}+.png", "r(V3)/x+.png", "x"),
+    ],
+)
+def test_patterns(pattern: str, path: str, name: str | None) -> None:
+    assert Images("archive", pattern).name_of(path) == name
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"archives": [SOURCE | {"address": "ftp://a/b"}]}, r"archives\.tsv:2: address: .*found 'ftp://a/b'"),
+        ({"archives": [SOURCE | {"mirrors": "https://a/b|x"}]}, r"archives\.tsv:2: mirrors: "),
+        ({"archives": [SOURCE | {"bytes": "many"}]}, r"archives\.tsv:2: bytes: .*found 'many'"),
+        ({"archives": [SOURCE | {"checksum": "sha256:xyz"}]}, r"archives\.tsv:2: checksum: "),
+        ({"archives": [SOURCE | {"checksum": "md5:0123"}]}, r"archives\.tsv:2: checksum: "),
+        ({"archives": [SOURCE | {"fetch": "torrent"}]}, r"archives\.tsv:2: fetch: .*'http', 'gdrive' or 'manual'"),
+        ({"archives": [SOURCE | {"file": "../x"}]}, r"archives\.tsv:2: file: "),
+        ({"archives": [SOURCE | {"licence": ""}]}, r"archives\.tsv:2: licence: this cell is empty"),
+        ({"archives": [SOURCE, SOURCE]}, r"archives\.tsv:3: name: 'set-hr' stands in line 2 already"),
+        ({"weights": [WEIGHTS, WEIGHTS | {"name": "two"}]}, r"weights\.tsv:3: file: 'net\.pth' stands in line 2"),
+        ({"weights": [WEIGHTS | {"name": "set"}]}, "'set' names rows of two tables"),
+        ({"datasets": [PART | {"lr": "set-hr:lr/x.png"}]}, r"datasets\.tsv:2: lr: .*\{name\} once"),
+        ({"datasets": [PART | {"lr": "set-hr:{name}/x.png"}]}, r"datasets\.tsv:2: lr: .*last part"),
+        ({"datasets": [PART | {"hr": "set_hr:hr/{name}.png"}]}, r"datasets\.tsv:2: hr: no archive 'set_hr'.*'set-hr'"),
+        ({"datasets": [PART, PART | {"scale": "2"}]}, r"datasets\.tsv:3: scale: 2 differs from 4"),
+        ({"datasets": [PART, PART | {"scene": "_"}]}, r"datasets\.tsv:3: scene: '_' differs from ''"),
+        ({"datasets": [PART | {"split": "valid"}]}, r"datasets\.tsv:2: split: .*found 'valid'"),
+    ],
+)
+def test_mistakes_are_one_line_with_file_line_and_column(
+    tmp_path: Path, tables: dict[str, list[dict[str, str]]], said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        read_catalogue(write_tables(tmp_path, **tables))
+    assert "\n" not in str(caught.value)
+
+
+def test_mistakes_of_the_table_itself(tmp_path: Path) -> None:
+    write_tables(tmp_path)
+    table = tmp_path / "weights.tsv"
+    text = table.read_text()
+    table.write_text(text.replace("licence", "license", 1))
+    with pytest.raises(UserError, match=r"weights\.tsv:1: unknown column 'license'; the columns are name, version"):
+        read_catalogue(tmp_path)
+    table.write_text(text.replace("\tnote", "", 1))
+    with pytest.raises(UserError, match=r"weights\.tsv:1: no column 'note'"):
+        read_catalogue(tmp_path)
+    table.write_text(text.replace("net\t1", "net", 1))
+    with pytest.raises(UserError, match=r"weights\.tsv:2: 9 cells, the table has 10 columns"):
+        read_catalogue(tmp_path)
+    table.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"weights\.tsv: not a text file in UTF-8"):
+        read_catalogue(tmp_path)
+    table.unlink()
+    with pytest.raises(UserError, match=r"weights\.tsv: cannot read this table: No such file"):
+        read_catalogue(tmp_path)

@@ -1,0 +1,243 @@
+"""A made-up benchmark on disk: 4 backbones, 9 rows, 5 seeds, 6 test images of 3 scenes; only the numbers are invented."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+
+from adaptsr.config import Profile, validate
+from adaptsr.data.manifest import Item, Manifest
+from adaptsr.matrix import Row
+from adaptsr.records import Provenance, RunRecord
+
+BACKBONES = {"edsr": "EDSR", "safmn": "SAFMN", "swinir": "SwinIR", "drct": "DRCT"}
+SEEDS = [1, 2, 3, 4, 5]
+IMAGES = {f"{scene}-{i}": scene for scene in ("cat", "cup", "sky") for i in (0, 1)}
+ROWS = {
+    "unadapted": "Unadapted",
+    "arc/svd50": "ARC (svd50)",
+    "difffit/published": "DiffFit",
+    "full_finetuning/all": "Full fine-tuning",
+    "lora/r1": "LoRA, r = 1",
+    "lora/r2": "LoRA, r = 2",
+    "lora/r8": "LoRA, r = 8",
+    "rank_aware/gradient": "Rank-aware LoRA",
+    "shira/paper": "SHiRA",
+}
+METRICS = {
+    "psnr_y": {"name": "psnr", "title": "PSNR-Y"},
+    "ssim_y": {"name": "ssim", "title": "SSIM-Y"},
+    "lpips": {"name": "lpips", "title": "LPIPS"},
+    "vif": {"name": "vif", "title": "VIF"},
+}
+LEVEL = {"psnr_y": 27.0, "ssim_y": 0.8, "lpips": 0.3, "vif": 0.4}
+SPREAD = {"psnr_y": 1.0, "ssim_y": 0.02, "lpips": 0.02, "vif": 0.02}
+
+
+def profile_content() -> dict[str, Any]:
+    return {
+        "name": "toy",
+        "title": "Toy benchmark",
+        "seeds": SEEDS,
+        "datasets": {"photos": {"kind": "pairs", "lr": "lr", "hr": "hr", "split": {"test": "all"}}},
+        "data": {
+            "train": [{"dataset": "photos"}],
+            "validation": {"dataset": "photos"},
+            "test": [{"dataset": "photos"}],
+        },
+        "backbones": {name: {"architecture": title, "title": title} for name, title in BACKBONES.items()},
+        "training": {"iterations": 10, "batch_size": 1, "crop": 32, "lr": 0.001, "validate_every": 5},
+        "scoring": {"metrics": METRICS},
+        "report": {
+            "tables": {
+                "table2": {
+                    "title": "Table 2: ranks",
+                    "rows": ["unadapted", "full_finetuning/all", "lora/*", "rank_aware/gradient"],
+                    "published": "table2",
+                },
+                "table3": {
+                    "title": "Table 3: methods",
+                    "rows": ["unadapted", "full_finetuning/all", "arc/*", "difffit/*", "rank_aware/gradient"],
+                    "metrics": ["psnr_y", "lpips"],
+                    "published": "table3.csv",
+                },
+            },
+            "comparisons": [
+                {"title": "Rank-aware against uniform", "rows": ["rank_aware/gradient"], "reference": "lora/r2"},
+                {"title": "Against full fine-tuning", "rows": ["*/*"], "reference": "full_finetuning/all"},
+            ],
+            "note": "Toy numbers.",
+        },
+    }
+
+
+def row_of(name: str, title: str) -> Row:
+    baseline, _, variant = name.partition("/")
+    return Row(baseline, variant, title)
+
+
+@cache
+def made_up_scores() -> pd.DataFrame:
+    """Every row better than the one before it, on every backbone, by 0.1 spreads; seeds and images add noise."""
+    random = np.random.default_rng(0)
+    lines = []
+    for backbone in BACKBONES:
+        for position, name in enumerate(ROWS):
+            baseline, _, variant = name.partition("/")
+            for seed in [None] if name == "unadapted" else SEEDS:
+                for metric, level in LEVEL.items():
+                    sign = -1 if metric == "lpips" else 1
+                    gain = SPREAD[metric] * (0.1 * position * sign + random.normal(0, 0.01))
+                    for i, image in enumerate(IMAGES):
+                        value = level + gain + SPREAD[metric] * (0.2 * i + random.normal(0, 0.01))
+                        lines.append((backbone, baseline, variant, seed, image, metric, value))
+    frame = pd.DataFrame(lines, columns=["backbone", "baseline", "variant", "seed", "image", "metric", "value"])
+    frame = frame.assign(
+        profile="toy", dataset="photos", reason=None, crop_border=0, seed=frame["seed"].astype("Int64")
+    )
+    frame["color_space"] = np.where(frame["metric"].isin(["psnr_y", "ssim_y"]), "ycbcr", "rgb")
+    return frame
+
+
+@cache
+def made_up_record(backbone: str, row: Row, seed: int) -> RunRecord:
+    return RunRecord(
+        key="0",
+        status="finished",
+        profile="toy",
+        backbone=backbone,
+        baseline=row.baseline,
+        variant=row.variant,
+        seed=seed,
+        config={},
+        title=row.title,
+        extension="in front of dense convolutions, our extension"
+        if (row.baseline, backbone) == ("arc", "edsr")
+        else None,
+        notes=[],
+        total_parameters=20_000,
+        trainable_parameters=20_000 if row.baseline == "full_finetuning" else 1_500,
+        iterations=10,
+        resumed_from=0,
+        wall_seconds=1.0,
+        peak_memory_bytes=1,
+        start_psnr_y=26.0,
+        losses=[],
+        validation=[],
+        provenance=Provenance(
+            code_version="0",
+            code_dirty=None,
+            packages={},
+            python="3.11",
+            system="",
+            processor="",
+            cores=1,
+            device="cpu",
+        ),
+    )
+
+
+@dataclass
+class World:
+    """Everything that a report reads, still open to change; `write` puts it under `root`."""
+
+    root: Path
+    content: dict[str, Any] = field(default_factory=profile_content)
+    rows: list[Row] = field(default_factory=lambda: [row_of(*item) for item in ROWS.items()])
+    scores: pd.DataFrame = field(default_factory=lambda: made_up_scores().copy())
+    records: dict[tuple[str, str, int], RunRecord] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for backbone in BACKBONES:
+            for row in self.rows[1:]:
+                for seed in SEEDS:
+                    self.records[backbone, row.name, seed] = made_up_record(backbone, row, seed)
+
+    @property
+    def profile(self) -> Profile:
+        return validate(self.content, Path("toy.yaml"))
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results" / "toy"
+
+    @property
+    def resources(self) -> Path:
+        return self.root / "resources"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    def lines(self, **where: Any) -> pd.Series:
+        """A mask of the lines of `scores` that have these values."""
+        mask = pd.Series(True, index=self.scores.index)
+        for column, value in where.items():
+            mask &= (self.scores[column] == value).fillna(False)
+        return mask
+
+    def write(self) -> World:
+        folder = self.results
+        folder.mkdir(parents=True, exist_ok=True)
+        table = pyarrow.Table.from_pandas(self.scores, preserve_index=False).replace_schema_metadata({})
+        pyarrow.parquet.write_table(table, folder / "scores.parquet")
+        for (backbone, row, seed), record in self.records.items():
+            path = folder / backbone / row / f"seed{seed}" / "record.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(record.model_dump_json(), encoding="utf-8")
+        items = [
+            Item(name=image, scene=scene, lr=image, hr=image, lr_sha256="0", hr_sha256="0")
+            for image, scene in IMAGES.items()
+        ]
+        manifest = Manifest(dataset="photos", scale=4, kind="pairs", split_rule="all", splits={"test": items})
+        manifest.write(self.resources / "photos" / "manifest.json")
+        return self
+
+
+NASTY = r"<script>alert(1)</script> 50% of a_b & c | d * \e {f} $g$ # `h` ~ ^"
+"""A title that means something in HTML, Markdown and LaTeX."""
+
+VOID = {"meta", "br", "link"}
+
+
+class Page(HTMLParser):
+    """Reads a page strictly: balanced tags, and the rows of every table with their widths."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.widths: list[list[int]] = []
+        self.scopeless: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.widths.append([])
+        if tag == "tr":
+            self.widths[-1].append(0)
+        if tag in ("th", "td"):
+            self.widths[-1][-1] += int(attributes.get("colspan") or 1)
+        if tag == "th" and "scope" not in attributes:
+            self.scopeless.append(self.get_starttag_text() or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data if "style" not in self.open else ""

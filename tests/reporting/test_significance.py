@@ -1,0 +1,155 @@
+"""The significance report: comparisons resolved from patterns, numbers in words that claim no more than the tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+from made_up_benchmark import BACKBONES, NASTY, Page, World, row_of
+from scipy import stats
+
+from adaptsr.errors import UserError
+from adaptsr.reporting.results import read_results
+from adaptsr.reporting.significance import (
+    build_report,
+    compare_rows,
+    families,
+    p_text,
+    signed,
+    write_significance,
+)
+
+
+def written(world: World) -> tuple[pd.DataFrame, str]:
+    world.write()
+    html, table = write_significance(world.profile, world.rows, world.results, world.reports, world.resources)
+    return pd.read_csv(table), html.read_text(encoding="utf-8")
+
+
+def test_patterns_become_rows_and_leave_the_reference_out(world: World) -> None:
+    one, all_rows = families(world.profile, world.rows)
+    assert one.rows == ("rank_aware/gradient",)
+    assert "full_finetuning/all" not in all_rows.rows
+    assert "unadapted" not in all_rows.rows
+    assert len(all_rows.rows) == 7
+
+
+def test_the_csv_agrees_with_scipy_on_means_taken_from_the_scores(world: World) -> None:
+    table, _ = written(world)
+    assert len(table) == len(BACKBONES) * 4 * (1 + 7)
+    scores = world.scores[world.lines(backbone="drct", metric="ssim_y")]
+    means = scores.groupby(["baseline", "variant", "seed"])["value"].mean()
+    expected = stats.ttest_rel(means["rank_aware", "gradient"], means["lora", "r2"])
+    line = table.query("comparison.str.startswith('Rank') and backbone == 'drct' and metric == 'ssim_y'").iloc[0]
+    assert line["t"] == pytest.approx(expected.statistic, rel=1e-6)
+    assert line["p"] == pytest.approx(expected.pvalue, rel=1e-6)
+    assert line["scenes"] == 3
+    assert line["low"] < line["difference"] < line["high"]
+
+
+def test_a_lower_lpips_is_better(world: World) -> None:
+    table, _ = written(world)
+    lpips = table.query("metric == 'lpips' and row == 'rank_aware/gradient'")
+    assert (lpips["difference"] < 0).all()
+    assert set(lpips["better"]) == {"row"}
+
+
+def test_sentences_count_what_was_found(world: World) -> None:
+    world.write()
+    results = read_results(world.profile, world.rows, world.results, world.resources)
+    frame = compare_rows(results)
+    report = build_report(results, frame)
+    sentence = report.comparisons[0].sentences[0]
+    assert sentence.startswith(
+        "PSNR-Y: of 4 tests, Rank-aware LoRA is significantly better than LoRA, r = 2 in 4 and significantly worse in 0."
+    )
+    assert "Mean differences: EDSR +0.2" in sentence
+    assert sentence.endswith(" dB.")
+    assert "Mean differences" not in report.comparisons[1].sentences[0]
+    assert "in 7 tests" in report.seeds_note or "correction of 7 tests" in report.seeds_note
+
+
+def test_no_difference_is_never_called_equality(world: World) -> None:
+    """Identical distributions: the sentence counts tests that are not significant and says what that does not mean."""
+    same = world.lines(baseline="rank_aware")
+    other = world.scores[world.lines(baseline="lora", variant="r2")].set_index(["backbone", "seed", "image", "metric"])
+    keys = list(world.scores.loc[same, ["backbone", "seed", "image", "metric"]].itertuples(index=False, name=None))
+    noise = [(-1) ** int(seed) * 1e-3 for _, seed, _, _ in keys]
+    world.scores.loc[same, "value"] = other.loc[keys, "value"].to_numpy() + noise
+    _, html = written(world)
+    assert "4 not significant, which is no evidence of equality" in html
+    assert "no significant difference" not in html
+
+
+def test_missing_metric_says_why_and_tests_nothing(world: World) -> None:
+    world.scores.loc[world.lines(metric="lpips"), ["value", "reason"]] = [math.nan, "no weights of AlexNet"]
+    table, html = written(world)
+    lpips = table[table["metric"] == "lpips"]
+    assert lpips["p"].isna().all()
+    assert set(lpips["verdict"]) == {"nothing to compare"}
+    assert "Nothing to compare: no weights of AlexNet" in html
+    assert "LPIPS: no test could be made." in html
+
+
+def test_diverged_runs_are_left_out_and_named(world: World) -> None:
+    record = world.records["edsr", "rank_aware/gradient", 2]
+    world.records["edsr", "rank_aware/gradient", 2] = record.model_copy(update={"status": "diverged"})
+    table, html = written(world)
+    lines = table.query("backbone == 'edsr' and row == 'rank_aware/gradient'")
+    assert set(lines["seeds"]) == {4}
+    assert set(lines["left_out"]) == {"not scored: seed 2"}
+    assert "not scored: seed 2" in html
+    assert (table.query("backbone == 'drct'")["seeds"] == 5).all()
+
+
+def test_html_is_well_formed_and_escaped(world: World) -> None:
+    position = next(i for i, row in enumerate(world.rows) if row.name == "shira/paper")
+    world.rows[position] = row_of("shira/paper", NASTY)
+    _, html = written(world)
+    page = Page(html)
+    assert NASTY in page.text
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert page.scopeless == []
+    assert {width for widths in page.widths for width in widths} == {14}
+    names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(names) == len(set(names))
+
+
+def test_the_same_results_give_the_same_bytes(two_worlds: Callable[[], tuple[World, World]]) -> None:
+    files = []
+    for world in two_worlds():
+        paths = write_significance(world.profile, world.rows, world.results, world.reports, world.resources)
+        files.append([path.read_bytes() for path in paths])
+    assert files[0] == files[1]
+
+
+def test_a_profile_without_comparisons_has_an_honest_page(world: World) -> None:
+    world.content["report"]["comparisons"] = []
+    table, html = written(world)
+    assert table.empty
+    assert "names no comparisons" in html
+
+
+def test_a_comparison_that_names_no_row_says_so(world: World) -> None:
+    world.content["report"]["comparisons"][0]["rows"] = ["rasa/*"]
+    assert "No row of this profile is named by this comparison." in written(world)[1]
+
+
+def test_mistakes_are_one_line(world: World) -> None:
+    world.content["report"]["comparisons"][0]["reference"] = "lora/r22"
+    with pytest.raises(UserError, match=r"no row 'lora/r22' \(did you mean 'lora/r2'\?\)"):
+        families(world.profile, world.rows)
+    world.content["report"]["comparisons"][0] = world.content["report"]["comparisons"][1]
+    with pytest.raises(UserError, match="stands there twice"):
+        families(world.profile, world.rows)
+
+
+@pytest.mark.parametrize(("p", "text"), [(math.nan, "-"), (0.0004, "< 0.001"), (0.0625, "0.062"), (1.0, "1.000")])
+def test_p_values_in_text(p: float, text: str) -> None:
+    assert p_text(p) == text
+
+
+def test_signs_are_always_shown() -> None:
+    assert [signed(value, 2) for value in (0.1, -0.1, math.nan)] == ["+0.10", "-0.10", "-"]

@@ -1,0 +1,397 @@
+"""The paper's tables, measured: what stands where, what is marked, and what is said about every hole."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_benchmark import NASTY, SEEDS, Page, World, row_of
+
+from adaptsr.errors import UserError
+from adaptsr.reporting.model import Block, Cell, Line, Parameters, TableModel
+from adaptsr.reporting.published import PublishedRow
+from adaptsr.reporting.results import read_results
+from adaptsr.reporting.tables import arrange, build_table, mark_best, write_table
+
+
+def table_of(world: World, name: str = "table2") -> TableModel:
+    world.write()
+    return build_table(read_results(world.profile, world.rows, world.results, world.resources), name)
+
+
+def block_of(table: TableModel, backbone: str) -> Block:
+    return next(block for block in table.blocks if block.backbone == backbone)
+
+
+def line_of(table: TableModel, backbone: str, row: str) -> Line:
+    return next(line for line in block_of(table, backbone).lines if row in (line.name, line.title))
+
+
+def titles(table: TableModel, backbone: str) -> list[str]:
+    return [line.title for line in block_of(table, backbone).lines]
+
+
+def notes_of(table: TableModel, line: Line) -> set[str]:
+    numbers = {note for cell in line.cells for note in cell.notes} | set(line.notes)
+    return {table.notes[number - 1] for number in numbers}
+
+
+# Numbers
+
+
+def test_numbers_are_those_of_a_few_lines_of_pandas(world: World) -> None:
+    world.write()
+    write_table(world.profile, world.rows, world.results, world.reports, "table2", world.resources)
+    written = pd.read_csv(world.reports / "table2.csv").set_index(["backbone", "row"])
+    scores = world.scores.assign(row=(world.scores["baseline"] + "/" + world.scores["variant"]).str.rstrip("/"))
+    by_seed = scores.groupby(["backbone", "row", "metric", "seed"], dropna=False)["value"].mean()
+    for (backbone, row, metric), values in by_seed.groupby(level=[0, 1, 2]):
+        if (backbone, row) in written.index:
+            line = written.loc[(backbone, row)]
+            assert line[f"{metric}_mean"] == pytest.approx(values.mean(), rel=1e-7)
+            assert line[f"{metric}_seeds"] == len(values)
+            assert line[f"{metric}_sd"] == pytest.approx(values.std(), rel=1e-7, nan_ok=True)
+
+
+def test_parameters_come_from_the_records(world: World) -> None:
+    record = world.records["swinir", "lora/r8", 3]
+    world.records["swinir", "lora/r8", 3] = record.model_copy(update={"trainable_parameters": 1_520})
+    table = table_of(world)
+    assert line_of(table, "swinir", "full_finetuning/all").parameters.text == "20,000"
+    assert line_of(table, "swinir", "full_finetuning/all").parameters.percent_text == "100.0%"
+    assert line_of(table, "swinir", "lora/r8").parameters.text == "1,500 to 1,520"
+    assert line_of(table, "swinir", "unadapted").parameters.text == "0"
+    assert block_of(table, "swinir").details.startswith("20,000 parameters; 6 test images of 3 scenes")
+
+
+# Rows and their order
+
+
+def test_rows_stand_in_the_profiles_order_and_unnamed_ones_join_every_table(world: World) -> None:
+    world.rows.append(row_of("mine/a", "My method"))
+    assert titles(table_of(world), "edsr") == [
+        "Unadapted",
+        "Full fine-tuning",
+        "LoRA, r = 1",
+        "LoRA, r = 2",
+        "LoRA, r = 8",
+        "Rank-aware LoRA",
+        "SHiRA",
+        "My method",
+    ]
+    assert titles(table_of(world, "table3"), "edsr")[-2:] == ["SHiRA", "My method"]
+
+
+def test_published_rows_that_are_not_run_stand_where_the_paper_has_them(world: World) -> None:
+    table = table_of(world)
+    assert titles(table, "swinir")[2:9] == [
+        "LoRA, r = 1",
+        "LoRA, r = 2",
+        "r = 4",
+        "LoRA, r = 8",
+        "r = 16",
+        "r = 64",
+        "Rank-aware LoRA",
+    ]
+    absent = line_of(table, "swinir", "r = 16")
+    assert notes_of(table, absent) == {"Published row that is not in this profile."}
+    assert [cell.mean_text for cell in absent.cells] == ["-"] * 4
+    assert absent.cells[0].published == "28.3575"
+    assert absent.published_parameters == "+1.7M (15.5%)"
+    assert "r = 16" not in titles(table, "drct")
+
+
+def test_published_rows_around_rows_of_our_own() -> None:
+    def paper(label: str, *rows: str) -> PublishedRow:
+        return PublishedRow(label, rows, "swinir", "realsr", "", {})
+
+    ours = [row_of(name, name) for name in ("lora/a", "lora/b", "lora/c")]
+    published = [paper("first"), paper("A", "lora/a"), paper("between"), paper("C", "lora/c"), paper("last")]
+    order = [getattr(entry, "label", getattr(entry, "title", "")) for entry in arrange(ours, published)]
+    assert order == ["first", "lora/a", "lora/b", "between", "lora/c", "last"]
+    assert [entry.label for entry in arrange([], published) if isinstance(entry, PublishedRow)] == [
+        "first", "A", "between", "C", "last",
+    ]  # fmt: skip
+
+
+def test_published_numbers_stand_beside_the_first_alternative_that_is_run(world: World) -> None:
+    assert line_of(table_of(world, "table3"), "swinir", "difffit/published").cells[0].published == "28.27"
+    world.rows.append(row_of("difffit/gamma", "DiffFit, gamma"))
+    table = table_of(world, "table3")
+    assert line_of(table, "swinir", "difffit/gamma").cells[0].published == "28.27"
+    assert line_of(table, "swinir", "difffit/published").cells[0].published == "-"
+
+
+def test_published_numbers_keep_their_digits_and_stand_beside_their_backbone_alone(world: World) -> None:
+    table = table_of(world)
+    line = line_of(table, "swinir", "rank_aware/gradient")
+    assert [cell.published for cell in line.cells] == ["28.4685", "0.7985", "0.2680", "-"]
+    assert {cell.published for cell in line_of(table, "edsr", "rank_aware/gradient").cells} == {"-"}
+    assert [head.published for head in table.columns] == [True, True, True, False]
+
+
+def test_a_dataset_of_the_papers_name_takes_the_published_numbers(world: World) -> None:
+    world.content["datasets"]["realsr"] = world.content["datasets"]["photos"]
+    world.content["data"]["test"].append({"dataset": "realsr"})
+    table = table_of(world)
+    beside = {(block.dataset, block.published_dataset) for block in table.blocks if block.backbone == "swinir"}
+    assert beside == {("photos", ""), ("realsr", "RealSR")}
+
+
+# Marks
+
+
+def line_with(name: str, *cells: tuple[float, int]) -> Line:
+    made = tuple(Cell(dict.fromkeys(range(seeds), mean), 2, 3, "-") for mean, seeds in cells)
+    return Line(name, name, "", (), Parameters(), "", "-", made)
+
+
+def test_best_and_second_by_the_digits_shown_with_ties(world: World) -> None:
+    metric = table_of(world).columns[0].metric
+    lines = [
+        line_with("unadapted", (30.0, 2)),
+        line_with("a/1", (28.1004, 2)),
+        line_with("b/1", (28.0996, 2)),
+        line_with("c/1", (27.0, 2)),
+        line_with("d/1", (27.0001, 2)),
+        line_with("e/1", (29.0, 1)),
+        line_with("f/1", (math.nan, 0)),
+    ]
+    assert [line.cells[0].mark for line in mark_best(lines, [metric])] == [
+        "", "best", "best", "second", "second", "", "",
+    ]  # fmt: skip
+
+
+def test_less_is_better_where_the_metric_says_so(world: World) -> None:
+    table = table_of(world)
+    lpips = next(head.metric for head in table.columns if head.metric.name == "lpips")
+    assert (lpips.arrow, table.columns[0].metric.arrow) == ("↓", "↑")
+    lines = mark_best([line_with("a/1", (0.3, 2)), line_with("b/1", (0.2, 2))], [lpips])
+    assert [line.cells[0].mark for line in lines] == ["second", "best"]
+
+
+# Holes
+
+
+def test_a_diverged_run_is_a_visible_hole_and_takes_part_in_no_mark(world: World) -> None:
+    record = world.records["edsr", "shira/paper", 2]
+    world.records["edsr", "shira/paper", 2] = record.model_copy(update={"status": "diverged"})
+    world.scores = world.scores[~world.lines(backbone="edsr", baseline="shira", seed=2)]
+    table = table_of(world)
+    line = line_of(table, "edsr", "shira/paper")
+    assert notes_of(table, line) == {"1 of 5 seeds: diverged in training (seed 2)."}
+    assert line.notes
+    assert not any(cell.notes for cell in line.cells)
+    assert [len(cell.seeds) for cell in line.cells] == [4] * 4
+    assert {cell.mark for cell in line.cells} == {""}
+    assert {cell.mark for cell in line_of(table, "swinir", "shira/paper").cells} == {"best"}
+
+
+def test_scores_of_a_diverged_run_do_not_count(world: World) -> None:
+    record = world.records["edsr", "shira/paper", 2]
+    world.records["edsr", "shira/paper", 2] = record.model_copy(update={"status": "diverged"})
+    assert 2 not in line_of(table_of(world), "edsr", "shira/paper").cells[0].seeds
+
+
+def test_a_metric_without_weights_is_a_dash_with_its_reason_once(world: World) -> None:
+    lpips = world.lines(metric="lpips")
+    world.scores.loc[lpips, ["value", "reason"]] = [math.nan, "no weights of AlexNet"]
+    table = table_of(world)
+    assert [note for note in table.notes if "AlexNet" in note] == ["LPIPS is missing: no weights of AlexNet."]
+    cell = line_of(table, "edsr", "lora/r1").cells[2]
+    assert (cell.mean_text, cell.mark) == ("-", "")
+    assert cell.notes
+
+
+def test_one_missing_image_takes_its_seed_out_and_says_so(world: World) -> None:
+    one = world.lines(backbone="edsr", baseline="lora", variant="r1", seed=4, metric="psnr_y", image="cat-0")
+    world.scores.loc[one, ["value", "reason"]] = [math.nan, "image too small"]
+    table = table_of(world)
+    line = line_of(table, "edsr", "lora/r1")
+    assert sorted(line.cells[0].seeds) == [1, 2, 3, 5]
+    assert notes_of(table, line) == {"1 of 5 seeds: PSNR-Y is missing: image too small (seed 4)."}
+    assert [len(cell.seeds) for cell in line.cells[1:]] == [5, 5, 5]
+
+
+def test_runs_that_are_not_there_are_counted(world: World) -> None:
+    for seed in SEEDS:
+        del world.records["edsr", "lora/r1", seed]
+    world.scores = world.scores[~world.lines(backbone="edsr", baseline="lora", variant="r1")]
+    table = table_of(world)
+    line = line_of(table, "edsr", "lora/r1")
+    assert notes_of(table, line) == {"5 of 5 seeds: not run or not finished."}
+    assert (line.parameters.text, line.cells[0].mean_text) == ("-", "-")
+
+
+def test_finished_runs_without_scores_are_told_apart(world: World) -> None:
+    world.scores = world.scores[~world.lines(backbone="edsr", baseline="lora", variant="r1", metric="vif")]
+    table = table_of(world)
+    assert notes_of(table, line_of(table, "edsr", "lora/r1")) == {"VIF is not scored."}
+
+
+def test_infinite_psnr_is_shown_as_it_is(world: World) -> None:
+    world.scores.loc[world.lines(backbone="edsr", baseline="lora", variant="r1", metric="psnr_y"), "value"] = math.inf
+    cell = line_of(table_of(world), "edsr", "lora/r1").cells[0]
+    assert (cell.mean_text, cell.sd_text) == ("∞", "")
+
+
+def test_one_seed_has_no_standard_deviation(world: World) -> None:
+    world.content["seeds"] = [3]
+    table = table_of(world)
+    cell = line_of(table, "edsr", "lora/r1").cells[0]
+    assert (list(cell.seeds), cell.sd_text, cell.partial) == ([3], "", False)
+    assert "for the one seed 3" in table.conventions[0]
+
+
+def test_extensions_carry_a_dagger_with_their_text(world: World) -> None:
+    table = table_of(world, "table3")
+    assert line_of(table, "edsr", "arc/svd50").dagger == "†"
+    assert line_of(table, "swinir", "arc/svd50").dagger == ""
+    assert table.daggers == (("†", "in front of dense convolutions, our extension"),)
+
+
+# Words
+
+
+def test_conventions_say_what_the_numbers_mean(world: World) -> None:
+    words = " ".join(table_of(world).conventions)
+    for phrase in (
+        "over 5 seeds (1, 2, 3, 4, 5)",
+        "PSNR-Y and SSIM-Y: on the Y channel of YCbCr (BT.601, studio swing)",
+        "rounded to 8 bit",
+        "crop border is 0 pixels",
+        "LPIPS is pyiqa's lpips (net=alex, version=0.1), lower is better",
+        "Toy numbers.",
+    ):
+        assert phrase in words
+
+
+def test_every_format_says_that_the_numbers_are_not_comparable_unless_they_are(world: World) -> None:
+    world.write()
+    for comparable in (False, True):
+        world.content["report"]["comparable_with_paper"] = comparable
+        paths = write_table(world.profile, world.rows, world.results, world.reports, "table2", world.resources)
+        for path in paths:
+            phrase = "not comparable with the published numbers" if path.suffix != ".csv" else ",False\n"
+            assert (phrase in path.read_text(encoding="utf-8")) != comparable
+
+
+# Files
+
+
+def test_the_same_results_give_the_same_bytes(two_worlds: Callable[[], tuple[World, World]]) -> None:
+    one, other = two_worlds()
+    other.scores = other.scores.sample(frac=1, random_state=0)
+    other.write()
+    for name in ("table2", "table3"):
+        written = [write_table(w.profile, w.rows, w.results, w.reports, name, w.resources) for w in (one, other)]
+        for left, right in zip(*written, strict=True):
+            assert left.read_bytes() == right.read_bytes()
+
+
+def nasty(world: World) -> list[Path]:
+    world.rows[4] = row_of(world.rows[4].name, NASTY)
+    world.write()
+    return write_table(world.profile, world.rows, world.results, world.reports, "table2", world.resources)
+
+
+def test_html_is_well_formed_self_contained_and_escaped(world: World) -> None:
+    nasty(world)
+    text = (world.reports / "table2.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert NASTY in page.text
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert not re.search(r"(src|href)=\"(?!#)", text)
+    assert "url(" not in text
+    assert [tag for tag, _ in page.tags].count("caption") == len(page.widths) == 4
+    assert page.scopeless == []
+    for widths in page.widths:
+        header, subheader, *body = widths
+        assert set(body) == {header}
+        assert subheader == header - 1
+    targets = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = {str(attributes["href"])[1:] for tag, attributes in page.tags if tag == "a"}
+    assert links <= targets
+
+
+def test_markdown_tables_are_rectangular_and_escaped(world: World) -> None:
+    nasty(world)
+    text = (world.reports / "table2.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {11}
+    assert "<script>" not in text
+    assert r"a\_b" in text
+
+
+def test_latex_tables_are_rectangular_balanced_and_escaped(world: World) -> None:
+    nasty(world)
+    text = (world.reports / "table2.tex").read_text(encoding="utf-8")
+    for environment in ("table", "tabular"):
+        assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") == 4
+    bare = re.sub(r"\\[\\{}%&$#_]", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert bare.count("$") % 2 == 0
+    for columns, tabular in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
+        for row in re.findall(r"^(.*) \\\\$", tabular, re.MULTILINE):
+            assert len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1
+    assert r"50\% of a\_b \& c \textbar{} d * \textbackslash{}e \{f\} \$g\$ \# \textasciigrave{}h" in text
+    assert not set(text) - set(map(chr, range(128)))
+
+
+def test_csv_has_one_line_per_block_and_row(world: World) -> None:
+    nasty(world)
+    lines = list(csv.DictReader(io.StringIO((world.reports / "table2.csv").read_text(encoding="utf-8"))))
+    assert len(lines) == sum(len(block.lines) for block in table_of(world).blocks)
+    absent = next(line for line in lines if line["title"] == "r = 16")
+    assert (absent["psnr_y_mean"], absent["psnr_y_published"]) == ("", "28.3575")
+    assert absent["notes"] == "Published row that is not in this profile."
+
+
+def test_table_1_has_blocks_for_methods_that_are_none_of_ours(world: World) -> None:
+    world.content["report"]["tables"]["table1"] = {"title": "Table 1", "rows": ["*"], "published": "table1"}
+    table = table_of(world, "table1")
+    other = table.blocks[-1]
+    assert (other.backbone, other.backbone_title) == ("", "Other published methods")
+    assert "RealESRGAN" in [line.title for line in other.lines]
+    assert line_of(table, "drct", "full_finetuning/all").cells[0].published == "24.98"
+
+
+# Mistakes
+
+
+def test_mistakes_are_one_line(world: World) -> None:
+    with pytest.raises(UserError, match=r"no scores of profile toy"):
+        read_results(world.profile, world.rows, world.results)
+    with pytest.raises(UserError, match=r"no table 'tabel2' \(did you mean 'table2'\?\)"):
+        table_of(world, "tabel2")
+    world.content["report"]["tables"]["table2"]["metrics"] = ["psnr"]
+    with pytest.raises(UserError, match=r"no metric 'psnr' \(did you mean 'psnr_y'\?\)"):
+        table_of(world)
+    world.content["report"]["tables"]["table2"] |= {"metrics": None, "published": "table7"}
+    with pytest.raises(UserError, match=r"no published table 'table7'; .* has table1, table2, table3, table4"):
+        table_of(world)
+    (world.results / "scores.parquet").write_bytes(b"torn")
+    with pytest.raises(UserError, match="not a file of scores"):
+        read_results(world.profile, world.rows, world.results)
+
+
+def test_images_without_a_manifest_are_scenes_of_their_own(world: World) -> None:
+    world.write()
+    results = read_results(world.profile, world.rows, world.results, world.root / "nowhere")
+    assert {block.scenes for block in build_table(results, "table2").blocks} == {6}
+
+
+def test_scores_outside_the_matrix_are_left_out(world: World) -> None:
+    stray = world.scores[world.lines(baseline="lora", variant="r1", seed=1)]
+    others = [stray.assign(seed=99), stray.assign(variant="r99"), stray.assign(backbone="old")]
+    whole = table_of(world)
+    world.scores = pd.concat([world.scores, *others]).astype({"seed": "Int64"})
+    assert table_of(world) == whole
+    assert np.isfinite(line_of(whole, "edsr", "lora/r1").cells[0].mean)

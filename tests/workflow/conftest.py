@@ -1,0 +1,98 @@
+"""A small copy of the project in which the whole workflow runs in seconds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+COPIED = ("Snakefile", "adaptsr", "baselines", "config", "profiles", "workflow", "resources/demo")
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+ADAPTSR = Path(sys.executable).with_name("adaptsr")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with the project's files and a tiny profile as its default."""
+
+    root: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        # PYTHONPATH puts this copy of the package, and so its baselines/, before the installed one.
+        return {**os.environ, "PATH": search, "PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(SNAKEMAKE), *words],
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def snakemake(self, *words: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*words)
+        output, _ = process.communicate(timeout=900)
+        return subprocess.CompletedProcess(words, process.returncode, output)
+
+    def adaptsr(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(ADAPTSR), *words], cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=600
+        )
+
+    def profile(self) -> dict[str, Any]:
+        content: dict[str, Any] = yaml.safe_load((self.root / "config/demo.yaml").read_text())
+        return content
+
+    def write_profile(self, content: Mapping[str, Any]) -> None:
+        (self.root / "config/demo.yaml").write_text(yaml.safe_dump(dict(content), sort_keys=False))
+
+    def trained_at(self) -> dict[str, int]:
+        """When each run's record was written, by its folder under results/demo/."""
+        folder = self.root / "results/demo"
+        return {str(path.parent.relative_to(folder)): path.stat().st_mtime_ns for path in folder.glob("*/*/*/seed*/record.json")}
+
+
+def tiny(content: dict[str, Any]) -> dict[str, Any]:
+    """The demo's profile with one backbone, two seeds, four iterations and two variants."""
+    for dataset in content["datasets"].values():
+        dataset["patch"] = 64
+        dataset["patches_per_scene"] = {"train": 2, "validation": 1, "test": 1}
+    content["seeds"] = [1, 2]
+    content["compute"]["seeds_per_job"] = 2
+    content["backbones"] = {"safmn": content["backbones"]["safmn"]}
+    content["training"].update(iterations=4, batch_size=2, crop=32, validate_every=2)
+    rows = {"full_finetuning": ["all"], "lora": ["r1"]}
+    content["baselines"] = {
+        path.stem: {"rows": rows.get(path.stem, [])} for path in (Path(__file__).resolve().parents[2] / "baselines").glob("*.py")
+    }
+    metrics = content["scoring"]["metrics"]
+    content["scoring"]["metrics"] = {name: metrics[name] for name in ("psnr_y", "ssim_y", "lpips")}
+    content["report"]["comparisons"] = [{"title": "Against full fine-tuning", "rows": ["*/*"], "reference": "full_finetuning/all"}]
+    return content
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Workspace:
+    root = tmp_path_factory.mktemp("workspace")
+    for name in COPIED:
+        source, target = repository / name, root / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    made = Workspace(root)
+    made.write_profile(tiny(made.profile()))
+    return made

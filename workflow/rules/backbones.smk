@@ -1,0 +1,26 @@
+# The demo's own backbones. Outside `all`: their weights are tracked input files, remade only by `snakemake demo_weights`.
+
+
+rule pretrained:
+    input:
+        manifests([PROFILE.pretraining]) if PROFILE.pretraining else [],
+    output:
+        weights=f"results/{NAME}/pretrained/{{backbone}}.safetensors",
+        record=f"results/{NAME}/pretrained/{{backbone}}.json",
+    log:
+        f"results/{NAME}/logs/pretrained/{{backbone}}.log",
+    threads: PROFILE.compute.threads
+    message:
+        "Pretraining {wildcards.backbone} on bicubic pairs"
+    shell:
+        "adaptsr pretrain {PROFILE_ARGUMENTS} --backbone {wildcards.backbone} --out {output.weights} 2>&1 | tee {log} >&2"
+
+
+rule demo_weights:
+    input:
+        expand(f"results/{NAME}/pretrained/{{backbone}}.{{kind}}", backbone=PROFILE.backbones, kind=["safetensors", "json"]),
+    localrule: True
+    message:
+        "Installing the pretrained weights under resources/demo/"
+    shell:
+        "cp {input} resources/demo/"

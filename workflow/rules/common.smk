@@ -1,0 +1,88 @@
+# Reads and checks the profile; what the other rule files share. No rules here.
+import shlex
+import sys
+from pathlib import Path
+
+from adaptsr.config import load_profile
+from adaptsr.errors import UserError
+from adaptsr.matrix import Matrix, manifest_path
+
+
+def raw_setting(name, value):
+    """A --config value as it was typed: Snakemake has already read 007 as 7."""
+    given = [word.removeprefix(f"{name}=") for word in sys.argv if word.startswith(f"{name}=")]
+    return given[-1] if given else str(value)
+
+
+def load_matrix():
+    if len(workflow.configfiles) > 1:
+        raise UserError("--configfile: one profile was expected, found several; a profile is read whole, never layered")
+    path = workflow.configfiles[0] if workflow.configfiles else Path("config/demo.yaml")
+    path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    settings = {name: raw_setting(name, value) for name, value in workflow.config_settings.config.items()}
+    words = ["--profile", str(path), *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))]
+    return Matrix.of(load_profile(path, settings), str(path)), shlex.join(words)
+
+
+try:
+    MATRIX, PROFILE_ARGUMENTS = load_matrix()
+except UserError as mistake:
+    raise SystemExit(f"adaptsr: {mistake}") from None
+
+PROFILE = MATRIX.profile
+NAME = PROFILE.name
+
+
+wildcard_constraints:
+    backbone="|".join(PROFILE.backbones),
+    baseline=r"[a-z0-9][a-z0-9_]*",
+    variant=r"[a-z0-9][a-z0-9_.-]*",
+    seeds=r"\d+(-\d+)*",
+    dataset="|".join(PROFILE.datasets),
+
+
+def manifests(splits):
+    """Manifests of the datasets that these parts of the profile name."""
+    return sorted({str(manifest_path(split.dataset)) for split in splits})
+
+
+def weights(backbone):
+    """The backbone's checkpoint, where the profile names one."""
+    path = PROFILE.backbones[backbone].weights
+    return [path] if path else []
+
+
+def training_inputs(wildcards):
+    return manifests([*PROFILE.data.train, PROFILE.data.validation]) + weights(wildcards.backbone)
+
+
+def job_key(wildcards):
+    """What makes the runs of a job stale; the runs themselves are checked once more when the job starts."""
+    return MATRIX.job_key(wildcards.backbone, MATRIX.variant(f"{wildcards.baseline}/{wildcards.variant}"))
+
+
+def trained(wildcards):
+    """The run lists of all selected variants on one backbone."""
+    return [
+        f"results/{NAME}/{wildcards.backbone}/{row}/runs.{seeds}.json"
+        for row in MATRIX.variants
+        for seeds in MATRIX.seed_groups
+    ]
+
+
+def scoring_key(wildcards):
+    return [PROFILE.scoring.model_dump(mode="json"), [row.name for row in MATRIX.rows]]
+
+
+def report_files(name):
+    kinds = ["html", "csv"] if name == "significance" else ["html", "md", "csv", "tex"]
+    return [f"reports/{NAME}/{name}.{kind}" for kind in kinds]
+
+
+def all_reports():
+    names = [*PROFILE.report.tables, *(["significance"] if PROFILE.report.comparisons else [])]
+    return [path for name in names for path in report_files(name)]
+
+
+def report_key():
+    return [PROFILE.title, PROFILE.report.model_dump(mode="json"), [[row.name, row.title] for row in MATRIX.rows]]
