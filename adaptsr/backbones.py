@@ -138,20 +138,12 @@ def _spandrel_class(architecture: str) -> type[nn.Module]:
         module = importlib.import_module(f"spandrel.architectures.{architecture}")
     except ModuleNotFoundError:
         raise UserError(
-            f"backbone architecture {architecture!r} is unknown{config.suggestion(architecture, architectures())}; "
-            f"there are {', '.join(architectures())}"
+            f"backbone architecture {architecture!r} is unknown{config.suggestion(architecture, config.architectures())}; "
+            f"there are {', '.join(config.architectures())}"
         ) from None
     names = [name for name in module.__all__ if not name.endswith("Arch")]
     found: type[nn.Module] = getattr(module, architecture if architecture in names else names[0])
     return found
-
-
-def architectures() -> list[str]:
-    """Names that `backbones.<name>.architecture` takes."""
-    import spandrel.architectures
-
-    folder = Path(next(iter(spandrel.architectures.__path__)))
-    return ["edsr", *sorted(path.parent.name for path in folder.glob("[!_]*/__init__.py"))]
 
 
 def _options_of(architecture: str, state: StateDict) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adaptsr import __version__
-from adaptsr.config import load_profile
+from adaptsr.config import listing, load_profile, suggestion
 from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix
 
@@ -125,8 +125,6 @@ def _progress(line: str) -> None:
 
 
 def _known_backbone(matrix: Matrix, name: str) -> str:
-    from adaptsr.config import listing, suggestion
-
     if name not in matrix.profile.backbones:
         known = matrix.profile.backbones
         raise UserError(
@@ -152,7 +150,6 @@ def _train(parsed: argparse.Namespace) -> int:
 
 
 def _prepare(parsed: argparse.Namespace) -> None:
-    from adaptsr.config import listing, suggestion
     from adaptsr.matrix import manifest_path
 
     profile = load_matrix(parsed).profile
@@ -198,7 +195,20 @@ def _fetch_metric_weights(parsed: argparse.Namespace) -> None:
 
 
 def _report(parsed: argparse.Namespace) -> None:
-    raise UserError("not wired yet")
+    from adaptsr.reporting.significance import write_significance
+    from adaptsr.reporting.tables import write_table
+
+    matrix = load_matrix(parsed)
+    known = [*matrix.profile.report.tables, "significance"]
+    for name in parsed.names or known:
+        if name not in known:
+            raise UserError(
+                f"report {name}: no such report in {matrix.source}{suggestion(name, known)}; there are {listing(known)}"
+            )
+        if name == "significance":
+            write_significance(matrix.profile, matrix.rows, matrix.results, matrix.reports)
+        else:
+            write_table(matrix.profile, matrix.rows, matrix.results, matrix.reports, name)
 
 
 def _list(parsed: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ with it.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -329,6 +330,15 @@ class Profile(Section):
         if self.training.crop % self.scale:
             raise ValueError(f"training.crop: {self.training.crop} is not a multiple of the scale {self.scale}")
         return self
+
+
+def architectures() -> list[str]:
+    """Names that `backbones.<name>.architecture` takes: EDSR of basicsr, and what spandrel has, read off its folders."""
+    spec = importlib.util.find_spec("spandrel")
+    assert spec
+    assert spec.origin
+    folder = Path(spec.origin).parent / "architectures"
+    return ["edsr", *sorted(path.parent.name for path in folder.glob("[!_]*/__init__.py"))]
 
 
 def load_profile(path: Path, settings: Mapping[str, str] | None = None) -> Profile:

@@ -18,7 +18,7 @@ from typing import Any
 from adaptsr.audit.claims import TEXT_CHECKS
 from adaptsr.audit.counting import Counts, paper_counts
 from adaptsr.audit.rules import Outcome, Verdict
-from adaptsr.audit.sources import Claim, Published, Reader
+from adaptsr.audit.sources import Cell, Claim, Published, Reader, claim_cell
 from adaptsr.audit.tables import TableCheck, table_checks
 from adaptsr.config import listing, suggestion
 from adaptsr.errors import UserError
@@ -32,8 +32,8 @@ VERDICTS: tuple[Verdict, ...] = ("reproduced", "reproduced with", "contradicted"
 class Finding:
     """One claim and what became of it.
 
-    `published` is the claim's number or word as printed, `how` says what is computed, `computed` pairs names with values,
-    and `cells` are the published numbers that went in.
+    `published` is the claim's number or word as printed and `source` where it stands, `how` says what is computed,
+    `computed` pairs names with values, and `cells` are all published numbers that went in.
     """
 
     id: str
@@ -41,12 +41,13 @@ class Finding:
     place: str
     quote: str
     published: str
+    source: Cell
     how: str
     computed: tuple[tuple[str, str], ...]
     verdict: Verdict
     variant: str
     sentence: str
-    cells: tuple[str, ...]
+    cells: tuple[Cell, ...]
 
     @property
     def verdict_text(self) -> str:
@@ -84,35 +85,43 @@ def _check_ids(published: Published) -> None:
 def _table_finding(counts: Counts, published: Published, check: TableCheck) -> Finding:
     reader = Reader(published)
     outcome = check.judge(counts, reader)
-    return _finding(
-        check.id, check.group, check.place, check.quote, check.published, check.how, outcome, reader
+    return Finding(
+        id=check.id,
+        group=check.group,
+        place=check.place,
+        quote=check.quote,
+        published=check.published,
+        source=check.source,
+        how=check.how,
+        cells=tuple(reader.cells),
+        **_judged(outcome),
     )
 
 
 def _text_finding(counts: Counts, published: Published, claim: Claim) -> Finding:
     check, reader = TEXT_CHECKS[claim.id], Reader(published)
     outcome = check.judge(counts, reader, claim.id)
-    return _finding(claim.id, check.group, claim.place, claim.quote, claim.value, check.how, outcome, reader)
-
-
-def _finding(
-    id: str, group: str, place: str, quote: str, printed: str, how: str, outcome: Outcome, reader: Reader
-) -> Finding:
-    cells = tuple(str(cell) for cell in reader.cells)
-    sentence = outcome.sentence[:1].upper() + outcome.sentence[1:]
     return Finding(
-        id,
-        group,
-        place,
-        quote,
-        printed,
-        how,
-        outcome.computed,
-        outcome.verdict,
-        outcome.variant,
-        sentence,
-        cells,
+        id=claim.id,
+        group=check.group,
+        place=claim.place,
+        quote=claim.quote,
+        published=claim.value,
+        source=claim_cell(claim.id),
+        how=check.how,
+        cells=tuple(reader.cells),
+        **_judged(outcome),
     )
+
+
+def _judged(outcome: Outcome) -> dict[str, Any]:
+    sentence = outcome.sentence[:1].upper() + outcome.sentence[1:]
+    return {
+        "computed": outcome.computed,
+        "verdict": outcome.verdict,
+        "variant": outcome.variant,
+        "sentence": sentence,
+    }
 
 
 def tally(findings: Iterable[Finding]) -> dict[Verdict, int]:
@@ -148,7 +157,8 @@ def to_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
             "computed": [{"name": name, "value": value} for name, value in finding.computed],
             "verdict": finding.verdict_text,
             "sentence": finding.sentence,
-            "uses": list(finding.cells),
+            "source": str(finding.source),
+            "uses": [str(cell) for cell in finding.cells],
         }
         for finding in findings
     ]

@@ -38,6 +38,8 @@ METRICS = ("psnr_y", "ssim_y", "lpips", "dists")
 TITLES = {"psnr_y": "PSNR", "ssim_y": "SSIM", "lpips": "LPIPS", "dists": "DISTS"}
 DATASETS = ("div2k", "realsr", "drealsr")
 HOURS_PER_DAY = 24
+TIMED = {"swinir": "SwinIR", "safmn": "SAFMN"}
+"""The backbones of Figure 6."""
 
 UNIFORM = "lora/r8"
 PERCENT_DENOMINATOR = Fraction(11_000_000)
@@ -227,7 +229,7 @@ def _table4_rank(counts: Counts, reader: Reader, id: str) -> Outcome:
 
 def _mlp_shape(counts: Counts, reader: Reader, id: str) -> Outcome:
     first = next(site for site in counts.sites(SWINIR) if site.role == "fc1")
-    sizes = {"d": first.in_features}
+    sizes = {"d": first.in_features, "d_mlp": first.out_features}
     claimed = parse_shape(reader.claim_text(id), sizes, reader.where(id))
     return same(f"shape of {first.name} of {SWINIR}", claimed, first.shape, " x ")
 
@@ -260,7 +262,7 @@ def _lpips_gain(reader: Reader, label: str, ours: str = ADAPTSR, metric: str = "
 def _gain_over_gan(counts: Counts, reader: Reader, id: str) -> Outcome:
     gains = {label: _gain(reader, label, "realsr") for label in GAN}
     best = max(gains, key=lambda label: gains[label])
-    rest = [named(f"the gain over {label}", value) for label, value in gains.items() if label != best]
+    rest = [origin(f"the gain over {label}", value) for label, value in gains.items() if label != best]
     return equal(reader.claim(id), [literal(f"the largest gain, over {best}", gains[best]), *rest])
 
 

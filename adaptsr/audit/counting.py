@@ -34,6 +34,7 @@ class Counts:
 
     matrix: Matrix
     _models: dict[str, nn.Module] = field(default_factory=dict)
+    _sites: dict[str, list[Site]] = field(default_factory=dict)
     _trainable: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _left: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -49,7 +50,10 @@ class Counts:
         return parameter_count(self._backbone(backbone))
 
     def sites(self, backbone: str) -> list[Site]:
-        return find_sites(self._backbone(backbone), self.matrix.profile.backbones[backbone].kinds)
+        if backbone not in self._sites:
+            kinds = self.matrix.profile.backbones[backbone].kinds
+            self._sites[backbone] = find_sites(self._backbone(backbone), kinds)
+        return self._sites[backbone]
 
     def trainable(self, backbone: str, row: str, changes: Options | None = None) -> int:
         """Trainable parameters of `<baseline>/<variant>`, with options changed where a reading of the paper asks for it."""

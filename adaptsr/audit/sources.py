@@ -64,7 +64,7 @@ def _lines(path: Path, columns: Sequence[str]) -> list[Line]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            lines = list(reader)
+            lines: list[Line] = list(reader)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read these published numbers: {error}") from None
     missing = [column for column in columns if column not in (reader.fieldnames or [])]
@@ -78,14 +78,23 @@ def _lines(path: Path, columns: Sequence[str]) -> list[Line]:
 
 @dataclass(frozen=True)
 class Cell:
-    """Where a published number stands: file, line and column."""
+    """Where a published number stands: file, line (its label, or a claim's id; and its dataset) and column."""
 
     file: str
     line: str
+    dataset: str
     column: str
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.line}: {self.column}"
+        return f"{self.file}: {self.line}{f' ({self.dataset})' if self.dataset else ''}: {self.column}"
+
+
+def cell_of(table: str, line: Line, column: str) -> Cell:
+    return Cell(f"{table}.csv", line["label"], line["dataset"], column)
+
+
+def claim_cell(id: str) -> Cell:
+    return Cell("claims.csv", id, "", "value")
 
 
 @dataclass
@@ -117,7 +126,7 @@ class Reader:
             )
         if column not in found[0]:
             raise UserError(f"{path}: no column {column!r}; there are {listing(found[0])}")
-        self._note(Cell(f"{table}.csv", f"{label} ({found[0]['dataset']})", column))
+        self._note(cell_of(table, found[0], column))
         return found[0][column]
 
     def number(self, table: str, label: str, column: str, dataset: str | None = None) -> Fraction:
@@ -139,7 +148,7 @@ class Reader:
     def claim_text(self, id: str) -> str:
         if id not in self.published.claims:
             raise UserError(f"{self.published.folder / 'claims.csv'}: no line {id!r}, which the audit needs")
-        self._note(Cell("claims.csv", id, "value"))
+        self._note(claim_cell(id))
         return self.published.claims[id].value
 
     def where(self, id: str) -> str:

@@ -13,7 +13,7 @@ from adaptsr.audit.claims import METRICS, PERCENT_DENOMINATOR, TITLES, UNIFORM, 
 from adaptsr.audit.counting import Counts
 from adaptsr.audit.printed import NOTHING, split_share
 from adaptsr.audit.rules import Outcome, Reading, equal, literal, named
-from adaptsr.audit.sources import TABLES, Line, Reader
+from adaptsr.audit.sources import TABLES, Cell, Line, Reader, cell_of
 from adaptsr.config import UNADAPTED
 
 PARAMETERS = "Parameter counts"
@@ -35,13 +35,14 @@ KINDS = ("conv", "mlp", "attention")
 
 @dataclass(frozen=True)
 class TableCheck:
-    """The check of one printed cell; `published` is its text, or the part of it that is judged."""
+    """The check of one printed cell, `source`; `published` is its text, or the part of it that is judged."""
 
     id: str
     group: str
     place: str
     quote: str
     published: str
+    source: Cell
     how: str
     judge: Callable[[Counts, Reader], Outcome]
 
@@ -99,6 +100,7 @@ def _parameter_checks(reader: Reader) -> Iterator[TableCheck]:
                 _title(table),
                 f"{line['label']}, parameters",
                 split_share(line["parameters"])[0],
+                cell_of(table, line, "parameters"),
                 how,
                 partial(_judge_count, table=table, line=line, whole=whole),
             )
@@ -168,6 +170,7 @@ def _share_checks(reader: Reader) -> Iterator[TableCheck]:
                 "Table 2",
                 f"{line['label']}, share of the parameters",
                 printed,
+                cell_of("table2", line, "parameters"),
                 "trainable over total parameters; the printed count over 11.0M",
                 partial(_judge_share, line=line),
             )
@@ -178,6 +181,7 @@ def _share_checks(reader: Reader) -> Iterator[TableCheck]:
             "Table 2",
             "the shares are of the baseline's parameters",
             line["parameters"],
+            cell_of("table2", line, "parameters"),
             "the denominators that round every count to its share",
             partial(_judge_denominator, line=line),
         )
@@ -209,6 +213,7 @@ def _inference_checks(reader: Reader) -> Iterator[TableCheck]:
                 "Table 3",
                 f"{line['label']}, parameters at inference",
                 line["inference_parameters"],
+                cell_of("table3", line, "inference_parameters"),
                 "parameters that the merged model has beyond the backbone's",
                 partial(_judge_inference, line=line),
             )
@@ -251,6 +256,7 @@ def _cross_check(table: str, line: Line, other: Line, metric: str) -> TableCheck
         f"{_title(table)} and Table 2",
         f"{line['label']}, {TITLES[metric]} on RealSR",
         line[metric],
+        cell_of(table, line, metric),
         "the same row of Table 2",
         judge,
     )

@@ -3,6 +3,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from adaptsr import preflight
 from adaptsr.config import load_profile
 from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix, manifest_path
@@ -21,7 +22,11 @@ def load_matrix():
     path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     settings = {name: raw_setting(name, value) for name, value in workflow.config_settings.config.items()}
     words = ["--profile", str(path), *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))]
-    return Matrix.of(load_profile(path, settings), str(path)), shlex.join(words)
+    matrix = Matrix.of(load_profile(path, settings), str(path))
+    preflight.check(matrix)
+    if not workflow.dryrun:
+        preflight.check_files(matrix)
+    return matrix, shlex.join(words)
 
 
 try:

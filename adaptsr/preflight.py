@@ -1,0 +1,63 @@
+"""Checks of a profile that need more than its schema, done before any job starts; torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adaptsr import config
+from adaptsr.errors import UserError
+from adaptsr.matrix import Matrix, matching
+from adaptsr.reporting.published import FOLDER as PUBLISHED
+from adaptsr.scoring import conventions
+
+
+def check(matrix: Matrix) -> None:
+    """`UserError` for the first name in the profile that nothing answers to."""
+    profile, source = matrix.profile, matrix.source
+    _check_architectures(matrix)
+    try:
+        conventions(profile.scoring)
+    except UserError as mistake:
+        raise UserError(f"{source}: {mistake}") from None
+    rows = {row.name for row in matrix.rows}
+    for name, table in profile.report.tables.items():
+        if table.published and not (PUBLISHED / table.published).is_file():
+            known = [path.name for path in PUBLISHED.glob("table*.csv")]
+            raise UserError(
+                f"{source}: report.tables.{name}.published: no file {table.published!r}{config.suggestion(table.published, known)}; there are {config.listing(known)}"
+            )
+        for metric in table.metrics or []:
+            if metric not in profile.scoring.metrics:
+                known = list(profile.scoring.metrics)
+                raise UserError(
+                    f"{source}: report.tables.{name}.metrics: no metric {metric!r}{config.suggestion(metric, known)}; there are {config.listing(known)}"
+                )
+    for index, comparison in enumerate(profile.report.comparisons):
+        where = f"{source}: report.comparisons.{index}"
+        if comparison.reference not in rows:
+            raise UserError(
+                f"{where}.reference: no row {comparison.reference!r} in this profile{config.suggestion(comparison.reference, rows)}; there are {config.listing(rows)}"
+            )
+        if not matching(matrix.rows, comparison.rows):
+            raise UserError(
+                f"{where}.rows: {', '.join(comparison.rows)} match no row of this profile; there are {config.listing(rows)}"
+            )
+
+
+def _check_architectures(matrix: Matrix) -> None:
+    known = config.architectures()
+    for name, backbone in matrix.profile.backbones.items():
+        if backbone.architecture not in known:
+            wrong = backbone.architecture
+            raise UserError(
+                f"{matrix.source}: backbones.{name}.architecture: {wrong!r} is unknown{config.suggestion(wrong, known)}; there are {', '.join(known)}"
+            )
+
+
+def check_files(matrix: Matrix) -> None:
+    """`UserError` for a weights file that is named by its path and is not there."""
+    for name, backbone in matrix.profile.backbones.items():
+        if backbone.weights and Path(backbone.weights).suffix and not Path(backbone.weights).expanduser().is_file():
+            raise UserError(
+                f"{matrix.source}: backbones.{name}.weights: no file {backbone.weights!r}; give the path of a checkpoint, or a name of config/weights.tsv"
+            )

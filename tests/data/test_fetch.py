@@ -1,0 +1,688 @@
+"""Downloads against a server of our own: the right file or one clear line, and never half a file under a final name."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adaptsr import records
+from adaptsr.config import Archive
+from adaptsr.data import catalogue, fetch
+from adaptsr.data.catalogue import ArchiveFile, DatasetPart, WeightsFile
+from adaptsr.data.manifest import read_manifest
+from adaptsr.data.pairs import load_split
+from adaptsr.data.prepare import prepare
+from adaptsr.errors import UserError
+
+CONTENT = bytes(np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8))
+OTHER = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+DRIVE_PAGE = """<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>
+<form action="https://elsewhere.invalid/search"><input type="hidden" name="q" value="no"></form>
+<form id="download-form" action="{action}" method="get"><input type="submit" value="Download anyway">
+<input type="hidden" name="id" value="a&amp;b"><input type="hidden" name="confirm" value="t"></form></body></html>"""
+
+
+@dataclass
+class Served:
+    """What one path of the server gives, and the requests it got."""
+
+    body: bytes = CONTENT
+    status: int = 200
+    type: str = "application/octet-stream"
+    etag: str | None = '"one"'
+    ranges: bool = True
+    length: bool = True
+    cuts: list[int] = field(default_factory=list)
+    """Bytes of the body after which the connection is cut, one for each of the first requests."""
+    failures: int = 0
+    """How many of the first requests are answered with 503."""
+    confirmation: dict[str, str] | None = None
+    """Query without which Google Drive's page is given instead."""
+    requests: list[dict[str, str]] = field(default_factory=list)
+
+
+class Server:
+    def __init__(self) -> None:
+        self.paths: dict[str, Served] = {}
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.root = f"http://127.0.0.1:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def serve(self, path: str, served: Served | None = None) -> Served:
+        self.paths[path] = served or Served()
+        return self.paths[path]
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+        address = urlsplit(handler.path)
+        served = self.paths.get(address.path)
+        if served is None:
+            handler.send_error(404)
+            return
+        served.requests.append(dict(handler.headers))
+        if len(served.requests) <= served.failures:
+            handler.send_error(503)
+            return
+        if served.confirmation is not None and dict(parse_qsl(address.query)) != served.confirmation:
+            self._send(handler, 200, {"Content-Type": "text/html; charset=utf-8"}, _page(address.path))
+            return
+        status, headers, body = _body(served, handler.headers.get("Range"), handler.headers.get("If-Range"))
+        self._send(handler, status, headers, body, served.cuts.pop(0) if served.cuts else None)
+
+    @staticmethod
+    def _send(
+        handler: http.server.BaseHTTPRequestHandler,
+        status: int,
+        headers: dict[str, str],
+        body: bytes,
+        cut: int | None = None,
+    ) -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body if cut is None else body[:cut])
+        handler.close_connection = True
+
+
+def _page(path: str) -> bytes:
+    return DRIVE_PAGE.format(action=f"{path}?").encode()
+
+
+def _body(served: Served, wanted: str | None, condition: str | None) -> tuple[int, dict[str, str], bytes]:
+    headers = {"Content-Type": served.type} | ({"ETag": served.etag} if served.etag else {})
+    status, body = served.status, served.body
+    if wanted and served.ranges and condition in (None, served.etag):
+        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if start >= len(body):
+            return 416, {"Content-Type": "text/html", "Content-Range": f"bytes */{len(body)}"}, b"<html>no</html>"
+        headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        status, body = 206, body[start:]
+    if served.length:
+        headers["Content-Length"] = str(len(body))
+    return status, headers, body
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.close()
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fetch, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(fetch, "TIMEOUT_SECONDS", (5, 5))
+    monkeypatch.setattr(fetch, "CHUNK_BYTES", 10_000)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def source(server: Server, path: str = "/file", **changes: object) -> WeightsFile:
+    content: dict[str, object] = {
+        "name": "net",
+        "version": "1",
+        "file": "net.pth",
+        "address": server.root + path,
+        "bytes": len(CONTENT),
+        "checksum": sha256(CONTENT),
+        "licence": "none",
+        "fetch": "http",
+    }
+    return WeightsFile.model_validate({key: value for key, value in (content | changes).items() if value is not None})
+
+
+def refusal(of: WeightsFile) -> str:
+    """The line with which fetching ends."""
+    with pytest.raises(UserError) as caught:
+        fetch.ensure(of)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def files() -> dict[str, bytes]:
+    folder = Path("resources/weights")
+    return {path.name: path.read_bytes() for path in folder.glob("*") if path.name != ".lock"}
+
+
+WHOLE = {"net.pth": CONTENT}
+
+
+class TestTransfer:
+    def test_whole(self, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+        server.serve("/file")
+        assert fetch.ensure(source(server)) == Path("resources/weights/net.pth")
+        assert files() == WHOLE
+        shown = capsys.readouterr()
+        assert "Fetching net (300.0 kB) from 127.0.0.1" in shown.err
+        assert not shown.out
+
+    def test_a_cut_connection_is_resumed_with_a_range_request(self, server: Server) -> None:
+        served = server.serve("/file", Served(cuts=[100_000, 50_000]))
+        fetch.ensure(source(server))
+        assert files() == WHOLE
+        ranges = [request.get("Range") for request in served.requests]
+        assert ranges == [None, "bytes=100000-", "bytes=150000-"]
+
+    def test_a_process_killed_in_the_middle_leaves_a_part_that_the_next_one_resumes(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        served = server.serve("/file")
+        append = fetch._Part.append
+
+        def killed(part: fetch._Part, chunk: bytes) -> None:
+            append(part, chunk)
+            if part.size >= 100_000:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as context:
+            context.setattr(fetch._Part, "append", killed)
+            with pytest.raises(KeyboardInterrupt):
+                fetch.ensure(source(server))
+        assert set(files()) == {"net.pth.part", "net.pth.part.json"}
+        assert files()["net.pth.part"] == CONTENT[:100_000]
+        fetch.ensure(source(server))
+        assert files() == WHOLE
+        assert served.requests[-1]["Range"] == "bytes=100000-"
+
+    def test_a_part_that_is_whole_already_needs_no_request(self, server: Server) -> None:
+        Path("resources/weights").mkdir(parents=True)
+        Path("resources/weights/net.pth.part").write_bytes(CONTENT)
+        fetch.ensure(source(server))
+        assert files() == WHOLE
+
+    def test_a_server_without_ranges_starts_over(self, server: Server) -> None:
+        served = server.serve("/file", Served(ranges=False, cuts=[100_000]))
+        fetch.ensure(source(server))
+        assert files() == WHOLE
+        assert len(served.requests) == 2
+
+    def test_a_part_of_another_file_is_noticed_and_fetched_from_the_start(self, server: Server) -> None:
+        served = server.serve("/file")
+        Path("resources/weights").mkdir(parents=True)
+        Path("resources/weights/net.pth.part").write_bytes(b"x" * 1000)
+        fetch.ensure(source(server))
+        assert files() == WHOLE
+        assert [request.get("Range") for request in served.requests] == ["bytes=1000-", None]
+
+    @pytest.mark.parametrize("length", [len(CONTENT) + 10, len(CONTENT)])
+    def test_a_part_longer_than_the_file_is_dropped(self, server: Server, length: int) -> None:
+        server.serve("/file")
+        Path("resources/weights").mkdir(parents=True)
+        Path("resources/weights/net.pth.part").write_bytes(b"x" * length)
+        fetch.ensure(source(server, bytes=None))
+        assert files() == WHOLE
+
+    def test_a_busy_server_is_asked_again(self, server: Server) -> None:
+        served = server.serve("/file", Served(failures=2))
+        fetch.ensure(source(server))
+        assert files() == WHOLE
+        assert len(served.requests) == 3
+
+    def test_a_server_that_never_gets_further_is_given_up(self, server: Server) -> None:
+        served = server.serve("/file", Served(cuts=[1000] + [0] * 50))
+        message = refusal(source(server))
+        assert "attempts in a row brought nothing" in message
+        assert len(served.requests) == 1 + fetch.ATTEMPTS
+        assert files()["net.pth.part"] == CONTENT[:1000]
+        assert "net.pth" not in files()
+
+    def test_a_server_that_is_not_there(self, server: Server) -> None:
+        closed = Server()
+        closed.close()
+        message = refusal(source(server, address=f"{closed.root}/file"))
+        assert message.startswith(f"net: could not be fetched: {closed.root}/file: 4 attempts in a row brought nothing")
+        assert f"resources/weights/net.pth yourself (300000 bytes, {sha256(CONTENT)})" in message
+        assert files() == {}
+
+    def test_404_then_the_mirror(self, server: Server) -> None:
+        mirror = server.serve("/mirror")
+        fetch.ensure(source(server, "/gone", mirrors=f"{server.root}/gone2|{server.root}/mirror"))
+        assert files() == WHOLE
+        assert len(mirror.requests) == 1
+
+    def test_a_mirror_goes_on_where_the_address_broke_off(self, server: Server) -> None:
+        server.serve("/file", Served(cuts=[200_000] + [0] * 50))
+        mirror = server.serve("/mirror", Served(etag='"two"'))
+        fetch.ensure(source(server, mirrors=f"{server.root}/mirror"))
+        assert files() == WHOLE
+        assert mirror.requests[0]["Range"] == "bytes=200000-"
+
+    def test_404_everywhere(self, server: Server) -> None:
+        message = refusal(source(server, "/gone", mirrors=f"{server.root}/gone2"))
+        assert f"{server.root}/gone: 404 Not Found; {server.root}/gone2: 404 Not Found; try again later" in message
+        assert files() == {}
+
+    def test_two_at_once_fetch_a_file_once(self, server: Server) -> None:
+        served = server.serve("/file")
+        with ThreadPoolExecutor(2) as pool:
+            paths = list(pool.map(fetch.ensure, [source(server)] * 2))
+        assert paths == [Path("resources/weights/net.pth")] * 2
+        assert files() == WHOLE
+        assert len(served.requests) == 1
+
+    def test_too_little_room_is_said_before_anything_comes(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server.serve("/file")
+        monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: _Usage(free=1000))
+        assert "300.0 kB are to come, 1.0 kB are free on this disk" in refusal(source(server))
+        assert files() == {}
+
+    def test_a_full_disk_keeps_what_has_arrived(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        server.serve("/file")
+        append = fetch._Part.append
+
+        def full(part: fetch._Part, chunk: bytes) -> None:
+            if part.size >= 100_000:
+                raise OSError(28, "No space left on device")
+            append(part, chunk)
+
+        with monkeypatch.context() as context:
+            context.setattr(fetch._Part, "append", full)
+            assert "cannot be written: No space left on device; what has arrived is kept" in refusal(source(server))
+        assert "net.pth" not in files()
+        fetch.ensure(source(server))
+        assert files() == WHOLE
+
+
+@dataclass
+class _Usage:
+    free: int
+
+
+class TestChecks:
+    def test_wrong_size_is_seen_before_the_file_comes(self, server: Server) -> None:
+        server.serve("/file", Served(body=CONTENT + b"x"))
+        assert "the file there has 300001 bytes, 300000 were expected" in refusal(source(server))
+        assert files() == {}
+
+    def test_wrong_size_of_a_server_that_does_not_say_it(self, server: Server) -> None:
+        server.serve("/file", Served(body=CONTENT + b"x" * 20_000, length=False))
+        assert "more than the expected 300000 bytes came" in refusal(source(server))
+        server.serve("/file", Served(body=CONTENT[:-1], length=False))
+        assert "299999 bytes, 300000 were expected" in refusal(source(server))
+        assert files() == {}
+
+    def test_wrong_checksum(self, server: Server) -> None:
+        served = server.serve("/file", Served(body=OTHER))
+        expected, found = sha256(CONTENT)[7:], sha256(OTHER)[7:]
+        assert f"its SHA-256 is {found}, {expected} was expected" in refusal(source(server))
+        assert files() == {}
+        assert len(served.requests) == 1
+
+    def test_wrong_checksum_then_the_mirror(self, server: Server) -> None:
+        server.serve("/file", Served(body=OTHER))
+        server.serve("/mirror")
+        fetch.ensure(source(server, mirrors=f"{server.root}/mirror"))
+        assert files() == WHOLE
+
+    def test_md5(self, server: Server) -> None:
+        server.serve("/file")
+        fetch.ensure(source(server, checksum=f"md5:{hashlib.md5(CONTENT).hexdigest()}"))
+        assert files() == WHOLE
+        Path("resources/weights/net.pth").unlink()
+        assert "its MD5 is" in refusal(source(server, checksum=f"md5:{'0' * 32}"))
+
+    def test_an_unknown_size_of_an_unknown_content_is_refused(self, server: Server) -> None:
+        server.serve("/file", Served(length=False))
+        assert "does not say how large the file is" in refusal(source(server, bytes=None, checksum=None))
+        assert files() == {}
+
+    def test_a_file_that_lies_there_is_checked_and_used_without_network(self, server: Server) -> None:
+        Path("resources/weights").mkdir(parents=True)
+        Path("resources/weights/net.pth").write_bytes(CONTENT)
+        fetch.ensure(source(server, address="http://127.0.0.1:1/never"))
+        Path("resources/weights/net.pth").write_bytes(OTHER)
+        message = refusal(source(server, address="http://127.0.0.1:1/never"))
+        assert message.startswith("resources/weights/net.pth: not the file of net: its SHA-256 is")
+        assert message.endswith("; delete it to have it fetched")
+        assert files() == {"net.pth": OTHER}
+
+
+class TestFirstSight:
+    """Without a published checksum the first file seen is the measure."""
+
+    def test_recorded_and_compared(self, server: Server) -> None:
+        served = server.serve("/file")
+        unpublished = source(server, checksum=None)
+        fetch.ensure(unpublished)
+        record = f"{sha256(CONTENT)[7:]}  net.pth\n".encode()
+        assert files() == WHOLE | {"net.pth.sha256": record}
+        Path("resources/weights/net.pth").unlink()
+        served.body = OTHER
+        assert "differs from the one recorded when it was first seen" in refusal(unpublished)
+        assert files() == {"net.pth.sha256": record}
+        served.body = CONTENT
+        fetch.ensure(unpublished)
+        Path("resources/weights/net.pth").write_bytes(OTHER)
+        assert "differs from the one recorded" in refusal(unpublished)
+
+    def test_a_file_placed_by_hand_is_recorded_too(self, server: Server) -> None:
+        Path("resources/weights").mkdir(parents=True)
+        Path("resources/weights/net.pth").write_bytes(CONTENT)
+        manual = source(server, checksum=None, fetch="manual")
+        fetch.ensure(manual)
+        Path("resources/weights/net.pth").write_bytes(OTHER)
+        assert refusal(manual).endswith(f"; replace it by the file of {server.root}/file")
+
+    def test_published_first_digits_are_compared_and_the_rest_recorded(self, server: Server) -> None:
+        server.serve("/file")
+        fetch.ensure(source(server, checksum=sha256(CONTENT)[:15]))
+        assert set(files()) == {"net.pth", "net.pth.sha256"}
+        Path("resources/weights/net.pth").unlink()
+        assert "00000000 was expected" in refusal(source(server, checksum="sha256:00000000"))
+
+    def test_a_damaged_record_is_named(self, server: Server) -> None:
+        server.serve("/file")
+        fetch.ensure(source(server, checksum=None))
+        Path("resources/weights/net.pth.sha256").write_text("nonsense")
+        assert refusal(source(server, checksum=None)).startswith(
+            "resources/weights/net.pth.sha256: `<SHA-256>  net.pth`"
+        )
+
+    def test_two_contents_are_never_joined(self, server: Server) -> None:
+        """The file changes on the server between the cut and the next request: nothing else could tell."""
+        served = server.serve("/file", Served(body=OTHER, etag='"old"', cuts=[100_000]))
+        changed = bytes(reversed(CONTENT))
+        answer = server.answer
+
+        def change_after_the_first(handler: http.server.BaseHTTPRequestHandler) -> None:
+            answer(handler)
+            served.body, served.etag = changed, '"new"'
+
+        server.answer = change_after_the_first  # type: ignore[method-assign]
+        fetch.ensure(source(server, checksum=None))
+        assert served.requests[1]["If-Range"] == '"old"'
+        assert files()["net.pth"] == changed
+
+    def test_a_part_that_the_server_cannot_confirm_is_fetched_anew(self, server: Server) -> None:
+        served = server.serve("/file", Served(etag=None, cuts=[100_000]))
+        fetch.ensure(source(server, checksum=None))
+        assert [request.get("Range") for request in served.requests] == [None, None]
+        assert files()["net.pth"] == CONTENT
+
+
+class TestGoogleDrive:
+    CONFIRMED = {"id": "a&b", "confirm": "t"}
+
+    def test_the_confirmation_page_is_answered(self, server: Server) -> None:
+        served = server.serve("/uc", Served(confirmation=self.CONFIRMED, cuts=[50_000]))
+        fetch.ensure(source(server, "/uc?id=a", fetch="gdrive"))
+        assert files() == WHOLE
+        assert [request.get("Range") for request in served.requests] == [None, None, "bytes=50000-", "bytes=50000-"]
+
+    def test_a_page_without_the_form_is_no_file(self, server: Server) -> None:
+        page = b"<html><head><title>Google Drive -\n Quota exceeded</title></head><body>Sorry</body></html>"
+        server.serve("/uc", Served(body=page, type="text/html; charset=utf-8"))
+        message = refusal(source(server, "/uc", fetch="gdrive", bytes=None, checksum=None))
+        assert "a web page came instead of the file (Google Drive - Quota exceeded)" in message
+        assert files() == {}
+
+    def test_a_page_that_asks_for_ever(self, server: Server) -> None:
+        served = server.serve("/uc", Served(confirmation={"never": "given"}))
+        assert "a second web page came" in refusal(source(server, "/uc", fetch="gdrive"))
+        assert len(served.requests) == 2
+        assert files() == {}
+
+
+def test_manual_is_one_line_with_address_place_size_and_checksum(server: Server) -> None:
+    manual = source(server, fetch="manual", address="https://example.org/page", note="code osiy")
+    assert refusal(manual) == (
+        "net: only a person can get this file: from https://example.org/page, to be put at resources/weights/net.pth "
+        f"(300000 bytes, {sha256(CONTENT)}); code osiy"
+    )
+    message = refusal(source(server, fetch="manual", bytes=None, checksum=None))
+    assert "(size not published, checksum not published: recorded at first sight)" in message
+
+
+# The commands `adaptsr data` and datasets of kind `archive`
+
+
+def png(seed: int, side: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return file.getvalue()
+
+
+LR = {f"set/lr/{name}x4.png": png(seed, 6) for seed, name in enumerate(["0001", "0002", "0003"])}
+HR = {f"set/hr/{name}.png": png(10 + seed, 24) for seed, name in enumerate(["0001", "0002", "0003"])}
+
+
+@pytest.fixture
+def publish(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put two archives on the server and a catalogue in place that knows them as dataset `set`."""
+
+    def publish(lr: dict[str, bytes] = LR, hr: dict[str, bytes] = HR, **part: str) -> None:
+        archives = []
+        for side, members in (("lr", lr), ("hr", hr)):
+            body = server.serve(f"/{side}", Served(body=zipped(members))).body
+            row = {"name": f"set-{side}", "version": "1", "file": f"{side}.zip", "address": f"{server.root}/{side}"}
+            archives.append(
+                row | {"bytes": str(len(body)), "checksum": sha256(body), "licence": "MIT", "fetch": "http"}
+            )
+        rows = {"name": "set", "scale": "4", "split": "test", "pairs": "3", **part}
+        rows |= {"lr": "set-lr:set/lr/{name}x4.png", "hr": "set-hr:set/hr/{name}.png"}
+        net = {"name": "net", "version": "1", "file": "net.pth", "address": f"{server.root}/net", "licence": "MIT"}
+        tables = {
+            "archives.tsv": (ArchiveFile, archives),
+            "datasets.tsv": (DatasetPart, [rows]),
+            "weights.tsv": (WeightsFile, [net | {"fetch": "manual", "bytes": "300000", "checksum": sha256(CONTENT)}]),
+        }
+        (tmp_path / "config").mkdir(exist_ok=True)
+        for name, (model, content) in tables.items():
+            columns = list(model.model_fields)
+            lines = [columns, *([row.get(column, "") for column in columns] for row in content)]
+            (tmp_path / "config" / name).write_text("".join("\t".join(line) + "\n" for line in lines))
+        monkeypatch.setattr(catalogue, "FOLDER", tmp_path / "config")
+
+    return publish
+
+
+ARCHIVE = Archive(kind="archive", row="set")
+
+
+def prepared() -> Path:
+    return prepare("crops", ARCHIVE, Path("resources/crops"), 4)
+
+
+def below(folder: str) -> set[str]:
+    return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+
+
+IMAGES = {f"test/{side}/{name}.png" for side in ("lr", "hr") for name in ("0001", "0002", "0003")}
+
+
+class TestDatasets:
+    def test_fetched_unpacked_and_listed(self, publish: Callable[..., None]) -> None:
+        publish(scene="2")
+        path = prepared()
+        manifest = read_manifest(path)
+        assert (manifest.kind, manifest.scale, manifest.dataset) == ("archive", 4, "crops")
+        assert [item.name for item in manifest.splits["test"]] == ["0001", "0002", "0003"]
+        assert [item.scene for item in manifest.splits["test"]] == ["0001", "000", "0003"]
+        assert "dataset set of config/datasets.tsv (test 3 pairs), from set-lr 1, set-hr 1" in manifest.split_rule
+        assert below("resources/crops") == IMAGES | {"manifest.json"}
+        assert len(load_split(path, "test")) == 3
+        assert (path.parent / "test/lr/0002.png").read_bytes() == LR["set/lr/0002x4.png"]
+        assert not list(Path("resources").glob(".*"))
+
+    def test_a_second_call_does_nothing_and_needs_no_archive(
+        self, publish: Callable[..., None], server: Server
+    ) -> None:
+        publish()
+        before = prepared().stat().st_mtime_ns
+        for archive in Path("resources/archives").glob("*.zip"):
+            archive.unlink()
+        server.paths.clear()
+        assert prepared().stat().st_mtime_ns == before
+
+    @pytest.mark.parametrize("change", ["an image is gone", "the row is another"])
+    def test_it_is_done_again_when(self, publish: Callable[..., None], change: str) -> None:
+        publish()
+        path = prepared()
+        (path.parent / "train").mkdir()
+        if change == "an image is gone":
+            (path.parent / "test/hr/0001.png").unlink()
+        else:
+            publish(scene="2")
+        before = path.stat().st_mtime_ns
+        assert prepared().stat().st_mtime_ns != before
+        assert below("resources/crops") == IMAGES | {"manifest.json"}
+        assert not (path.parent / "train").exists()
+
+    def test_lr_is_reduced_where_the_row_says_so(self, publish: Callable[..., None]) -> None:
+        publish(lr={name: png(seed, 24) for seed, name in enumerate(LR)}, degradation="bicubic")
+        pairs = load_split(prepared(), "test")
+        assert [tuple(lr.shape) for lr in pairs.lr] == [(3, 6, 6)] * 3
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"lr": LR | {"../evil.png": b""}}, r"lr\.zip: refused: '\.\./evil\.png': a path that leads out"),
+            ({"hr": dict(list(HR.items())[:2])}, r"hr\.zip: 2 images match 'set/hr/\{name\}\.png' for test/hr, 3 were"),
+            ({"hr": HR | {"set/hr/0004.png": png(4, 24)}}, r"hr\.zip: refused: more than the expected 3 images"),
+            (
+                {"lr": {name.replace("0003", "0004"): image for name, image in LR.items()}},
+                r"'crops': LR 0004\.png: no HR image of this name in test; HR 0003\.png: no LR image",
+            ),
+            (
+                {"lr": LR | {"set/lr/0002x4.png": png(0, 24)}},
+                r"HR 0002\.png: 24x24 beside LR 24x24: not a pair of scale 4",
+            ),
+            ({"hr": HR | {"set/hr/0002.png": b"no image"}}, r"test/hr/0002\.png: unreadable"),
+            ({"scale": "2"}, r"datasets\.crops\.row: set is a dataset of scale 2, that of the profile is 4"),
+        ],
+    )
+    def test_what_is_wrong_is_one_line_and_nothing_is_left(
+        self, publish: Callable[..., None], change: dict[str, object], said: str
+    ) -> None:
+        publish(**change)
+        with pytest.raises(UserError, match=said) as caught:
+            prepared()
+        assert "\n" not in str(caught.value)
+        assert below("resources") <= {"archives/lr.zip", "archives/hr.zip", "archives/.lock"}
+        assert not Path("evil.png").exists()
+        assert not Path("resources/evil.png").exists()
+
+    def test_killed_while_unpacking_the_next_call_cleans_up(
+        self, publish: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        publish()
+        Path("resources/.crops.unpacking/test/lr").mkdir(parents=True)
+        Path("resources/.crops.unpacking/test/lr/0001.png").write_bytes(b"torn")
+        assert len(load_split(prepared(), "test")) == 3
+
+    def test_an_unknown_row(self, publish: Callable[..., None]) -> None:
+        publish()
+        with pytest.raises(UserError, match=r"config/datasets\.tsv: no dataset 'sett' \(did you mean 'set'\?\)"):
+            prepare("crops", Archive(kind="archive", row="sett"), Path("resources/crops"), 4)
+
+
+class TestCommands:
+    def test_status_fetch_and_verify(self, publish: Callable[..., None]) -> None:
+        publish()
+        assert [state.state for state in fetch.status()] == ["missing"] * 3
+        states = fetch.fetch(["set", "set-lr"])
+        assert [(state.source.name, state.state) for state in states] == [
+            ("set-lr", "verified"),
+            ("set-hr", "verified"),
+        ]
+        assert [state.state for state in fetch.status()] == ["there", "there", "missing"]
+        lr = Path("resources/archives/lr.zip")
+        lr.write_bytes(lr.read_bytes()[:-1] + b"x")
+        assert [state.state for state in fetch.status(["set"])] == ["there", "there"]
+        (wrong, right) = fetch.verify(["set"])
+        assert (wrong.state, right.state) == ("wrong", "verified")
+        assert "its SHA-256 is" in str(wrong.problem)
+
+    def test_what_cannot_be_had_does_not_keep_the_rest_from_coming(
+        self, publish: Callable[..., None], server: Server
+    ) -> None:
+        publish()
+        server.paths.pop("/lr")
+        states = {state.source.name: state for state in fetch.fetch()}
+        assert [states[name].state for name in ("set-lr", "set-hr", "net")] == ["missing", "verified", "missing"]
+        assert "404 Not Found" in str(states["set-lr"].problem)
+        assert "only a person can get this file" in str(states["net"].problem)
+
+    def test_the_table_has_licences_and_totals(self, publish: Callable[..., None]) -> None:
+        publish()
+        fetch.fetch(["set-hr"])
+        Path("resources/weights").mkdir(parents=True)
+        Path("resources/weights/net.pth.part").write_bytes(CONTENT[:100_000])
+        lines = fetch.as_text(fetch.status()).splitlines()
+        assert lines[0].split() == ["NAME", "STATE", "SIZE", "HOW", "LICENCE"]
+        assert lines[2].split()[:2] == ["set-hr", "there"]
+        assert lines[3].split() == ["net", "incomplete", "100.0", "kB", "300.0", "kB", "manual", "MIT"]
+        assert lines[4].startswith("1 of 3 files are there (")
+        assert "200." in lines[4]
+
+    def test_weights_are_never_fetched_when_they_are_only_asked_for(self, publish: Callable[..., None]) -> None:
+        publish()
+        with pytest.raises(UserError, match=r"net: these weights are not there yet: `adaptsr data fetch net` puts"):
+            fetch.fetched_weights("net")
+        with pytest.raises(UserError, match="only a person can get this file"):
+            fetch.ensure_weights("net")
+        Path("resources/weights").mkdir(parents=True)
+        Path("resources/weights/net.pth").write_bytes(CONTENT)
+        assert fetch.fetched_weights("net") == fetch.ensure_weights("net") == Path("resources/weights/net.pth")
+        Path("resources/weights/net.pth").write_bytes(OTHER)
+        with pytest.raises(UserError, match="not the file of net"):
+            fetch.fetched_weights("net")
+        with pytest.raises(UserError, match=r"nett: no row of this name in config/weights\.tsv; there are net"):
+            fetch.fetched_weights("nett")
+
+
+def test_sizes_for_people() -> None:
+    sizes = [fetch.size_text(size) for size in (None, 12, 1_234, 67_869_037, 3_530_603_713)]
+    assert sizes == ["unknown", "12 B", "1.2 kB", "67.9 MB", "3.5 GB"]
+
+
+def test_a_folder_that_cannot_be_written(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(records, "locked", read_only)
+    assert refusal(source(server)).startswith("resources/weights/net.pth: cannot be written: Permission denied")
