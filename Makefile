@@ -3,6 +3,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell 
 UV_VERSION := 0.13.8
 STAMP := .venv/.installed
 CORES ?= 8
+TEST_WORKERS ?= 2
 
 .PHONY: all env test quick lint lock
 
@@ -23,10 +24,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 test: lint
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 quick: env
-	.venv/bin/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow"
 
 lint: env
 	.venv/bin/ruff check .

@@ -130,7 +130,9 @@ def allocate(
         )
     for name, score in scores.items():
         if not math.isfinite(score):
-            raise UserError(f"score: the importance of {name} is {score}; the backbone or its calibration data is broken")
+            raise UserError(
+                f"score: the importance of {name} is {score}; the backbone or its calibration data is broken"
+            )
     highest = {name: max(r_min, min(r_max, (caps or {}).get(name, r_max))) for name in scores}
     least = sum(cost(name, r_min) for name in scores)
     if least > budget:
@@ -169,7 +171,8 @@ def _proportional(
     ranks = dict.fromkeys(scores, r_min)
     room = budget - total_cost(ranks, cost)
     level = 0.0
-    for level, names in sorted(_levels(relative, r_min, highest).items()):
+    for reached, names in sorted(_levels(relative, r_min, highest).items()):
+        level = reached
         extra = sum(cost(name, ranks[name] + 1) - cost(name, ranks[name]) for name in names)
         if extra > room:
             break

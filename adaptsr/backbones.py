@@ -6,6 +6,7 @@ import fnmatch
 import importlib
 import itertools
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +18,15 @@ from torch import nn
 from torch.nn import functional
 
 from adaptsr import config
+from adaptsr.data.catalogue import weights_file
+from adaptsr.data.fetch import fetched_weights
 from adaptsr.errors import UserError
 
 Kind = Literal["conv", "attention", "mlp"]
 Correction = Literal["conv", "attention", "mlp", "skip"]
 StateDict = Mapping[str, torch.Tensor]
 
-ATTENTION = re.compile(r"(^|[._])(attn|attention|self_attn|qkv|to_qkv|to_q|to_k|to_v|to_out)([._0-9]|$)")
+ATTENTION = re.compile(r"(^|[._])(attn|attention|self_attn|msa|w?qkv|to_qkv|to_q|to_k|to_v|to_out)([._0-9]|$)")
 EDSR_DEFAULTS: dict[str, Any] = {"num_feat": 64, "num_block": 16}
 
 
@@ -112,10 +115,13 @@ def build_from_file(path: Path) -> nn.Module:
 
 
 def resolve_weights(weights: str) -> Path:
+    """The checkpoint of a profile's `weights`: a path, or a name of config/weights.tsv that has been fetched."""
+    if weights_file(weights) is not None:
+        return fetched_weights(weights)
     path = Path(weights).expanduser()
     if not path.is_file():
         raise UserError(
-            f"{weights}: no such weights file; backbones.<name>.weights takes a path or a name of config/weights.tsv"
+            f"{weights}: no such weights file; give the path of a checkpoint, or a name of config/weights.tsv"
         )
     return path
 
@@ -128,7 +134,10 @@ def _construct(architecture: str, options: Mapping[str, Any], scale: int) -> nn.
             edsr = basicsr_module("archs.edsr_arch").EDSR
             model: nn.Module = edsr(num_in_ch=3, num_out_ch=3, upscale=scale, **{**EDSR_DEFAULTS, **options})
             return model
-        return _spandrel_class(architecture)(**options)
+        with warnings.catch_warnings():
+            # Swin's window indices call torch.meshgrid in a way that torch warns about, in every process, twice.
+            warnings.filterwarnings("ignore", message="torch.meshgrid")
+            return _spandrel_class(architecture)(**options)
     except TypeError as error:
         raise UserError(f"backbone {architecture}: these options do not fit the architecture: {error}") from None
 

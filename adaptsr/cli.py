@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -51,6 +52,16 @@ def _parser() -> argparse.ArgumentParser:
     prepare = _with_profile(data.add_parser("prepare", help="make a dataset of the profile ready"))
     prepare.add_argument("name")
     prepare.set_defaults(command=_prepare)
+    for name, text in (
+        ("status", "what is there, what is missing, how large, under what licence"),
+        ("fetch", "download what is missing and verify it"),
+        ("verify", "check sizes and checksums of what is there"),
+    ):
+        command = data.add_parser(name, help=text)
+        command.add_argument(
+            "names", nargs="*", metavar="NAME", help="of config/datasets.tsv or config/weights.tsv; all without it"
+        )
+        command.set_defaults(command=_data, action=name)
 
     pretrain = _with_profile(commands.add_parser("pretrain", help="train one of the demo's backbones from scratch"))
     pretrain.add_argument("--backbone", required=True)
@@ -78,6 +89,27 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", help="tables of the profile, or `significance`; all without it"
     )
     report.set_defaults(command=_report)
+
+    score = commands.add_parser(
+        "score", help="score a folder of restored images, from any model, against its HR images"
+    )
+    score.add_argument("--sr", type=Path, required=True, metavar="DIR")
+    score.add_argument("--hr", type=Path, required=True, metavar="DIR")
+    score.add_argument(
+        "--crop-border", type=int, default=0, metavar="N", help="pixels left out at each border; default 0"
+    )
+    score.add_argument("--device", default="cpu")
+    score.add_argument("--json", action="store_true")
+    score.set_defaults(command=_score)
+
+    audit = commands.add_parser("audit", help="check the paper's numbers and claims by arithmetic")
+    audit.add_argument("--json", action="store_true")
+    audit.set_defaults(command=_audit)
+
+    audit_page = _with_profile(
+        commands.add_parser("audit-page", help="write the audit as a page of a profile's report")
+    )
+    audit_page.set_defaults(command=_audit_page)
 
     listed = _with_profile(commands.add_parser("list", help="what a profile can name"), FULL_SIZE_PROFILE)
     listed.add_argument("what", choices=["backbones", "baselines", "datasets"])
@@ -163,6 +195,15 @@ def _prepare(parsed: argparse.Namespace) -> None:
     prepare(parsed.name, profile.datasets[parsed.name], manifest_path(parsed.name).parent, profile.scale)
 
 
+def _data(parsed: argparse.Namespace) -> int:
+    from adaptsr.data import fetch
+
+    action = {"status": fetch.status, "fetch": fetch.fetch, "verify": fetch.verify}[parsed.action]
+    states = action(parsed.names)
+    print(fetch.as_text(states), end="")
+    return 2 if any(state.problem for state in states) else 0
+
+
 def _pretrain(parsed: argparse.Namespace) -> None:
     from adaptsr.pretraining import pretrain
 
@@ -211,6 +252,45 @@ def _report(parsed: argparse.Namespace) -> None:
             write_table(matrix.profile, matrix.rows, matrix.results, matrix.reports, name)
 
 
+def _score(parsed: argparse.Namespace) -> None:
+    from adaptsr.scoring import score_folders, standard_scoring
+
+    if parsed.crop_border < 0:
+        raise UserError(f"--crop-border {parsed.crop_border}: a number of pixels of at least 0 was expected")
+    scored = score_folders(parsed.sr, parsed.hr, standard_scoring(), parsed.crop_border, parsed.device)
+    if parsed.json:
+        print(json.dumps(scored, indent=1))
+        return
+    metrics = [metric for metric in scored["mean"] if metric != "reasons"]
+    width = max(len("mean"), *(len(image["name"]) for image in scored["images"]))
+    print(f"{'image':<{width}}  " + "  ".join(f"{metric:>9}" for metric in metrics))
+    for image in [*scored["images"], {"name": "mean", **scored["mean"]}]:
+        values = (image[metric] for metric in metrics)
+        print(
+            f"{image['name']:<{width}}  "
+            + "  ".join(f"{value:>9.4f}" if value is not None else f"{'-':>9}" for value in values)
+        )
+    for metric, reason in scored["mean"].get("reasons", {}).items():
+        print(f"{metric}: {reason}", file=sys.stderr)
+
+
+def _audit(parsed: argparse.Namespace) -> None:
+    from adaptsr.audit import audit, format_text, paper_counts, to_json
+    from adaptsr.reporting.published import FOLDER
+
+    findings = audit(paper_counts(), FOLDER)
+    print(json.dumps(to_json(findings), indent=1) if parsed.json else format_text(findings).rstrip())
+
+
+def _audit_page(parsed: argparse.Namespace) -> None:
+    from adaptsr.audit import audit, paper_counts
+    from adaptsr.reporting.audit_page import write_audit_page
+    from adaptsr.reporting.published import FOLDER
+
+    matrix = load_matrix(parsed)
+    write_audit_page(matrix.profile, audit(paper_counts(), FOLDER), matrix.reports / "audit.html")
+
+
 def _list(parsed: argparse.Namespace) -> None:
     matrix = load_matrix(parsed)
     if parsed.what == "backbones":
@@ -246,7 +326,6 @@ def _sites(parsed: argparse.Namespace) -> None:
 
 def _params(parsed: argparse.Namespace) -> None:
     import dataclasses
-    import json
 
     from adaptsr.inspection import count
 

@@ -283,6 +283,10 @@ class Report(Section):
         False, description="whether this profile is the paper's; reports say plainly when it is not"
     )
     note: str = Field("", description="a sentence under every table")
+    pictures: list[str] = Field(
+        default_factory=list,
+        description="names of test images shown restored by every row; only these are kept, of the first seed",
+    )
 
 
 class Profile(Section):

@@ -17,6 +17,7 @@ from adaptsr.data.manifest import read_manifest
 from adaptsr.data.pairs import PairSet, load_split
 from adaptsr.matrix import Matrix, Row, manifest_path
 from adaptsr.merging import load_run
+from adaptsr.pictures import Picture, find_pictures, keep_pictures, kept_pictures
 from adaptsr.scoring import Scorer, weight_files
 from adaptsr.training import prepare_device
 
@@ -73,7 +74,8 @@ class Evaluation:
     def scores(self, row: Row, seed: int | None, progress: Progress) -> pd.DataFrame | None:
         """Scores of one run, or of the unadapted backbone; None for a run that diverged.
 
-        Kept beside the run under a key of run, metrics and test images, and only made when that is not there.
+        Kept beside the run under a key of run, metrics and test images, and only made when that is not there. The
+        pictures of the profile are restored with the unadapted backbone and the runs of the first seed.
         """
         folder = self.matrix.results / self.name / row.name
         if seed is not None:
@@ -84,23 +86,34 @@ class Evaluation:
             key = record.key
         else:
             key = records.digest(self.matrix.profile.backbones[self.name].model_dump(mode="json"))
+        pictures = self.pictures if seed in (None, self.matrix.profile.seeds[0]) else []
         cached = read_scores(folder / "scores.parquet", self._key(key))
-        if cached is not None:
+        if cached is not None and kept_pictures(folder, key) >= set(pictures):
             return cached
-        frame = self._score(row, seed, folder)
+        model = (load_backbone(self.matrix, self.name) if seed is None else load_run(folder)).to(self.device)
+        frame = self._score(model, row, seed) if cached is None else cached
+        if pictures:
+            keep_pictures(folder, key, pictures, lambda picture: self._restore(model, picture))
         write_scores(frame, folder / "scores.parquet", self._key(key))
         progress(f"{self.name} {row.name}" + (f" seed {seed}" if seed is not None else "") + ": scored")
         return frame
 
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        return find_pictures(self.matrix.profile.report.pictures, [(test.name, test.names) for test in self.tests])
+
+    def _restore(self, model: nn.Module, picture: Picture) -> torch.Tensor:
+        test = next(test for test in self.tests if test.name == picture.dataset and picture.image in test.names)
+        lr = test.lr[list(test.names).index(picture.image)]
+        return restore(model, lr[None], self.matrix.profile.scale)[0]
+
     def _key(self, run: str) -> str:
         return records.digest({"run": run, "conventions": self._conventions_key})
 
-    def _score(self, row: Row, seed: int | None, folder: Path) -> pd.DataFrame:
+    def _score(self, model: nn.Module, row: Row, seed: int | None) -> pd.DataFrame:
         import pandas as pd
 
         profile = self.matrix.profile
-        model = load_backbone(self.matrix, self.name) if seed is None else load_run(folder)
-        model.to(self.device)
         rows: list[dict[str, Any]] = []
         for test in self.tests:
             restored = [restore(model, lr[None], profile.scale)[0] for lr in test.lr]

@@ -15,6 +15,7 @@ def check(matrix: Matrix) -> None:
     """`UserError` for the first name in the profile that nothing answers to."""
     profile, source = matrix.profile, matrix.source
     _check_architectures(matrix)
+    _check_weights(matrix)
     try:
         conventions(profile.scoring)
     except UserError as mistake:
@@ -54,10 +55,10 @@ def _check_architectures(matrix: Matrix) -> None:
             )
 
 
-def check_files(matrix: Matrix) -> None:
-    """`UserError` for a weights file that is named by its path and is not there."""
+def _check_weights(matrix: Matrix) -> None:
     for name, backbone in matrix.profile.backbones.items():
         if backbone.weights and Path(backbone.weights).suffix and not Path(backbone.weights).expanduser().is_file():
             raise UserError(
-                f"{matrix.source}: backbones.{name}.weights: no file {backbone.weights!r}; give the path of a checkpoint, or a name of config/weights.tsv"
+                f"{matrix.source}: backbones.{name}.weights: no file {backbone.weights!r}; "
+                "give the path of a checkpoint, or a name of config/weights.tsv"
             )

@@ -83,6 +83,7 @@ def pretrain(matrix: Matrix, name: str, out: Path, progress: Progress) -> None:
             "provenance": records.provenance().model_dump(),
         },
     )
+    checkpoints.clear()
 
 
 def _psnr(test: PairSet, enlarge: Callable[[torch.Tensor], torch.Tensor]) -> float:

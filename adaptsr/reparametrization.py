@@ -7,9 +7,8 @@ state dict of the original architecture.
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,17 +135,10 @@ def load_adaptation(model: nn.Module, state: Mapping[str, torch.Tensor], source:
         tensor.copy_(state[name])
 
 
-def merged_state(
-    model: nn.Module, keys: list[str], merge: Callable[[nn.Module], nn.Module] | None = None
-) -> dict[str, torch.Tensor]:
-    """The plain state dict of the original architecture: `keys` in their order, each with its effective value.
-
-    `merge` is the baseline's own, for one that replaces modules instead of reparametrizing them: it is given a copy of
-    the adapted model and returns the plain one.
-    """
+def merged_state(model: nn.Module, keys: list[str]) -> dict[str, torch.Tensor]:
+    """The plain state dict of the original architecture: `keys` in their order, each with its effective value."""
     with torch.no_grad():
-        plain = merge(copy.deepcopy(model)) if merge else model
-        return {key: _effective(plain, key).detach().clone().contiguous() for key in keys}
+        return {key: _effective(model, key).detach().clone().contiguous() for key in keys}
 
 
 def _effective(model: nn.Module, key: str) -> torch.Tensor:

@@ -304,7 +304,8 @@ class TestImportance:
         sites = find_sites(model)
         gradient = brute_force(model, sites, *calibration(0))
         expected = {
-            s.name: float((model.get_parameter(f"{s.name}.weight") * gradient[s.name]).abs().sum().detach()) for s in sites
+            s.name: float((model.get_parameter(f"{s.name}.weight") * gradient[s.name]).abs().sum().detach())
+            for s in sites
         }
         close(importance(model, sites, "snip", calibration, 1, 0), expected)
 
@@ -367,7 +368,7 @@ class TestImportance:
             torch.testing.assert_close(mean[site.name], expected, rtol=1e-5, atol=1e-7)
 
     def test_unknown_score(self, model: nn.Module) -> None:
-        with pytest.raises(UserError, match="^score: 'hessian' is unknown; there are activation, fisher, gradient"):
+        with pytest.raises(UserError, match=r"^score: 'hessian' is unknown; there are activation, fisher, gradient"):
             importance(model, find_sites(model), "hessian", calibration, 1, 0)
 
 

@@ -262,7 +262,7 @@ def test_lora_r8_on_every_backbone(name: str) -> None:
 
 def test_depthwise_convolutions_stay_frozen() -> None:
     """SAFMN's 32 depthwise layers are no part of any count but full fine-tuning's, and what they hold is known."""
-    model, sites = backbone("safmn")
+    _, sites = backbone("safmn")
     grouped = [site for site in sites if site.grouped]
     assert len(grouped) == 32
     assert sum(site.weights for site in grouped) == 2_592

@@ -99,7 +99,7 @@ class TestAgainstLoralib:
         theirs = loralib.Conv2d(4, 6, size, r=2, lora_alpha=1, stride=stride, padding=padding).double()
         with torch.no_grad():
             theirs.conv.weight.copy_(layer.weight)
-            theirs.conv.bias.copy_(layer.bias)  # type: ignore[arg-type]
+            theirs.conv.bias.copy_(layer.bias)
             theirs.lora_A.copy_(delta.a)
             theirs.lora_B.copy_(delta.b)
         x = normal(2, 4, 9, 8)
@@ -169,9 +169,7 @@ def test_1x1_kxk_is_two_convolutions(size: tuple[int, int], stride: int) -> None
     inner = functional.conv2d(x, delta.a[:, :, None, None])
     explicit = layer(x) + 0.5 * functional.conv2d(inner, delta.b, None, stride, padding)
     agree(adapted(x), explicit)
-    for own, other in zip(
-        gradients(adapted(x), delta.a, delta.b), gradients(explicit, delta.a, delta.b), strict=True
-    ):
+    for own, other in zip(gradients(adapted(x), delta.a, delta.b), gradients(explicit, delta.a, delta.b), strict=True):
         agree(own, other)
 
 
@@ -313,7 +311,7 @@ class TestPlan:
 
     def test_ranks_above_use_are_named(self) -> None:
         """Uniform ranks are never capped; the plan says where they exceed what a layer can use."""
-        model, plan = self.attach({"conv": 4, "qkv": 4, "fc1": 4})
+        _, plan = self.attach({"conv": 4, "qkv": 4, "fc1": 4})
         assert plan["above_useful_rank"] == ["conv"]
         assert plan["ranks"]["conv"] == 4
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -77,14 +77,12 @@ def _check_ids(published: Published) -> None:
             )
     for id in TEXT_CHECKS:
         if id not in judged:
-            raise UserError(
-                f"{path}: no line {id!r} with the role `claim`, which adaptsr/audit/claims.py checks"
-            )
+            raise UserError(f"{path}: no line {id!r} with the role `claim`, which adaptsr/audit/claims.py checks")
 
 
 def _table_finding(counts: Counts, published: Published, check: TableCheck) -> Finding:
     reader = Reader(published)
-    outcome = check.judge(counts, reader)
+    outcome = _judge(lambda: check.judge(counts, reader), check.source, published)
     return Finding(
         id=check.id,
         group=check.group,
@@ -100,7 +98,7 @@ def _table_finding(counts: Counts, published: Published, check: TableCheck) -> F
 
 def _text_finding(counts: Counts, published: Published, claim: Claim) -> Finding:
     check, reader = TEXT_CHECKS[claim.id], Reader(published)
-    outcome = check.judge(counts, reader, claim.id)
+    outcome = _judge(lambda: check.judge(counts, reader, claim.id), claim_cell(claim.id), published)
     return Finding(
         id=claim.id,
         group=check.group,
@@ -112,6 +110,15 @@ def _text_finding(counts: Counts, published: Published, claim: Claim) -> Finding
         cells=tuple(reader.cells),
         **_judged(outcome),
     )
+
+
+def _judge(judge: Callable[[], Outcome], source: Cell, published: Published) -> Outcome:
+    try:
+        return judge()
+    except ZeroDivisionError:
+        raise UserError(
+            f"{published.folder / source.file}: {source}: cannot be judged: a number it is compared with is 0"
+        ) from None
 
 
 def _judged(outcome: Outcome) -> dict[str, Any]:

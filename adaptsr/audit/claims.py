@@ -36,7 +36,7 @@ DIFFUSION = ("StableSR", "DiffBIR", "ResShift", "SeeSR", "PASD", "SinSR", OSEDIF
 FINETUNED = ("EDSR", "SAFMN", "SwinIR", "DRCT")
 METRICS = ("psnr_y", "ssim_y", "lpips", "dists")
 TITLES = {"psnr_y": "PSNR", "ssim_y": "SSIM", "lpips": "LPIPS", "dists": "DISTS"}
-DATASETS = ("div2k", "realsr", "drealsr")
+DATASETS = {"div2k": "DIV2K", "realsr": "RealSR", "drealsr": "DRealSR"}
 HOURS_PER_DAY = 24
 TIMED = {"swinir": "SwinIR", "safmn": "SAFMN"}
 """The backbones of Figure 6."""
@@ -91,8 +91,7 @@ def show_score(value: Fraction) -> str:
 
 def _reduction(counts: Counts, reader: Reader, id: str) -> Outcome:
     reductions = {
-        name: fewer(counts.trainable(name, UNIFORM), counts.total(name))
-        for name in counts.matrix.profile.backbones
+        name: fewer(counts.trainable(name, UNIFORM), counts.total(name)) for name in counts.matrix.profile.backbones
     }
     printed_share = reader.share("table2", "Rank-Aware", "parameters")
     others = [origin(f"{UNIFORM} on {name}", value) for name, value in reductions.items() if name != SWINIR]
@@ -104,18 +103,19 @@ def _reduction(counts: Counts, reader: Reader, id: str) -> Outcome:
     return equal(reader.claim(id), readings)
 
 
+def _hours(reader: Reader, what: str, name: str) -> Fraction:
+    """GPU hours of `adaptation` or `finetuning` on a backbone (Figure 6)."""
+    return reader.claim(f"{what}-hours-{name}").value
+
+
 def _training_cost(counts: Counts, reader: Reader, id: str) -> Outcome:
     """The most favourable of hours and iterations: the text says "up to"."""
     hours = {
-        name: fewer(
-            reader.claim(f"adaptation-hours-{name}").value, reader.claim(f"finetuning-hours-{name}").value
-        )
-        for name in ("swinir", "safmn")
+        title: fewer(_hours(reader, "adaptation", name), _hours(reader, "finetuning", name))
+        for name, title in TIMED.items()
     }
-    iterations = fewer(
-        reader.claim("adaptation-iterations").value, reader.claim("finetuning-iterations").value
-    )
-    saved = {"iterations": iterations, **{f"GPU hours on {name}": value for name, value in hours.items()}}
+    iterations = fewer(reader.claim("adaptation-iterations").value, reader.claim("finetuning-iterations").value)
+    saved = {"iterations": iterations, **{f"GPU hours on {title}": value for title, value in hours.items()}}
     best = max(saved, key=lambda name: saved[name])
     rest = [named(name, value) for name, value in saved.items() if name != best]
     return equal(reader.claim(id), [literal(best, saved[best]), *rest])
@@ -128,9 +128,7 @@ def _average_share(counts: Counts, reader: Reader, id: str) -> Outcome:
     readings = [
         literal(f"mean of {UNIFORM} over {len(shares)} backbones", mean),
         *(origin(f"{UNIFORM} on {name}", value) for name, value in shares.items()),
-        origin(
-            f"{UNIFORM} on {SWINIR} over 11.0M", share(counts.trainable(SWINIR, UNIFORM), PERCENT_DENOMINATOR)
-        ),
+        origin(f"{UNIFORM} on {SWINIR} over 11.0M", share(counts.trainable(SWINIR, UNIFORM), PERCENT_DENOMINATOR)),
     ]
     return equal(reader.claim(id), readings)
 
@@ -206,12 +204,8 @@ def _table4_rank(counts: Counts, reader: Reader, id: str) -> Outcome:
     """The ranks at which all three LoRA counts of Table 4 come out, with the biases trained or not."""
     sites = [site for site in counts.sites(SWINIR) if not site.upsampling and not site.grouped]
     printed = {kind: reader.printed("table4", label, "parameters") for label, kind in TABLE4.items()}
-    costs = {
-        kind: sum(cost_per_rank(site, "loralib") for site in sites if site.kind == kind) for kind in printed
-    }
-    biases = {
-        kind: sum(site.out_features for site in sites if site.kind == kind and site.bias) for kind in printed
-    }
+    costs = {kind: sum(cost_per_rank(site, "loralib") for site in sites if site.kind == kind) for kind in printed}
+    biases = {kind: sum(site.out_features for site in sites if site.kind == kind and site.bias) for kind in printed}
     fitting = [
         rank
         for rank in range(1, 65)
@@ -247,16 +241,12 @@ def _attention_shape(counts: Counts, reader: Reader, id: str) -> Outcome:
 
 def _gain(reader: Reader, label: str, dataset: str, ours: str = ADAPTSR) -> Fraction:
     """By how many dB PSNR our row of Table 1 is above another."""
-    return reader.number("table1", ours, "psnr_y", dataset) - reader.number(
-        "table1", label, "psnr_y", dataset
-    )
+    return reader.number("table1", ours, "psnr_y", dataset) - reader.number("table1", label, "psnr_y", dataset)
 
 
 def _lpips_gain(reader: Reader, label: str, ours: str = ADAPTSR, metric: str = "lpips") -> Fraction:
     """By how many per cent our LPIPS (or DISTS) on RealSR is below another's."""
-    return fewer(
-        reader.number("table1", ours, metric, "realsr"), reader.number("table1", label, metric, "realsr")
-    )
+    return fewer(reader.number("table1", ours, metric, "realsr"), reader.number("table1", label, metric, "realsr"))
 
 
 def _gain_over_gan(counts: Counts, reader: Reader, id: str) -> Outcome:
@@ -269,8 +259,7 @@ def _gain_over_gan(counts: Counts, reader: Reader, id: str) -> Outcome:
 def _lpips_over_gan(counts: Counts, reader: Reader, id: str) -> Outcome:
     printed = reader.claim(id)
     points = 100 * (
-        reader.number("table1", "LDL", "lpips", "realsr")
-        - reader.number("table1", ADAPTSR_GAN, "lpips", "realsr")
+        reader.number("table1", "LDL", "lpips", "realsr") - reader.number("table1", ADAPTSR_GAN, "lpips", "realsr")
     )
     readings = [
         *(literal(f"AdaptSR below {label}", _lpips_gain(reader, label)) for label in GAN),
@@ -283,7 +272,7 @@ def _gain_over_osediff(dataset: str, *explanations: tuple[str, str]) -> Check:
     def judge(counts: Counts, reader: Reader, id: str) -> Outcome:
         readings = [literal("Table 1's difference", _gain(reader, OSEDIFF, dataset))]
         readings += [
-            origin(f"the gain over {label} on {other}", _gain(reader, label, other))
+            origin(f"the gain over {label} on {DATASETS[other]}", _gain(reader, label, other))
             for label, other in explanations
         ]
         return equal(reader.claim(id), readings)
@@ -327,15 +316,11 @@ def _significance(counts: Counts, reader: Reader, id: str) -> Outcome:
     seeds = int(reader.claim("rank-aware-seeds").value)
     statistic = float(mean / sd) * math.sqrt(seeds)
     p = Fraction(2 * float(t.sf(abs(statistic), seeds - 1)))
-    return bounded(
-        reader.claim(id), "<", {f"two-sided p at t = {statistic:.1f}, {seeds - 1} degrees of freedom": p}
-    )
+    return bounded(reader.claim(id), "<", {f"two-sided p at t = {statistic:.1f}, {seeds - 1} degrees of freedom": p})
 
 
 def _rank1_recovers(counts: Counts, reader: Reader, id: str) -> Outcome:
-    base, full, rank1 = (
-        reader.number("table2", label, "psnr_y") for label in ("Baseline", "+ FineTuning", "r = 1")
-    )
+    base, full, rank1 = (reader.number("table2", label, "psnr_y") for label in ("Baseline", "+ FineTuning", "r = 1"))
     readings = [
         literal("r = 1 over full fine-tuning, dB over dB", share(rank1, full)),
         named("the gain of r = 1 over the gain of full fine-tuning", share(rank1 - base, full - base)),
@@ -347,9 +332,8 @@ def _faster(counts: Counts, reader: Reader, id: str) -> Outcome:
     low, high = parse_range(reader.claim_text(id), reader.where(id))
     iterations = reader.claim("finetuning-iterations").value / reader.claim("adaptation-iterations").value
     hours = {
-        f"GPU hours on {name}": reader.claim(f"finetuning-hours-{name}").value
-        / reader.claim(f"adaptation-hours-{name}").value
-        for name in ("swinir", "safmn")
+        f"GPU hours on {title}": _hours(reader, "finetuning", name) / _hours(reader, "adaptation", name)
+        for name, title in TIMED.items()
     }
     return within(low, high, {"iterations": iterations, **hours})
 
@@ -359,31 +343,27 @@ def _days_to_hours(counts: Counts, reader: Reader, id: str) -> Outcome:
     return ordered(
         [
             Comparison(
-                f"fine-tuning {name}",
-                reader.claim(f"finetuning-hours-{name}").value,
+                f"fine-tuning {title}",
+                _hours(reader, "finetuning", name),
                 ">=",
                 "one day",
                 Fraction(HOURS_PER_DAY),
                 show_hours,
             )
-            for name in ("swinir", "safmn")
+            for name, title in TIMED.items()
         ]
     )
 
 
 def _gpu_hours(counts: Counts, reader: Reader, id: str) -> Outcome:
     low, high = parse_range(reader.claim_text(id), reader.where(id))
-    return within(
-        low, high, {name: reader.claim(f"adaptation-hours-{name}").value for name in ("swinir", "safmn")}
-    )
+    return within(low, high, {title: _hours(reader, "adaptation", name) for name, title in TIMED.items()})
 
 
 def _ranks(counts: Counts, reader: Reader, id: str) -> Outcome:
     labels = [line["label"] for line in reader.lines("table2") if line["label"].startswith("r = ")]
     claimed = parse_set(reader.claim_text(id), reader.where(id))
-    return same(
-        "ranks with a row in Table 2", claimed, [int(label.removeprefix("r = ")) for label in labels], ", "
-    )
+    return same("ranks with a row in Table 2", claimed, [int(label.removeprefix("r = ")) for label in labels], ", ")
 
 
 def _against(
@@ -397,7 +377,7 @@ def _against(
 ) -> Comparison:
     """Two cells of one table's column."""
     return Comparison(
-        f"{ours} {TITLES[metric]}{f' on {dataset}' if dataset else ''}",
+        f"{ours} {TITLES[metric]}{f' on {DATASETS[dataset]}' if dataset else ''}",
         reader.number(table, ours, metric, dataset),
         relation,
         theirs,
@@ -423,18 +403,13 @@ def _msas_similar(counts: Counts, reader: Reader, id: str) -> Outcome:
         "LPIPS": reader.number("table4", ours, "lpips") / reader.number("table4", theirs, "lpips") - 1,
     }
     return ordered(
-        [
-            Comparison(f"loss of {name}", loss, "<=", "the limit", SIMILAR, show_share)
-            for name, loss in losses.items()
-        ]
+        [Comparison(f"loss of {name}", loss, "<=", "the limit", SIMILAR, show_share) for name, loss in losses.items()]
     )
 
 
 def _matches_finetuning(dataset: str) -> Check:
     def judge(counts: Counts, reader: Reader, id: str) -> Outcome:
-        return ordered(
-            [_against(reader, "table1", ADAPTSR, ">=", label, "psnr_y", dataset) for label in FINETUNED]
-        )
+        return ordered([_against(reader, "table1", ADAPTSR, ">=", label, "psnr_y", dataset) for label in FINETUNED])
 
     return judge
 
@@ -489,15 +464,11 @@ def _fewer_than_arc(counts: Counts, reader: Reader, id: str) -> Outcome:
         reader.number("table3", "Fine-Tuning", "parameters"),
     )
     others = {"ARC (svd500)": reader.number("table3", "ARC (svd500)", "parameters"), "Fine-Tuning": full}
-    return ordered(
-        [Comparison(ADAPTSR, ours, "<", label, count, show_count) for label, count in others.items()]
-    )
+    return ordered([Comparison(ADAPTSR, ours, "<", label, count, show_count) for label, count in others.items()])
 
 
 def _lowest_lpips(counts: Counts, reader: Reader, id: str) -> Outcome:
-    return ordered(
-        [_against(reader, "table3", ADAPTSR, "<", label, "lpips") for label in _table3_others(reader)]
-    )
+    return ordered([_against(reader, "table3", ADAPTSR, "<", label, "lpips") for label in _table3_others(reader)])
 
 
 RATIOS = "Percentages and ratios"
@@ -514,9 +485,7 @@ TEXT_CHECKS: Mapping[str, TextCheck] = {
     ),
     "average-share": TextCheck(RATIOS, "trainable share of lora/r8, mean over the backbones", _average_share),
     "budget-share": TextCheck(RATIOS, "trainable share of lora/r8 on SwinIR", _budget_share),
-    "fewer-than-realesrgan": TextCheck(
-        RATIOS, "Table 1's parameters over those of lora/r8", _times_ours("RealESRGAN")
-    ),
+    "fewer-than-realesrgan": TextCheck(RATIOS, "Table 1's parameters over those of lora/r8", _times_ours("RealESRGAN")),
     "fewer-than-ldl": TextCheck(RATIOS, "Table 1's parameters over those of lora/r8", _times_ours("LDL")),
     "osediff-larger": TextCheck(RATIOS, "Table 1's parameters over those of lora/r8", _times_ours(OSEDIFF)),
     "over-600m": TextCheck(NUMBERS, "Table 1's parameters of SeeSR and PASD", _over_600m),
@@ -527,9 +496,7 @@ TEXT_CHECKS: Mapping[str, TextCheck] = {
     "eq2-factorization": TextCheck(
         FORMS, "trainable parameters with the factorization of Eq. (2)", _as_the_text_says("lora/r8-1x1-kxk")
     ),
-    "only-a-and-b": TextCheck(
-        FORMS, "trainable parameters without biases", _as_the_text_says("lora/r8-nobias")
-    ),
+    "only-a-and-b": TextCheck(FORMS, "trainable parameters without biases", _as_the_text_says("lora/r8-nobias")),
     "separate-qkv": TextCheck(
         FORMS,
         "trainable parameters with factors of their own for q, k and v",
@@ -544,9 +511,7 @@ TEXT_CHECKS: Mapping[str, TextCheck] = {
         FORMS, "the ranks, with or without biases, that give Table 4's three LoRA counts", _table4_rank
     ),
     "mlp-shape": TextCheck(FORMS, "shape of the MLP's first layer", _mlp_shape),
-    "attention-shape": TextCheck(
-        FORMS, "shape of B A from the shapes the text gives B and A", _attention_shape
-    ),
+    "attention-shape": TextCheck(FORMS, "shape of B A from the shapes the text gives B and A", _attention_shape),
     "gain-gan": TextCheck(
         NUMBERS, "AdaptSR's PSNR minus that of each GAN-based method, Table 1, RealSR", _gain_over_gan
     ),
@@ -575,9 +540,7 @@ TEXT_CHECKS: Mapping[str, TextCheck] = {
     "rank-aware-significance": TextCheck(
         NUMBERS, "two-sided paired t-test from the printed mean, deviation and seeds", _significance
     ),
-    "rank1-recovers": TextCheck(
-        NUMBERS, "PSNR of r = 1 over that of full fine-tuning, Table 2", _rank1_recovers
-    ),
+    "rank1-recovers": TextCheck(NUMBERS, "PSNR of r = 1 over that of full fine-tuning, Table 2", _rank1_recovers),
     "faster": TextCheck(RATIOS, "fine-tuning's iterations and hours over adaptation's", _faster),
     "days-to-hours": TextCheck(STATEMENTS, "fine-tuning's hours in Figure 6 against one day", _days_to_hours),
     "gpu-hours": TextCheck(NUMBERS, "adaptation's hours in Figure 6", _gpu_hours),
@@ -587,9 +550,7 @@ TEXT_CHECKS: Mapping[str, TextCheck] = {
     "convs-ft-parameters": TextCheck(NUMBERS, "Table 4's parameters", _as_table("table4", "Convs, FT")),
     "mlps-lora-parameters": TextCheck(NUMBERS, "Table 4's parameters", _as_table("table4", "MLPs, LoRA")),
     "mlps-ft-parameters": TextCheck(NUMBERS, "Table 4's parameters", _as_table("table4", "MLPs, FT")),
-    "convs-psnr": TextCheck(
-        STATEMENTS, "PSNR in Table 4", _module("Convs, LoRA", ">", "Convs, FT", "psnr_y")
-    ),
+    "convs-psnr": TextCheck(STATEMENTS, "PSNR in Table 4", _module("Convs, LoRA", ">", "Convs, FT", "psnr_y")),
     "mlps-psnr": TextCheck(STATEMENTS, "PSNR in Table 4", _module("MLPs, LoRA", ">", "MLPs, FT", "psnr_y")),
     "mlps-perceptual": TextCheck(
         STATEMENTS, "LPIPS in Table 4, where higher is worse", _module("MLPs, LoRA", ">", "MLPs, FT", "lpips")
@@ -632,8 +593,7 @@ def denominator(counts: Counts, reader: Reader, printed: Printed) -> Outcome:
     """Which denominators give every share of Table 2, and whether the printed size of the model is one of them."""
     labels = [line["label"] for line in reader.lines("table2") if "(" in line["parameters"]]
     cells = [
-        (reader.number("table2", label, "parameters"), reader.share("table2", label, "parameters"))
-        for label in labels
+        (reader.number("table2", label, "parameters"), reader.share("table2", label, "parameters")) for label in labels
     ]
     exact = [
         (Fraction(counts.trainable(SWINIR, line["row"])), reader.share("table2", line["label"], "parameters"))
@@ -648,9 +608,7 @@ def denominator(counts: Counts, reader: Reader, printed: Printed) -> Outcome:
     )
     half = printed.step / 2
     if low <= high and low < printed.value + half and high >= printed.value - half:
-        return Outcome(
-            "reproduced", "", computed, f"The shares of Table 2 fit a model of {printed.text} parameters."
-        )
+        return Outcome("reproduced", "", computed, f"The shares of Table 2 fit a model of {printed.text} parameters.")
     if low > high:
         return Outcome("contradicted", "", computed, "No single denominator gives all shares of Table 2.")
     sentence = f"The shares are of {_millions(low, high)}, not of {printed.text} ({counts.total(SWINIR):,} parameters)."
@@ -660,9 +618,7 @@ def denominator(counts: Counts, reader: Reader, printed: Printed) -> Outcome:
 def _common_denominators(cells: list[tuple[Fraction, Printed]]) -> tuple[Fraction, Fraction]:
     """The smallest and largest denominator that round every count to its share; the first above the second: none does."""
     lows = [100 * count / (printed.value + printed.step / 2) for count, printed in cells]
-    highs = [
-        100 * count / max(printed.value - printed.step / 2, printed.step / 1000) for count, printed in cells
-    ]
+    highs = [100 * count / max(printed.value - printed.step / 2, printed.step / 1000) for count, printed in cells]
     return max(lows), min(highs)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -33,10 +33,9 @@ class Counts:
     """
 
     matrix: Matrix
-    _models: dict[str, nn.Module] = field(default_factory=dict)
-    _sites: dict[str, list[Site]] = field(default_factory=dict)
-    _trainable: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    _left: dict[tuple[str, str], int] = field(default_factory=dict)
+    _models: dict[str, nn.Module] = field(default_factory=dict, repr=False)
+    _sites: dict[str, list[Site]] = field(default_factory=dict, repr=False)
+    _counts: dict[tuple[str, ...], int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.matrix.profile.report.comparable_with_paper:
@@ -47,36 +46,40 @@ class Counts:
 
     def total(self, backbone: str) -> int:
         """Parameters of a backbone as it is."""
-        return parameter_count(self._backbone(backbone))
+        return self._once(("total", backbone), lambda: parameter_count(self._backbone(backbone)))
 
     def sites(self, backbone: str) -> list[Site]:
         if backbone not in self._sites:
-            kinds = self.matrix.profile.backbones[backbone].kinds
-            self._sites[backbone] = find_sites(self._backbone(backbone), kinds)
+            model = self._backbone(backbone)
+            self._sites[backbone] = find_sites(model, self.matrix.profile.backbones[backbone].kinds)
         return self._sites[backbone]
 
     def trainable(self, backbone: str, row: str, changes: Options | None = None) -> int:
         """Trainable parameters of `<baseline>/<variant>`, with options changed where a reading of the paper asks for it."""
-        key = (backbone, row, repr(sorted((changes or {}).items())))
-        if key not in self._trainable:
-            self._trainable[key] = trainable_count(self._attached(backbone, row, changes or {}))
-        return self._trainable[key]
+        changes = changes or {}
+        key = ("trainable", backbone, row, repr(sorted(changes.items())))
+        return self._once(key, lambda: trainable_count(self._attached(backbone, row, changes)))
 
     def added_at_inference(self, backbone: str, row: str) -> int:
         """Parameters that a merged model has beyond the backbone's own: 0 when everything could be merged."""
-        key = (backbone, row)
-        if key not in self._left:
-            original = self._backbone(backbone)
-            model = self._attached(backbone, row, {})
-            own = [name for name, _ in original.named_parameters()]
-            merged = sum(tensor.numel() for tensor in merged_state(model, own).values())
-            outside = sum(
-                parameter.numel()
-                for name, parameter in model.named_parameters()
-                if name not in own and ".parametrizations." not in f".{name}"
-            )
-            self._left[key] = merged + outside - parameter_count(original)
-        return self._left[key]
+        return self._once(("added", backbone, row), lambda: self._added(backbone, row))
+
+    def _once(self, key: tuple[str, ...], count: Callable[[], int]) -> int:
+        if key not in self._counts:
+            self._counts[key] = count()
+        return self._counts[key]
+
+    def _added(self, backbone: str, row: str) -> int:
+        original = self._backbone(backbone)
+        model = self._attached(backbone, row, {})
+        own = [name for name, _ in original.named_parameters()]
+        merged = sum(tensor.numel() for tensor in merged_state(model, own).values())
+        outside = sum(
+            parameter.numel()
+            for name, parameter in model.named_parameters()
+            if name not in own and ".parametrizations." not in f".{name}"
+        )
+        return merged + outside - parameter_count(original)
 
     def _backbone(self, name: str) -> nn.Module:
         if name not in self._models:
@@ -95,9 +98,7 @@ class Counts:
 
     def _attached(self, backbone: str, row: str, changes: Options) -> nn.Module:
         variant = self.matrix.variant(row)
-        budgets = {
-            key: self.trainable(backbone, other.row) for key, other in self._references(variant, changes)
-        }
+        budgets = {key: self.trainable(backbone, other.row) for key, other in self._references(variant, changes)}
         options = {**variant.options, **budgets, **changes}
         model = copy.deepcopy(self._backbone(backbone))
         plan = variant.plan(model, self.sites(backbone), options, _no_data, SEED)

@@ -79,16 +79,12 @@ def parse(text: str, where: str) -> Printed:
         return Printed(stripped, Fraction(0), Fraction(1), Fraction(1), counts=True, unit="")
     match = NUMBER.fullmatch(stripped)
     if not match:
-        raise UserError(
-            f"{where}: {text!r} is no printed number; one such as 886k, +1.13M, 8.1% or 28.40 was expected"
-        )
+        raise UserError(f"{where}: {text!r} is no printed number; one such as 886k, +1.13M, 8.1% or 28.40 was expected")
     digits, decimals, scale = match["digits"], match["decimals"] or "", SCALES[match["scale"]]
     value = Fraction(digits) * scale
     step = Fraction(scale, 10 ** len(decimals))
     zeros = len(digits) - len(digits.rstrip("0")) if not decimals and value else 0
-    return Printed(
-        stripped, value, step, step * 10**zeros, counts=bool(match["scale"]), unit=match["unit"] or ""
-    )
+    return Printed(stripped, value, step, step * 10**zeros, counts=bool(match["scale"]), unit=match["unit"] or "")
 
 
 def split_share(text: str) -> tuple[str, str]:
@@ -106,8 +102,8 @@ def parse_range(text: str, where: str) -> tuple[Printed, Printed]:
 
 
 def parse_set(text: str, where: str) -> tuple[int, ...]:
-    """`{1, 4, 8}` as whole numbers."""
-    match = re.fullmatch(r"\{\s*(\d+(?:\s*,\s*\d+)*)\s*\}", text.strip())
+    """`{1, 4, 8}` as whole numbers; a single one may stand without braces."""
+    match = re.fullmatch(r"\{?\s*(\d+(?:\s*,\s*\d+)*)\s*\}?", text.strip())
     if not match:
         raise UserError(f"{where}: {text!r} is no set of ranks; one such as {{1, 4, 8}} was expected")
     return tuple(int(part) for part in match[1].split(","))

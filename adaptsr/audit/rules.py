@@ -74,9 +74,7 @@ def equal(printed: Printed, readings: Sequence[Reading]) -> Outcome:
         alike = [reading.name for reading in exact if reading.value != chosen.value]
         sentence = f"{_shown(printed, chosen)} is printed as {printed.text}"
         if chosen is not expected:
-            sentence += (
-                f"; {_shown(printed, expected)} would be printed as {printed.show_rounded(expected.value)}"
-            )
+            sentence += f"; {_shown(printed, expected)} would be printed as {printed.show_rounded(expected.value)}"
         if alike:
             sentence += f"; so is {_listed(alike)}, and the printed digits do not tell them apart"
         verdict: Verdict = "reproduced" if chosen.kind == "literal" else "reproduced with"
@@ -84,18 +82,16 @@ def equal(printed: Printed, readings: Sequence[Reading]) -> Outcome:
     if exact:
         names = _listed([reading.name for reading in exact])
         sentence = f"{names} give {printed.text} alike, and the paper does not say which of them it counted"
-        sentence += (
-            f"; {_shown(printed, expected)} would be printed as {printed.show_rounded(expected.value)}."
-        )
+        sentence += f"; {_shown(printed, expected)} would be printed as {printed.show_rounded(expected.value)}."
         return Outcome("not determinable", "", computed, sentence)
     if coarse:
         return Outcome("not determinable", "", computed, _coarse_sentence(printed, coarse))
-    sentence = f"{_shown(printed, expected)} would be printed as {printed.show_rounded(expected.value)}, not {printed.text}"
+    sentence = (
+        f"{_shown(printed, expected)} would be printed as {printed.show_rounded(expected.value)}, not {printed.text}"
+    )
     if len(candidates) > 1:
         sentence += ", and no other reading gives that number"
-    explained = [
-        reading for reading in readings if reading.kind == "origin" and printed.matches(reading.value)
-    ]
+    explained = [reading for reading in readings if reading.kind == "origin" and printed.matches(reading.value)]
     if explained:
         sentence += f"; {printed.text} is {_listed([reading.name for reading in explained])}"
     return Outcome("contradicted", "", computed, sentence + ".")
@@ -129,13 +125,9 @@ def within(low: Printed, high: Printed, values: Mapping[str, Fraction]) -> Outco
         for name, value in values.items()
         if not (low.matches(value) or high.matches(value) or low.value <= value <= high.value)
     ]
-    text = (
-        f"{low.value.numerator}-{high.text}" if low.value.denominator == 1 else f"{low.text} to {high.text}"
-    )
+    text = f"{low.value.numerator}-{high.text}" if low.value.denominator == 1 else f"{low.text} to {high.text}"
     if not outside:
-        return Outcome(
-            "reproduced", "", computed, f"{_listed([f'{n} ({v})' for n, v in computed])} lie within {text}."
-        )
+        return Outcome("reproduced", "", computed, f"{_listed([f'{n} ({v})' for n, v in computed])} lie within {text}.")
     return Outcome(
         "contradicted",
         "",
@@ -193,8 +185,7 @@ def ordered(comparisons: Sequence[Comparison], quorum: Literal["all", "most"] = 
     holding = len(comparisons) - len(failed)
     enough = 2 * holding > len(comparisons) if quorum == "most" else not failed
     computed = tuple(
-        (f"{c.left_name} {c.relation} {c.right_name}", f"{c.show(c.left)}, {c.show(c.right)}")
-        for c in comparisons
+        (f"{c.left_name} {c.relation} {c.right_name}", f"{c.show(c.left)}, {c.show(c.right)}") for c in comparisons
     )
     sentence = (
         f"{holding} of {len(comparisons)} comparisons hold"

@@ -42,21 +42,15 @@ class Published:
     @staticmethod
     def read(folder: Path) -> Published:
         """`UserError` names the file, and the line or column that is missing."""
-        tables = {
-            name: _lines(folder / f"{name}.csv", ("label", "row", "backbone", "dataset")) for name in TABLES
-        }
+        tables = {name: _lines(folder / f"{name}.csv", ("label", "row", "backbone", "dataset")) for name in TABLES}
         path = folder / "claims.csv"
         claims: dict[str, Claim] = {}
         for line in _lines(path, ("id", "place", "quote", "value", "role")):
             if line["id"] in claims:
                 raise UserError(f"{path}: {line['id']}: this id stands there twice; each claim needs its own")
             if line["role"] not in ("claim", "given"):
-                raise UserError(
-                    f"{path}: {line['id']}: role: `claim` or `given` was expected, found {line['role']!r}"
-                )
-            claims[line["id"]] = Claim(
-                line["id"], line["place"], line["quote"], line["value"], line["role"] == "claim"
-            )
+                raise UserError(f"{path}: {line['id']}: role: `claim` or `given` was expected, found {line['role']!r}")
+            claims[line["id"]] = Claim(line["id"], line["place"], line["quote"], line["value"], line["role"] == "claim")
         return Published(folder, tables, claims)
 
 

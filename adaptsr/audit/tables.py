@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import product
 
-from adaptsr.audit.claims import METRICS, PERCENT_DENOMINATOR, TITLES, UNIFORM, denominator, share
+from adaptsr.audit.claims import DATASETS, METRICS, PERCENT_DENOMINATOR, TITLES, UNIFORM, denominator, share
 from adaptsr.audit.counting import Counts
 from adaptsr.audit.printed import NOTHING, split_share
 from adaptsr.audit.rules import Outcome, Reading, equal, literal, named
@@ -24,7 +24,7 @@ CROSS = "The tables against each other"
 FULL = "full_finetuning/all"
 RANDOM = "rank_aware/random"
 COUNTED_AS = {"rank_aware/gradient": RANDOM}
-"""Scores by gradient need data; random ones spend the same budget."""
+"""Scores by gradient need data; random ones are allocated under the same budget."""
 RASA_GRID = tuple(product(("stage", "shape"), (1, 2, 4, 8, 16)))
 SHIRA_FRACTIONS = (
     ("8.1% of all weights but upsampling", Fraction(81, 1000), False),
@@ -92,7 +92,7 @@ def _parameter_checks(reader: Reader) -> Iterator[TableCheck]:
             how = (
                 "parameters of the built backbone"
                 if whole
-                else f"trainable parameters of {line['row']} on {backbone}"
+                else f"trainable parameters of {' or '.join(_rows(line))} on {backbone}"
             )
             yield TableCheck(
                 id,
@@ -143,11 +143,7 @@ def _alternatives(counts: Counts, backbone: str, row: str) -> list[Reading]:
         return [
             named(
                 name,
-                sum(
-                    round(fraction * s.weights)
-                    for s in counts.sites(backbone)
-                    if upsampling or not s.upsampling
-                ),
+                sum(round(fraction * s.weights) for s in counts.sites(backbone) if upsampling or not s.upsampling),
             )
             for name, fraction, upsampling in SHIRA_FRACTIONS
         ]
@@ -239,9 +235,7 @@ def _cross_checks(reader: Reader) -> Iterator[TableCheck]:
         for line in reader.lines(table):
             for other in reader.lines("table2"):
                 if line["row"] and all(line[key] == other[key] for key in ("row", "backbone", "dataset")):
-                    yield from (
-                        _cross_check(table, line, other, metric) for metric in METRICS if line.get(metric)
-                    )
+                    yield from (_cross_check(table, line, other, metric) for metric in METRICS if line.get(metric))
 
 
 def _cross_check(table: str, line: Line, other: Line, metric: str) -> TableCheck:
@@ -254,7 +248,7 @@ def _cross_check(table: str, line: Line, other: Line, metric: str) -> TableCheck
         _id(table, line, metric),
         CROSS,
         f"{_title(table)} and Table 2",
-        f"{line['label']}, {TITLES[metric]} on RealSR",
+        f"{line['label']}, {TITLES[metric]} on {DATASETS[line['dataset']]}",
         line[metric],
         cell_of(table, line, metric),
         "the same row of Table 2",

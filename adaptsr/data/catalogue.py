@@ -36,6 +36,8 @@ def _check_images(cell: str) -> str:
     last = pattern.rpartition("/")[2]
     if not colon or not archive or last.count("{name}") != 1 or pattern.count("{") != 1:
         raise ValueError("`<archive>:<path>` was expected, with {name} once, in the last part of the path")
+    if not re.search(r"\.[a-z]+$", pattern):
+        raise ValueError("the path has to end in the images' suffix, such as .png")
     return cell
 
 

@@ -95,6 +95,8 @@ _DAMAGED = (
     NotImplementedError,
     RuntimeError,
     ValueError,
+    LookupError,
+    OverflowError,
 )
 
 
@@ -155,7 +157,7 @@ def _zip_members(content: zipfile.ZipFile) -> Iterator[_Member]:
             path=_normal(info.filename),
             size=info.file_size,
             refusal=_path_refusal(info.orig_filename) or _zip_refusal(info, kind),
-            is_file=not info.is_dir(),
+            is_file=not info.filename.endswith("/"),
             open=lambda info=info: content.open(info),  # type: ignore[misc]
         )
 
@@ -193,8 +195,8 @@ def _path_refusal(path: str) -> str | None:
         return "an absolute path"
     if ".." in re.split(r"[/\\]", path):
         return "a path that leads out of the archive"
-    if "\\" in path or not path.isprintable():
-        return "a path with a backslash or a control character"
+    if "\\" in path or not path.isprintable() or not path:
+        return "a path that is empty or has a backslash or a control character"
     return None
 
 

@@ -63,9 +63,7 @@ def write_audit_page(profile: Profile, findings: Sequence[Finding], path: Path) 
         Group(title, tuple(Line(finding, COLOURS[finding.verdict]) for finding in members))
         for title, members in groupby(findings, key=lambda finding: finding.group)
     ]
-    summary = [
-        (count, verdict, COLOURS[verdict], MEANINGS[verdict]) for verdict, count in tally(findings).items()
-    ]
+    summary = [(count, verdict, COLOURS[verdict], MEANINGS[verdict]) for verdict, count in tally(findings).items()]
     render(
         "audit.html",
         path,

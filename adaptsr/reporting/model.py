@@ -49,6 +49,16 @@ class Cell:
         return number_text(self.mean, self.decimals)
 
     @property
+    def difference_text(self) -> str:
+        """Measured minus published, with the digits that are printed; empty where one of the two is missing."""
+        try:
+            published = float(self.published)
+        except ValueError:
+            return ""
+        digits = len(self.published.partition(".")[2])
+        return f"{self.mean - published:+.{digits}f}" if math.isfinite(self.mean) else ""
+
+    @property
     def sd_text(self) -> str:
         return "" if math.isnan(self.sd) else f"{self.sd:.{self.decimals}f}"
 

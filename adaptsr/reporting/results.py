@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +13,25 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from adaptsr.config import UNADAPTED
-from adaptsr.data.manifest import read_manifest
+from adaptsr.data.manifest import Manifest, read_manifest
 from adaptsr.errors import UserError
 from adaptsr.records import RunRecord, read_record
-from adaptsr.statistics import row_names
+from adaptsr.statistics import UNSEEDED, row_names
 
 if TYPE_CHECKING:
     from adaptsr.config import Profile
     from adaptsr.matrix import Row
+
+RunName = tuple[str, str, int]
+"""Backbone, row name and seed."""
+
+COLUMNS = (
+    "profile", "backbone", "baseline", "variant", "seed", "dataset", "image", "metric", "value", "reason",
+    "color_space", "crop_border",
+)  # fmt: skip
+NOT_THERE = "not run or not finished"
+ERROR = re.compile(r"adaptsr: |[\w.]*(Error|Exception|Interrupt)\b")
+"""How the last line of a failed job's log begins."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +39,39 @@ class Results:
     """What there is of one profile.
 
     scores: the lines of `scores.parquet` that belong to the profile's matrix. records: by backbone, row name and seed.
-    scenes: dataset to (image to scene); an image that is not in it is a scene of its own.
+    scenes: dataset to (image to scene); an image that is not in it is a scene of its own. failures: why a run has no
+    record, where that is known.
     """
 
     profile: Profile
     rows: tuple[Row, ...]
     scores: pd.DataFrame
-    records: Mapping[tuple[str, str, int], RunRecord]
+    records: Mapping[RunName, RunRecord]
     scenes: Mapping[str, Mapping[str, str]]
+    folder: Path = Path()
+    resources: Path = Path("resources")
+    failures: Mapping[RunName, str] = field(default_factory=dict)
+    manifests: Mapping[str, Manifest] = field(default_factory=dict)
+    partial: bool = False
 
     @property
     def datasets(self) -> list[str]:
         """Test datasets in the profile's order."""
         return list(dict.fromkeys(split.dataset for split in self.profile.data.test))
+
+    @property
+    def adapted_rows(self) -> list[Row]:
+        return [row for row in self.rows if row.baseline != UNADAPTED]
+
+    @property
+    def runs(self) -> list[RunName]:
+        """Every run of the matrix, there or not."""
+        return [
+            (backbone, row.name, seed)
+            for backbone in self.profile.backbones
+            for row in self.adapted_rows
+            for seed in self.profile.seeds
+        ]
 
     @cached_property
     def decimals(self) -> dict[str, int]:
@@ -48,56 +80,167 @@ class Results:
         sizes = finite["value"].abs().groupby(finite["metric"]).median()
         return {str(metric): 3 if size >= 10 else 4 for metric, size in sizes.items()}
 
+    @cached_property
+    def seed_means(self) -> pd.DataFrame:
+        """Means over the test images: backbone, dataset, row, metric, seed (`unseeded` for the unadapted), value, images.
+
+        `value` is NaN where an image is missing or has no value, and for runs that diverged.
+        """
+        scores = self.scores
+        seeds = scores["seed"].astype(object).where(scores["seed"].notna(), UNSEEDED)
+        keys = ["backbone", "dataset", "row", "metric", "seed"]
+        grouped = scores.assign(row=row_names(scores), seed=seeds).groupby(keys, sort=False)["value"]
+        means = grouped.agg(value="mean", counted="count", images="size").reset_index()
+        complete = means["images"] == means.groupby(["backbone", "dataset"])["images"].transform("max")
+        diverged = [self._diverged(*run) for run in zip(means["backbone"], means["row"], means["seed"], strict=True)]
+        sound = complete & (means["counted"] == means["images"]) & ~pd.Series(diverged, dtype=bool, index=means.index)
+        return means.assign(value=means["value"].where(sound)).drop(columns="counted")
+
+    def _diverged(self, backbone: str, row: str, seed: int | str) -> bool:
+        record = self.records.get((backbone, row, seed)) if isinstance(seed, int) else None
+        return record is not None and record.status == "diverged"
+
+    @cached_property
+    def means(self) -> dict[tuple[str, str, str, str], dict[int | str, float]]:
+        """Seed to mean over the test images, by backbone, dataset, row and metric; without missing values."""
+        found: dict[tuple[str, str, str, str], dict[int | str, float]] = {}
+        known = self.seed_means.dropna(subset="value")
+        for *key, seed, value in known[["backbone", "dataset", "row", "metric", "seed", "value"]].itertuples(
+            index=False
+        ):
+            found.setdefault((key[0], key[1], key[2], key[3]), {})[seed] = float(value)
+        return found
+
     def row_records(self, backbone: str, row: str) -> dict[int, RunRecord]:
         """The records of one row by seed."""
         found = {seed: self.records.get((backbone, row, seed)) for seed in self.profile.seeds}
         return {seed: record for seed, record in found.items() if record is not None}
 
+    def run_folder(self, backbone: str, row: str, seed: int | None) -> Path:
+        """Where a run lies; the unadapted backbone has no seed."""
+        folder = self.folder / backbone / row
+        return folder if seed is None else folder / f"seed{seed}"
+
 
 def read_results(
-    profile: Profile, rows: Sequence[Row], results_folder: Path, resources_folder: Path = Path("resources")
+    profile: Profile,
+    rows: Sequence[Row],
+    results_folder: Path,
+    resources_folder: Path = Path("resources"),
+    *,
+    partial: bool = False,
 ) -> Results:
     """Read the profile's results folder (`results/<profile>`) and the manifests of its test datasets.
 
-    Runs that are not there are left out. `UserError` when there are no scores, or a record is damaged.
+    Runs that are not there are left out. `UserError` when there are no scores, or a record is damaged. With `partial`,
+    scores are those that lie beside the runs, as far as they are there, and a damaged record is a run that is not there.
     """
+    records, failures = _read_records(results_folder, profile, rows, partial)
+    read = _gather_scores if partial else _read_scores
+    tested = {split.dataset for split in profile.data.test}
+    manifests = {
+        name: read_manifest(path)
+        for name in profile.datasets
+        if (path := resources_folder / name / "manifest.json").exists()
+    }
     return Results(
         profile=profile,
         rows=tuple(rows),
-        scores=_read_scores(results_folder / "scores.parquet", profile, rows),
-        records=_read_records(results_folder, profile, rows),
-        scenes={split.dataset: _read_scenes(resources_folder / split.dataset, profile) for split in profile.data.test},
+        scores=_of_matrix(read(results_folder, profile, rows), profile, rows),
+        records=records,
+        scenes={name: _scenes(manifests[name], profile) if name in manifests else {} for name in tested},
+        folder=results_folder,
+        resources=resources_folder,
+        failures=failures,
+        manifests=manifests,
+        partial=partial,
     )
 
 
-def _read_scores(path: Path, profile: Profile, rows: Sequence[Row]) -> pd.DataFrame:
+def _read_scores(folder: Path, profile: Profile, rows: Sequence[Row]) -> pd.DataFrame:
+    path = folder / "scores.parquet"
     if not path.exists():
-        raise UserError(f"{path}: no scores of profile {profile.name}; run `snakemake {path}` or `adaptsr score` first")
+        raise UserError(
+            f"{path}: no scores of profile {profile.name}; run `snakemake {path}` first, "
+            "or `adaptsr report --partial` for what there is"
+        )
     try:
-        scores = pd.read_parquet(path)
+        return pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: not a file of scores ({error}); delete it to have it made again") from None
+
+
+def _gather_scores(folder: Path, profile: Profile, rows: Sequence[Row]) -> pd.DataFrame:
+    """The scores beside the runs; those older than the run's record belong to a run that is no more."""
+    frames = []
+    for backbone in profile.backbones:
+        for row in rows:
+            runs = [folder / backbone / row.name]
+            if row.baseline != UNADAPTED:
+                runs = [runs[0] / f"seed{seed}" for seed in profile.seeds]
+            frames += [frame for run in runs if (frame := _scores_of_run(run)) is not None]
+    if not frames:
+        return pd.DataFrame(columns=COLUMNS).astype({"value": float, "crop_border": "int64"})
+    return pd.concat(frames, ignore_index=True)
+
+
+def _scores_of_run(run: Path) -> pd.DataFrame | None:
+    scores, record = run / "scores.parquet", run / "record.json"
+    try:
+        outdated = record.exists() and scores.stat().st_mtime < record.stat().st_mtime
+        return None if outdated else pd.read_parquet(scores).astype({"seed": "Int64"})
+    except (ValueError, OSError):
+        return None
+
+
+def _of_matrix(scores: pd.DataFrame, profile: Profile, rows: Sequence[Row]) -> pd.DataFrame:
     scores = scores.astype({"seed": "Int64"})
     seeds = scores["seed"].isin(profile.seeds) | (scores["baseline"] == UNADAPTED)
     ours = row_names(scores).isin({row.name for row in rows}) & scores["backbone"].isin(list(profile.backbones)) & seeds
     return scores[ours].reset_index(drop=True)
 
 
-def _read_records(folder: Path, profile: Profile, rows: Sequence[Row]) -> dict[tuple[str, str, int], RunRecord]:
-    records = {}
+def _read_records(
+    folder: Path, profile: Profile, rows: Sequence[Row], partial: bool
+) -> tuple[dict[RunName, RunRecord], dict[RunName, str]]:
+    """The records of the matrix, and why the others are not there."""
+    records: dict[RunName, RunRecord] = {}
+    failures: dict[RunName, str] = {}
     for backbone in profile.backbones:
         for row in rows:
-            for seed in profile.seeds:
-                path = folder / backbone / row.baseline / row.variant / f"seed{seed}" / "record.json"
-                if row.baseline != UNADAPTED and path.exists():
-                    records[backbone, row.name, seed] = read_record(path)
-    return records
+            for seed in profile.seeds if row.baseline != UNADAPTED else ():
+                run = folder / backbone / row.baseline / row.variant / f"seed{seed}"
+                if not (run / "record.json").exists():
+                    failures[backbone, row.name, seed] = _why_not_there(folder, backbone, row, seed)
+                    continue
+                try:
+                    records[backbone, row.name, seed] = read_record(run / "record.json")
+                except UserError:
+                    if not partial:
+                        raise
+                    failures[backbone, row.name, seed] = "its record is damaged"
+    return records, failures
 
 
-def _read_scenes(folder: Path, profile: Profile) -> dict[str, str]:
-    path = folder / "manifest.json"
-    if not path.exists():
-        return {}
-    splits = read_manifest(path).splits
-    tested = [split.split for split in profile.data.test if split.dataset == folder.name]
-    return {item.name: item.scene for split in tested for item in splits.get(split, [])}
+def _why_not_there(folder: Path, backbone: str, row: Row, seed: int) -> str:
+    """From the log of the job that had to make the run, or the run's newest checkpoint."""
+    run = folder / backbone / row.baseline / row.variant / f"seed{seed}"
+    for log in _logs(folder / "logs" / "train" / backbone / row.baseline / row.variant, seed):
+        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        if lines and ERROR.match(lines[-1]):
+            return f"{NOT_THERE}: {lines[-1].removeprefix('adaptsr: ')}"
+    checkpoints = sorted((run / "checkpoints").glob("*.safetensors"))
+    if checkpoints and checkpoints[-1].stem.isdigit():
+        return f"{NOT_THERE}: there is a checkpoint at iteration {int(checkpoints[-1].stem):,}"
+    return NOT_THERE
+
+
+def _logs(folder: Path, seed: int) -> Iterator[Path]:
+    for log in sorted(folder.glob("*.log")):
+        if str(seed) in log.stem.split("-"):
+            yield log
+
+
+def _scenes(manifest: Manifest, profile: Profile) -> dict[str, str]:
+    tested = [split.split for split in profile.data.test if split.dataset == manifest.dataset]
+    return {item.name: item.scene for split in tested for item in manifest.splits.get(split, [])}

@@ -92,7 +92,11 @@ def write_significance(
 ) -> list[Path]:
     """Write `<out_folder>/significance.html` and `.csv`; the same results give the same bytes."""
     results = read_results(profile, rows, results_folder, resources_folder)
-    frame = compare_rows(results)
+    return write_significance_files(results, compare_rows(results), out_folder)
+
+
+def write_significance_files(results: Results, frame: pd.DataFrame, out_folder: Path) -> list[Path]:
+    """The two files of the significance report; `frame` is from `compare_rows`."""
     render("significance.html", out_folder / "significance.html", report=build_report(results, frame))
     write_frame(out_folder / "significance.csv", frame)
     return [out_folder / "significance.html", out_folder / "significance.csv"]

@@ -21,7 +21,7 @@ from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import Block, Cell, ColumnHead, Line, Mark, Parameters, TableModel
 from adaptsr.reporting.published import DATASET_TITLES, PublishedRow, read_published, shown_beside
 from adaptsr.reporting.render import render, write_frame
-from adaptsr.reporting.results import Results, read_results
+from adaptsr.reporting.results import NOT_THERE, Results, read_results
 from adaptsr.statistics import UNSEEDED, row_names, seed_tables
 
 if TYPE_CHECKING:
@@ -77,7 +77,14 @@ def write_table(
     resources_folder: Path = Path("resources"),
 ) -> list[Path]:
     """Write `<out_folder>/<name>.html`, `.md`, `.csv` and `.tex`; the same results give the same bytes."""
-    table = build_table(read_results(profile, rows, results_folder, resources_folder), name)
+    return write_table_files(
+        build_table(read_results(profile, rows, results_folder, resources_folder), name), out_folder
+    )
+
+
+def write_table_files(table: TableModel, out_folder: Path) -> list[Path]:
+    """The four files of a table."""
+    name = table.name
     paths = [out_folder / f"{name}.{kind}" for kind in ("html", "md", "tex")]
     for path in paths:
         render(f"table{path.suffix}", path, table=table)
@@ -280,7 +287,7 @@ class _BlockBuilder:
             reason = self.reasons.get((row.name, metric.name, seed)) or "some images have no value"
             return Hole(f"{metric.title} is missing: {reason}", of_run=False) if math.isnan(mean) else mean
         if record is None and seed != UNSEEDED:
-            return Hole("not run or not finished", of_run=True)
+            return Hole(self.results.failures.get((self.backbone, row.name, int(seed)), NOT_THERE), of_run=True)
         return Hole(f"{metric.title} is not scored", of_run=False)
 
 

@@ -103,7 +103,7 @@ def test_names_lead_to_files(tmp_path: Path) -> None:
     assert catalogue.weights["net"].path == Path("resources/weights/net.pth")
     with pytest.raises(UserError, match=r"nett: no dataset, archive or weights of this name \(did you mean 'net'\?\)"):
         catalogue.sources(["nett"])
-    with pytest.raises(UserError, match="no dataset 'sett' .*there are set"):
+    with pytest.raises(UserError, match=r"no dataset 'sett' .*there are set"):
         catalogue.dataset("sett")
 
 
@@ -146,6 +146,10 @@ def test_patterns(pattern: str, path: str, name: str | None) -> None:
         ({"weights": [WEIGHTS | {"name": "set"}]}, "'set' names rows of two tables"),
         ({"datasets": [PART | {"lr": "set-hr:lr/x.png"}]}, r"datasets\.tsv:2: lr: .*\{name\} once"),
         ({"datasets": [PART | {"lr": "set-hr:{name}/x.png"}]}, r"datasets\.tsv:2: lr: .*last part"),
+        (
+            {"datasets": [PART | {"lr": "set-hr:x/{name}"}]},
+            r"datasets\.tsv:2: lr: the path has to end in the images' suff",
+        ),
         ({"datasets": [PART | {"hr": "set_hr:hr/{name}.png"}]}, r"datasets\.tsv:2: hr: no archive 'set_hr'.*'set-hr'"),
         ({"datasets": [PART, PART | {"scale": "2"}]}, r"datasets\.tsv:3: scale: 2 differs from 4"),
         ({"datasets": [PART, PART | {"scene": "_"}]}, r"datasets\.tsv:3: scene: '_' differs from ''"),

@@ -435,11 +435,12 @@ class TestFirstSight:
         assert files()["net.pth"] == CONTENT
 
 
-class TestGoogleDrive:
-    CONFIRMED = {"id": "a&b", "confirm": "t"}
+CONFIRMED = {"id": "a&b", "confirm": "t"}
 
+
+class TestGoogleDrive:
     def test_the_confirmation_page_is_answered(self, server: Server) -> None:
-        served = server.serve("/uc", Served(confirmation=self.CONFIRMED, cuts=[50_000]))
+        served = server.serve("/uc", Served(confirmation=CONFIRMED, cuts=[50_000]))
         fetch.ensure(source(server, "/uc?id=a", fetch="gdrive"))
         assert files() == WHOLE
         assert [request.get("Range") for request in served.requests] == [None, None, "bytes=50000-", "bytes=50000-"]
@@ -606,13 +607,12 @@ class TestDatasets:
         assert not Path("evil.png").exists()
         assert not Path("resources/evil.png").exists()
 
-    def test_killed_while_unpacking_the_next_call_cleans_up(
-        self, publish: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_what_a_killed_call_left_is_cleaned_up_by_the_next(self, publish: Callable[..., None]) -> None:
         publish()
         Path("resources/.crops.unpacking/test/lr").mkdir(parents=True)
         Path("resources/.crops.unpacking/test/lr/0001.png").write_bytes(b"torn")
         assert len(load_split(prepared(), "test")) == 3
+        assert not list(Path("resources").glob(".*"))
 
     def test_an_unknown_row(self, publish: Callable[..., None]) -> None:
         publish()

@@ -323,8 +323,3 @@ class TestSplitNames:
     def test_mistakes_are_named(self, rules: dict[str, str], said: str) -> None:
         with pytest.raises(UserError, match=said):
             split_names(NAMES, rules, "x")  # type: ignore[arg-type]
-
-
-def test_an_archive_must_be_fetched_first(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="'realsr' must be fetched first"):
-        prepare("real", Archive(kind="archive", row="realsr"), tmp_path, 4)

@@ -1,3 +1,24 @@
+# Checkpoints of backbones: fetched by name, or made here.
+
+
+rule weights:
+    output:
+        "resources/weights/{file}",
+    log:
+        f"results/{NAME}/logs/weights/{{file}}.log",
+    params:
+        name=lambda wildcards: next(
+            backbone.weights
+            for backbone in PROFILE.backbones.values()
+            if backbone.weights and weights_file(backbone.weights) == Path("resources/weights") / wildcards.file
+        ),
+    localrule: True
+    message:
+        "Fetching the weights {params.name}"
+    shell:
+        "adaptsr data fetch {params.name} 2>&1 | tee {log} >&2"
+
+
 # The demo's own backbones. Outside `all`: their weights are tracked input files, remade only by `snakemake demo_weights`.
 
 

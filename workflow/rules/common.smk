@@ -5,6 +5,7 @@ from pathlib import Path
 
 from adaptsr import preflight
 from adaptsr.config import load_profile
+from adaptsr.data.catalogue import weights_file
 from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix, manifest_path
 
@@ -24,8 +25,6 @@ def load_matrix():
     words = ["--profile", str(path), *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))]
     matrix = Matrix.of(load_profile(path, settings), str(path))
     preflight.check(matrix)
-    if not workflow.dryrun:
-        preflight.check_files(matrix)
     return matrix, shlex.join(words)
 
 
@@ -35,6 +34,8 @@ except UserError as mistake:
     raise SystemExit(f"adaptsr: {mistake}") from None
 
 PROFILE = MATRIX.profile
+# Jobs find `adaptsr` beside the python that runs snakemake, whether or not its environment is activated.
+shell.prefix(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 NAME = PROFILE.name
 
 
@@ -52,9 +53,9 @@ def manifests(splits):
 
 
 def weights(backbone):
-    """The backbone's checkpoint, where the profile names one."""
-    path = PROFILE.backbones[backbone].weights
-    return [path] if path else []
+    """The backbone's checkpoint, where the profile names one: a path, or what a name of config/weights.tsv is fetched to."""
+    named = PROFILE.backbones[backbone].weights
+    return [str(weights_file(named) or named)] if named else []
 
 
 def training_inputs(wildcards):
@@ -76,7 +77,12 @@ def trained(wildcards):
 
 
 def scoring_key(wildcards):
-    return [PROFILE.scoring.model_dump(mode="json"), [row.name for row in MATRIX.rows]]
+    return [PROFILE.scoring.model_dump(mode="json"), PROFILE.report.pictures, [row.name for row in MATRIX.rows]]
+
+
+def audit_report():
+    """The audit is of the paper, whatever the profile; it is one page of every report."""
+    return f"reports/{NAME}/audit.html"
 
 
 def report_files(name):

@@ -1,0 +1,36 @@
+"""The report's figures, drawn from scores, records and plans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from adaptsr.reporting.figures.canvas import Drawing, DrawnFigure, style, write_figure
+from adaptsr.reporting.figures.complexity import complexity
+from adaptsr.reporting.figures.convergence import convergence
+from adaptsr.reporting.figures.costs import costs
+from adaptsr.reporting.figures.forest import forests
+from adaptsr.reporting.figures.ranks import rank_maps
+from adaptsr.reporting.results import Results
+
+__all__ = ["DrawnFigure", "draw_figures"]
+
+
+def draw_figures(results: Results, comparisons: pd.DataFrame, folder: Path) -> list[DrawnFigure]:
+    """Draw every figure for which there is something to draw; `comparisons` is the frame of `compare_rows`."""
+    with style():
+        return [write_figure(drawing, folder) for drawing in _drawings(results, comparisons)]
+
+
+def _drawings(results: Results, comparisons: pd.DataFrame) -> Iterator[Drawing]:
+    yield from forests(results, comparisons)
+    for dataset in results.datasets:
+        drawing = complexity(results, dataset)
+        if drawing:
+            yield drawing
+    yield from rank_maps(results)
+    for drawing in (convergence(results), costs(results)):
+        if drawing:
+            yield drawing

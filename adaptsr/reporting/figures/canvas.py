@@ -1,0 +1,158 @@
+"""Figures to files: SVG that follows the reader's light or dark page, and PNG for papers; the same bytes every time."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from adaptsr.records import atomic_write
+
+GROUND, INK, QUIET, LINE = "#ffffff", "#1c1e21", "#5b6168", "#d5d9de"
+DARK = {GROUND: "#15171a", INK: "#e6e8ea", QUIET: "#a3aab2", LINE: "#3a3f45"}
+"""Colours of the style sheet in light, and what they become in dark."""
+PANEL_WIDTH = 2.75
+DPI = 144
+
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "Helvetica"],
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5.5,
+    "figure.facecolor": GROUND,
+    "axes.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "adaptsr",
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure before it is written. `alt` tells what there is to see to those who cannot; `caption` what it means."""
+
+    name: str
+    kind: str
+    title: str
+    caption: str
+    alt: str
+    figure: Figure
+
+
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A figure in the report's folder, `<name>.svg` and `<name>.png` under figures/; width and height in CSS pixels."""
+
+    name: str
+    kind: str
+    title: str
+    caption: str
+    alt: str
+    width: int
+    height: int
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches."""
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06)
+    return figure
+
+
+def panels(rows: int, columns: int, panel_height: float, **options: Any) -> tuple[Figure, Sequence[Sequence[Axes]]]:
+    """A figure of panels, each `PANEL_WIDTH` by `panel_height` inches."""
+    figure = new_figure(max(2, columns) * PANEL_WIDTH, rows * panel_height)
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, axes
+
+
+def set_title(axes: Axes, title: str) -> None:
+    """A panel's title, broken into lines that fit its width."""
+    axes.set_title("\n".join(textwrap.wrap(title, 26)))
+
+
+def empty_panel(axes: Axes, reason: str) -> None:
+    """Say in a panel why nothing is drawn there."""
+    axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=QUIET, wrap=True)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+
+
+def write_figure(drawing: Drawing, folder: Path) -> DrawnFigure:
+    """Write `<name>.svg` and `<name>.png` under `folder`."""
+    figure = drawing.figure
+    _settle_layout(figure)
+    png, svg = io.BytesIO(), io.StringIO()
+    FigureCanvasAgg(figure).print_figure(png, format="png", dpi=DPI, metadata={"Software": None})
+    FigureCanvasSVG(figure).print_figure(svg, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
+    with atomic_write(folder / f"{drawing.name}.png") as temporary:
+        temporary.write_bytes(png.getvalue())
+    with atomic_write(folder / f"{drawing.name}.svg") as temporary:
+        temporary.write_text(follow_page(svg.getvalue()), encoding="utf-8", newline="\n")
+    width, height = figure.get_size_inches() * 96
+    return DrawnFigure(
+        drawing.name, drawing.kind, drawing.title, drawing.caption, drawing.alt, round(width), round(height)
+    )
+
+
+def _settle_layout(figure: Figure) -> None:
+    """Find the layout once for both files; one pass leaves long tick labels cut off."""
+    engine = figure.get_layout_engine()
+    FigureCanvasAgg(figure)
+    for _ in range(2):
+        engine.execute(figure)  # type: ignore[union-attr]
+    figure.set_layout_engine("none")
+
+
+def follow_page(svg: str) -> str:
+    """Add a style that turns the figure's greys over on a dark page; editors that know no such style see the light one."""
+    rules = [
+        f'[style*="{what}: {light}"]{{{what}:{dark}!important}}'
+        for light, dark in DARK.items()
+        for what in ("fill", "stroke")
+    ]
+    block = f"<style>@media screen and (prefers-color-scheme: dark){{{''.join(rules)}}}</style>"
+    return re.sub(r"(<svg\b[^>]*>)", lambda found: found.group(1) + "\n " + block, svg, count=1)

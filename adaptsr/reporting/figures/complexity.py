@@ -1,0 +1,164 @@
+"""Trained parameters against quality, with the Pareto front (Figure 1 of the paper)."""
+
+from __future__ import annotations
+
+import math
+import statistics as moments
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from adaptsr.config import UNADAPTED
+from adaptsr.reporting.figures.canvas import QUIET, Drawing, empty_panel, panels, set_title
+from adaptsr.reporting.figures.palette import Look, looks
+from adaptsr.reporting.metrics import MetricColumn, metric_columns
+from adaptsr.reporting.results import Results
+from adaptsr.reporting.significance import backbone_title
+
+
+class Point(NamedTuple):
+    """A row: mean trained parameters, mean score, and whether all its seeds are in that mean."""
+
+    row: str
+    parameters: float
+    score: float
+    complete: bool
+
+
+def complexity(results: Results, dataset: str) -> Drawing | None:
+    """One figure per test dataset: a column of panels per backbone, a line of panels per metric."""
+    metrics = headline_metrics(results, dataset)
+    backbones = list(results.profile.backbones)
+    if not metrics:
+        return None
+    figure, grid = panels(len(metrics), len(backbones), 2.35)
+    look = looks(results.rows)
+    fronts = []
+    for metric, line in zip(metrics, grid, strict=True):
+        for backbone, axes in zip(backbones, line, strict=True):
+            points = points_of(results, backbone, dataset, metric.name)
+            front = pareto_front([point for point in points if point.complete], metric.lower_better)
+            _panel(axes, results, points, front, look)
+            unadapted = results.means.get((backbone, dataset, UNADAPTED, metric.name))
+            if unadapted:
+                axes.axhline(moments.fmean(unadapted.values()), color=QUIET, linewidth=1, linestyle=(0, (1, 1.5)))
+            if metric is metrics[0]:
+                set_title(axes, backbone_title(results.profile, backbone))
+            if metric is metrics[-1]:
+                axes.set_xlabel("trained parameters")
+            if front:
+                names = _titles(results, [point.row for point in front])
+                fronts.append(f"{backbone_title(results.profile, backbone)}, {metric.title}: {names}")
+        line[0].set_ylabel(f"{metric.title} {metric.arrow}{f' ({metric.unit})' if metric.unit else ''}")
+    figure.legend(handles=_legend(look), loc="outside lower center", ncols=5)
+    return Drawing(
+        name=f"complexity-{dataset}",
+        kind="complexity",
+        title=f"Trained parameters against quality, {dataset}",
+        caption=f"After Figure 1 of the paper. Each point is a row, mean over seeds; the line joins the rows that no other row beats with as few parameters (Pareto front, of rows with all their seeds; hollow points lack seeds). The dotted line is the unadapted backbone. Parameters are on a logarithmic scale.{_missing(results, dataset, metrics)}",
+        alt=f"Scatter plots of trained parameters against {' and '.join(m.title for m in metrics)}, one per backbone. On the Pareto front: {'; '.join(fronts) or 'no row'}.",
+        figure=figure,
+    )
+
+
+def headline_metrics(results: Results, dataset: str) -> list[MetricColumn]:
+    """The paper's two axes as far as they are measured: the first metric of the profile, and LPIPS."""
+    columns = metric_columns(results.profile)
+    wanted = [columns[0], *(column for column in columns[1:] if column.measure.startswith("lpips"))]
+    measured = {(key[1], key[3]) for key in results.means}
+    return [column for column in wanted[:2] if (dataset, column.name) in measured]
+
+
+def _missing(results: Results, dataset: str, drawn: Sequence[MetricColumn]) -> str:
+    """Why the figure lacks LPIPS, where the profile asks for it."""
+    lost = [c for c in metric_columns(results.profile) if c.measure.startswith("lpips") and c not in drawn]
+    scores = results.scores
+    sentences = []
+    for column in lost[:1]:
+        here = (scores["metric"] == column.name) & (scores["dataset"] == dataset)
+        reasons = sorted(set(scores.loc[here, "reason"].dropna()))
+        sentences.append(f" {column.title} is missing: {'; '.join(reasons) or 'not scored'}.")
+    return "".join(sentences)
+
+
+def points_of(results: Results, backbone: str, dataset: str, metric: str) -> list[Point]:
+    """Every adapted row of which a run is recorded and scored."""
+    points = []
+    for row in results.adapted_rows:
+        scores = results.means.get((backbone, dataset, row.name, metric), {})
+        counts = [record.trainable_parameters for record in results.row_records(backbone, row.name).values()]
+        if scores and counts:
+            complete = len(scores) == len(results.profile.seeds)
+            points.append(Point(row.name, moments.fmean(counts), moments.fmean(scores.values()), complete))
+    return [point for point in points if math.isfinite(point.score) and point.parameters > 0]
+
+
+def pareto_front(points: Sequence[Point], lower_better: bool) -> list[Point]:
+    """The points that no other point equals or beats in both parameters and score, by parameters."""
+    sign = 1 if lower_better else -1
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.parameters, sign * p.score)):
+        if not front or sign * point.score < sign * front[-1].score:
+            front.append(point)
+    return front
+
+
+def _panel(
+    axes: Axes, results: Results, points: Sequence[Point], front: Sequence[Point], look: Mapping[str, Look]
+) -> None:
+    if not points:
+        empty_panel(axes, "nothing measured")
+        return
+    axes.plot([p.parameters for p in front], [p.score for p in front], color=QUIET, linewidth=1, zorder=2)
+    for point in points:
+        seen = look[point.row]
+        axes.plot(
+            point.parameters,
+            point.score,
+            marker=seen.marker,
+            color=seen.colour,
+            markerfacecolor=seen.colour if point.complete else "none",
+            linestyle="none",
+            zorder=3,
+        )
+        if seen.variant:
+            axes.annotate(
+                seen.variant,
+                (point.parameters, point.score),
+                xytext=(0, -9),
+                textcoords="offset points",
+                ha="center",
+                fontsize=6,
+                color=QUIET,
+            )
+    axes.set_xscale("log")
+    axes.margins(x=0.12, y=0.15)
+    axes.xaxis.set_minor_formatter("")
+    axes.xaxis.set_major_formatter(lambda value, _position: short_number(value))
+
+
+def short_number(value: float) -> str:
+    """`1500` as `1.5k`, `12000000` as `12M`."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def _titles(results: Results, names: Sequence[str]) -> str:
+    titles = {row.name: row.title for row in results.rows}
+    return ", ".join(titles[name] for name in names)
+
+
+def _legend(look: Mapping[str, Look]) -> list[Line2D]:
+    """One entry per method."""
+    entries = {
+        seen.method: Line2D([], [], color=seen.colour, marker=seen.marker, linestyle="none", label=seen.method)
+        for name, seen in look.items()
+        if name != UNADAPTED
+    }
+    dotted = Line2D([], [], color=QUIET, linewidth=1, linestyle=(0, (1, 1.5)), label="Unadapted")
+    front = Line2D([], [], color=QUIET, linewidth=1, label="Pareto front")
+    return [*entries.values(), dotted, front]

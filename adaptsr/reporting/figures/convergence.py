@@ -1,0 +1,130 @@
+"""Training against validation PSNR-Y, by iterations and by time (Figure 6 of the paper)."""
+
+from __future__ import annotations
+
+import statistics as moments
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from adaptsr.records import RunRecord
+from adaptsr.reporting.figures.canvas import Drawing, empty_panel, panels, set_title
+from adaptsr.reporting.figures.complexity import short_number
+from adaptsr.reporting.figures.palette import Look, looks
+from adaptsr.reporting.results import Results
+from adaptsr.reporting.significance import backbone_title
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean, least and greatest validation PSNR-Y over the runs of a row that got that far, with their mean seconds."""
+
+    row: str
+    iterations: tuple[int, ...]
+    seconds: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+def convergence(results: Results) -> Drawing | None:
+    """A column of panels per backbone; the upper panels count iterations, the lower ones time."""
+    if not results.records:
+        return None
+    backbones = list(results.profile.backbones)
+    curves = {backbone: curves_of(results, backbone) for backbone in backbones}
+    unit, seconds = time_unit([curve.seconds[-1] for found in curves.values() for curve in found])
+    figure, grid = panels(2, len(backbones), 2.35, sharey="col")
+    look = looks(results.rows)
+    for backbone, upper, lower in zip(backbones, grid[0], grid[1], strict=True):
+        set_title(upper, backbone_title(results.profile, backbone))
+        for axes, label in ((upper, "iterations"), (lower, f"training time ({unit})")):
+            axes.set_xlabel(label)
+            if not curves[backbone]:
+                empty_panel(axes, "no run is finished")
+        for curve in curves[backbone]:
+            _draw(upper, curve, curve.iterations, look[curve.row])
+            _draw(lower, curve, [value / seconds for value in curve.seconds], look[curve.row])
+        for axes, ends in (
+            (upper, [curve.iterations[-1] for curve in curves[backbone]]),
+            (lower, [curve.seconds[-1] / seconds for curve in curves[backbone]]),
+        ):
+            _final_levels(axes, curves[backbone], ends, look)
+        upper.xaxis.set_major_formatter(lambda value, _position: short_number(value))
+    for line in grid:
+        line[0].set_ylabel("validation PSNR-Y (dB) ↑")
+    figure.legend(handles=_legend(results, look), loc="outside lower center", ncols=5)
+    return Drawing(
+        name="convergence",
+        kind="convergence",
+        title="Training against validation PSNR-Y",
+        caption="After Figure 6 of the paper. Lines are means over the seeds, bands span their lowest and highest; dots are validations. Where a row ends before the longest, a dotted line keeps its last level. Above by iterations, below by time on this machine, validation excluded; how fast a run was depends on what else ran beside it. Validation images choose nothing.",
+        alt=f"Line plots of validation PSNR-Y against iterations and against time, one column per backbone. {_ends(results, curves)}",
+        figure=figure,
+    )
+
+
+def curves_of(results: Results, backbone: str) -> list[Curve]:
+    """The curve of every row with a run on this backbone."""
+    found = [(row.name, list(results.row_records(backbone, row.name).values())) for row in results.adapted_rows]
+    return [curve for name, records in found if records and (curve := _curve(name, records)) is not None]
+
+
+def _curve(row: str, records: Sequence[RunRecord]) -> Curve | None:
+    points: dict[int, list[tuple[float, float]]] = {}
+    for record in records:
+        for point in record.validation:
+            points.setdefault(point.iteration, []).append((point.psnr_y, point.seconds))
+    if not points:
+        return None
+    order = sorted(points)
+    values = [[psnr for psnr, _ in points[iteration]] for iteration in order]
+    return Curve(
+        row=row,
+        iterations=tuple(order),
+        seconds=tuple(moments.fmean(seconds for _, seconds in points[iteration]) for iteration in order),
+        mean=tuple(map(moments.fmean, values)),
+        low=tuple(map(min, values)),
+        high=tuple(map(max, values)),
+    )
+
+
+def _draw(axes: Axes, curve: Curve, x: Sequence[float], look: Look) -> None:
+    axes.fill_between(x, curve.low, curve.high, color=look.colour, alpha=0.12, linewidth=0)
+    axes.plot(x, curve.mean, color=look.colour, linestyle=look.dash, marker=".", markersize=3)
+
+
+def _final_levels(axes: Axes, curves: Sequence[Curve], ends: Sequence[float], look: Mapping[str, Look]) -> None:
+    longest = max(ends, default=0)
+    for curve, end in zip(curves, ends, strict=True):
+        if end < 0.98 * longest:
+            axes.plot([end, longest], [curve.mean[-1]] * 2, color=look[curve.row].colour, linestyle=":", linewidth=0.8)
+
+
+def time_unit(seconds: Sequence[float]) -> tuple[str, float]:
+    """The unit in which the longest of these times reads well, and its seconds."""
+    longest = max(seconds, default=0)
+    units = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
+    return next((unit for unit in units if longest >= 2 * unit[1]), units[-1])
+
+
+def _legend(results: Results, look: Mapping[str, Look]) -> list[Line2D]:
+    return [
+        Line2D([], [], color=look[row.name].colour, linestyle=look[row.name].dash, label=row.title)
+        for row in results.adapted_rows
+    ]
+
+
+def _ends(results: Results, curves: Mapping[str, Sequence[Curve]]) -> str:
+    titles = {row.name: row.title for row in results.rows}
+    parts = []
+    for backbone, found in curves.items():
+        if found:
+            best = max(found, key=lambda curve: curve.mean[-1])
+            first = found[0]
+            parts.append(
+                f"{backbone_title(results.profile, backbone)} starts at {first.mean[0]:.2f} dB; highest at the end is {titles[best.row]} with {best.mean[-1]:.2f} dB"
+            )
+    return f"{'. '.join(parts)}." if parts else "No run is finished."

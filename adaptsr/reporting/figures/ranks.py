@@ -1,0 +1,144 @@
+"""Where a rank-aware allocation puts its ranks, beside the importance scores behind it (Figure 5 of the paper)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+
+from adaptsr.matrix import Row
+from adaptsr.records import read_json
+from adaptsr.reporting.figures.canvas import Drawing, new_figure
+from adaptsr.reporting.results import Results
+from adaptsr.reporting.significance import backbone_title
+
+ELSEWHERE = "other"
+INDEXED = re.compile(r"([A-Za-z_]*?)_?(\d+)")
+
+
+class Place(NamedTuple):
+    """A site in the heatmap: its block is a line, its module a column."""
+
+    block: str
+    module: str
+
+
+def rank_maps(results: Results) -> Iterable[Drawing]:
+    """One figure per backbone and row whose plans hold ranks and the scores that they follow from."""
+    for backbone in results.profile.backbones:
+        for row in results.adapted_rows:
+            plans = _plans(results, backbone, row)
+            if plans:
+                yield _drawing(results, backbone, row, plans)
+
+
+def _plans(results: Results, backbone: str, row: Row) -> list[Mapping[str, Any]]:
+    plans = []
+    for seed in results.row_records(backbone, row.name):
+        path = results.run_folder(backbone, row.name, seed) / "plan.json"
+        if path.is_file():
+            plan = read_json(path, "the plan of a run")
+            if isinstance(plan.get("ranks"), dict) and isinstance(plan.get("scores"), dict):
+                plans.append(plan)
+    return plans
+
+
+def _drawing(results: Results, backbone: str, row: Row, plans: Sequence[Mapping[str, Any]]) -> Drawing:
+    ranks, scores = (heatmap([plan[key] for plan in plans]) for key in ("ranks", "scores"))
+    lines, columns = ranks.shape
+    figure = new_figure(max(6.0, 1.6 + 2 * (0.42 * columns + 0.9)), 1.6 + 0.21 * lines)
+    left, right = figure.subplots(1, 2, sharey=True)
+    varies = any(plan["ranks"] != plans[0]["ranks"] for plan in plans)
+    _panel(left, ranks, f"rank{', mean over seeds' if varies else ''}", annotated=True, logarithmic=False)
+    _panel(right, scores, "importance score", annotated=False, logarithmic=True)
+    by_site = {
+        (str(block), str(module)): float(value)
+        for block, line in zip(ranks.index, ranks.to_numpy(), strict=True)
+        for module, value in zip(ranks.columns, line, strict=True)
+        if not np.isnan(value)
+    }
+    highest = sorted(by_site, key=lambda site: -by_site[site])[:3]
+    named = ", ".join(f"{_site(*site)} ({by_site[site]:.3g})" for site in highest)
+    return Drawing(
+        name=f"ranks-{backbone}-{row.name.replace('/', '-')}",
+        kind="ranks",
+        title=f"Ranks of {row.title} on {backbone_title(results.profile, backbone)}",
+        caption=f"After Figure 5 of the paper: blocks downwards, modules to the right; left the ranks, right the importance scores that they follow from, on a logarithmic scale. Mean of {len(plans)} plan{'s' if len(plans) > 1 else ''}, each from its seed's calibration batches. A rank of 0 means that the site is not adapted; an empty cell that the block has no such site.",
+        alt=f"Two heatmaps of {lines} blocks by {columns} modules. Ranks reach from {min(by_site.values()):.3g} to {max(by_site.values()):.3g}; the highest are at {named}.",
+        figure=figure,
+    )
+
+
+def _site(block: str, module: str) -> str:
+    return module if block == ELSEWHERE else f"{module} of {block}"
+
+
+def heatmap(plans: Sequence[Mapping[str, float]]) -> pd.DataFrame:
+    """Mean over plans, blocks by modules in natural order; sites outside any block come last, in a line of their own."""
+    means = {site: float(np.mean([plan[site] for plan in plans if site in plan])) for site in chain(*plans)}
+    placed = {place_of(site): value for site, value in means.items()}
+    blocks = sorted({place.block for place in placed}, key=lambda block: (block == ELSEWHERE, _natural(block)))
+    count = {module: sum(place.module == module for place in placed) for module in {p.module for p in placed}}
+    modules = sorted(count, key=lambda module: (-count[module], _natural(module)))
+    return pd.DataFrame(
+        [[placed.get(Place(block, module), np.nan) for module in modules] for block in blocks],
+        index=blocks,
+        columns=modules,
+    )
+
+
+def place_of(site: str) -> Place:
+    """`layers.0.residual_group.blocks.1.attn.qkv` is module `attn.qkv` of block `layers 0, blocks 1`.
+
+    A block is named by the indices in a site's name that a word follows, and the words before them; `swin1` is one too.
+    An index at the end counts layers of one module (`ccm.0`).
+    """
+    parts = site.split(".")
+    last = max((i for i, part in enumerate(parts) if not part.isdigit()), default=0)
+    indices = [i for i in range(last) if INDEXED.fullmatch(parts[i])]
+    if not indices:
+        return Place(ELSEWHERE, site)
+    block = ", ".join(_block_name(parts, i) for i in indices)
+    return Place(block, ".".join(parts[indices[-1] + 1 :]))
+
+
+def _block_name(parts: Sequence[str], index: int) -> str:
+    word, number = INDEXED.fullmatch(parts[index]).groups()  # type: ignore[union-attr]
+    return f"{word or (parts[index - 1] if index else '')} {number}".strip()
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", text)]
+
+
+def _panel(axes: Axes, values: pd.DataFrame, title: str, *, annotated: bool, logarithmic: bool) -> None:
+    import seaborn
+
+    positive = values.where(values > 0)
+    low, high = positive.min().min(), positive.max().max()
+    scale = LogNorm(low, high) if logarithmic and low < high else Normalize(0, high)
+    labels = values.map(lambda value: "" if np.isnan(value) else f"{value:.3g}")
+    seaborn.heatmap(
+        positive if logarithmic else values,
+        ax=axes,
+        cmap="cividis",
+        norm=scale,
+        annot=labels if annotated else None,
+        fmt="",
+        annot_kws={"fontsize": 6.5},
+        linewidths=0.5,
+        linecolor="none",
+        cbar_kws={"shrink": min(1.0, 6 / len(values) + 0.3), "aspect": 25, "format": lambda value, _: f"{value:g}"},
+    )
+    axes.collections[0].colorbar.minorticks_off()  # type: ignore[union-attr]
+    axes.set_title(title)
+    axes.grid(False)
+    axes.tick_params(length=0)
+    axes.set_xticks(axes.get_xticks(), values.columns, rotation=45, ha="right", rotation_mode="anchor")
+    axes.tick_params(axis="y", rotation=0)

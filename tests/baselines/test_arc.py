@@ -1,0 +1,120 @@
+"""ARC against its authors' adapter: x + (x U diag(lambda)) U^T + b in front of a layer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from adaptsr.errors import UserError
+from adaptsr.reparametrization import Plan, trainable_count, trainable_parameters
+from tests.baselines.helpers import DATA, Block, agree, attach, baseline, normal, planned, swin_like
+
+arc = baseline("arc")
+
+
+def fill(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Random values in everything that trains."""
+    parameters = trainable_parameters(model)
+    with torch.no_grad():
+        for index, parameter in enumerate(parameters.values()):
+            parameter.copy_(0.3 * normal(*parameter.shape, seed=index))
+    return parameters
+
+
+def adapted(**options: Any) -> tuple[nn.Module, nn.Module, Plan]:
+    model = swin_like().double()
+    plan = planned("arc", "svd50", model, **options)
+    return model, attach("arc", copy.deepcopy(model), plan), plan
+
+
+def test_explicit_adapter() -> None:
+    """qkv and fc1 of every block see x + (x U diag(lambda)) U^T + b; out-projections and fc2 see x."""
+    model, attached, plan = adapted(size=5)
+    fill(attached)
+    assert set(plan.settings["sites"]) == {f"layers.{i}.{end}" for i in (0, 1) for end in ("attn.qkv", "mlp.fc1")}
+    for name in plan.settings["sites"]:
+        before, after = model.get_submodule(name), attached.get_submodule(name)
+        weight: Any = after.parametrizations.weight[0]  # type: ignore[index,union-attr]
+        x = normal(7, before.in_features)  # type: ignore[arg-type]
+        explicit = x + ((x @ weight.u) * weight.scales) @ weight.u.T
+        if before.bias is not None:
+            explicit = explicit + after.parametrizations.bias[0].shift  # type: ignore[index,union-attr]
+        agree(after(x), before(explicit))
+    for name in ("layers.0.attn.proj", "layers.1.mlp.fc2"):
+        assert torch.equal(attached.get_parameter(f"{name}.weight"), model.get_parameter(f"{name}.weight"))
+
+
+def test_gradients_of_the_explicit_adapter() -> None:
+    model, attached, _ = adapted(size=5)
+    fill(attached)
+    before, after = model.get_submodule("layers.0.mlp.fc1"), attached.get_submodule("layers.0.mlp.fc1")
+    weight: Any = after.parametrizations.weight[0]  # type: ignore[index,union-attr]
+    shift = after.parametrizations.bias[0].shift  # type: ignore[index,union-attr]
+    parameters = [weight.u, weight.scales, shift]
+    x, counts = normal(7, 8), normal(7, 16, seed=1)
+    explicit = before(x + ((x @ weight.u) * weight.scales) @ weight.u.T + shift)
+    own = torch.autograd.grad((after(x) * counts).sum(), parameters)
+    expected = torch.autograd.grad((explicit * counts).sum(), parameters)
+    for one, other in zip(own, expected, strict=True):
+        agree(one, other)
+
+
+def test_u_is_shared_per_stage_and_kind() -> None:
+    """One U for the attention and one for the MLP of a stage; lambda and b are every site's own."""
+    stages = nn.ModuleList([nn.Sequential(Block(8), Block(8)) for _ in range(3)])
+    model = nn.ModuleDict({"layers": stages})
+    attached = attach("arc", model, planned("arc", "svd50", model, size=5))
+    owners: dict[int, set[str]] = {}
+    for name, parameter in attached.named_parameters(remove_duplicate=False):
+        if name.endswith(".u"):
+            owners.setdefault(id(parameter), set()).add(name.split(".parametrizations")[0])
+    assert sorted(map(sorted, owners.values())) == [
+        [f"layers.{stage}.{block}.{site}" for block in (0, 1)] for stage in range(3) for site in ("attn.qkv", "mlp.fc1")
+    ]
+    assert trainable_count(attached) == 6 * 5 * 8 + 12 * (5 + 8)
+
+
+def test_more_columns_than_features() -> None:
+    """N above the width is allowed, as in the paper's svd350 to svd500: more parameters, rank at most the width."""
+    _, attached, _ = adapted(size=20)
+    fill(attached)
+    weight: Any = attached.get_submodule("layers.0.attn.qkv").parametrizations.weight[0]  # type: ignore[index,union-attr]
+    assert torch.linalg.matrix_rank((weight.u * weight.scales) @ weight.u.T) == 8
+
+
+@pytest.mark.parametrize(("options", "equal"), [({"mlp_init": "zero"}, True), ({}, False)])
+def test_start(options: Mapping[str, Any], equal: bool) -> None:
+    """As published lambda of the MLP starts at Xavier values, not at the identity; `zero` starts at the backbone."""
+    model, attached, _ = adapted(size=5, **options)
+    x = normal(2, 3, 4, 4)
+    assert torch.equal(model(x), attached(x)) == equal
+
+
+def test_convolutions_take_the_adapter_without_shift() -> None:
+    """Our extension: a 1x1 adapter in front of a convolution, exact at the border because it has no b."""
+    model = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 6, 3, groups=6))
+    attached = attach("arc", copy.deepcopy(model.double()), planned("arc", "svd50", model, size=4))
+    assert {name.split(".")[-1] for name in fill(attached)} == {"u", "scales"}
+    weight: Any = attached[1].parametrizations.weight[0]  # type: ignore[index]
+    x = normal(2, 6, 5, 4)
+    adapter = torch.eye(6, dtype=torch.float64) + (weight.u * weight.scales) @ weight.u.T
+    agree(attached[1](x), model[1](functional.conv2d(x, adapter[:, :, None, None])))  # type: ignore[index]
+    assert not hasattr(attached[2], "parametrizations")  # type: ignore[index]
+
+
+def test_unknown_start() -> None:
+    with pytest.raises(UserError, match=r"^arc: mlp_init: 'ones' is unknown; there are xavier, zero"):
+        planned("arc", "svd50", swin_like(), mlp_init="ones")
+
+
+def test_attaching_needs_no_data() -> None:
+    """The plan says all: attached twice it gives the same numbers."""
+    model, first, plan = adapted(size=5)
+    second = attach("arc", copy.deepcopy(model), plan)
+    assert torch.equal(first(DATA), second(DATA))

@@ -1,0 +1,105 @@
+"""RaSA against its formula, [B | B_pool] diag(d) [A ; A_pool]."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from adaptsr.errors import UserError
+from adaptsr.reparametrization import trainable_count, trainable_parameters
+from tests.baselines.helpers import DATA, agree, attach, normal, planned, swin_like
+
+
+def adapted(**options: Any) -> tuple[nn.Module, nn.Module]:
+    """A model and the same with RaSA attached, every factor random."""
+    model = swin_like().double()
+    attached = attach("rasa", copy.deepcopy(model), planned("rasa", "budget", model, **options))
+    with torch.no_grad():
+        for index, parameter in enumerate(trainable_parameters(attached).values()):
+            parameter.copy_(normal(*parameter.shape, seed=index))
+    return model, attached
+
+
+def delta(model: nn.Module, site: str) -> Any:
+    return model.get_submodule(site).parametrizations.weight[0]  # type: ignore[index,union-attr]
+
+
+def test_explicit_formula() -> None:
+    """A Linear adds x A^T diag(d) B^T over its own directions and over those of the pool, in output and gradient."""
+    model, attached = adapted(rank=4, shared=1)
+    layer, own = attached.get_submodule("layers.0.mlp.fc1"), delta(attached, "layers.0.mlp.fc1")
+    x = normal(5, 8)
+    private, pooled = own.d[:3], own.d[3:]
+    assert pooled.shape == (2,)
+
+    def explicit() -> torch.Tensor:
+        frozen = functional.linear(x, model.get_parameter("layers.0.mlp.fc1.weight"), layer.bias)  # type: ignore[arg-type]
+        added: torch.Tensor = (x @ own.a.T * private) @ own.b.T + (x @ own.pool_a.T * pooled) @ own.pool_b.T
+        return frozen + added
+
+    agree(layer(x), explicit())
+    parameters = [own.a, own.b, own.d, own.pool_a, own.pool_b]
+    for one, other in zip(
+        torch.autograd.grad(layer(x).square().sum(), parameters),
+        torch.autograd.grad(explicit().square().sum(), parameters),
+        strict=True,
+    ):
+        agree(one, other)
+
+
+def test_convolution_is_the_unfolded_matrix() -> None:
+    """Our extension: the same product on loralib's (out k) x (in k) matrix of a kernel."""
+    model, attached = adapted(rank=4, shared=1)
+    own = delta(attached, "conv_first")
+    matrix = torch.cat([own.b, own.pool_b], 1) @ torch.diag(own.d) @ torch.cat([own.a, own.pool_a])
+    assert matrix.shape == (8 * 3, 3 * 3)
+    weight = attached.get_submodule("conv_first").weight
+    agree(weight - model.get_parameter("conv_first.weight"), matrix.reshape(8, 3, 3, 3))  # type: ignore[operator]
+
+
+def test_pools_are_shared_within_a_group() -> None:
+    """Layers of one name share across stages; of rank r each keeps r - k and all see the L k of the pool."""
+    _, attached = adapted(rank=4, shared=1)
+    first, second = delta(attached, "layers.0.attn.qkv"), delta(attached, "layers.1.attn.qkv")
+    assert first.pool_a is second.pool_a
+    assert first.a is not second.a
+    assert delta(attached, "layers.0.attn.proj").pool_a is not first.pool_a
+    assert first.pool_a.shape == (2, 8)
+    linear = 2 * (4 * (8 + 24) + 4 * (8 + 8) + 2 * 4 * (8 + 16)) + 8 * (3 + 2)
+    convolutions = 2 * 4 * 9 * (3 + 8) + 2 * 3 * 4
+    assert trainable_count(attached) == linear + convolutions
+
+
+def test_effective_rank() -> None:
+    """A layer uses r - k directions of its own and the whole pool: more rank than LoRA of the same size."""
+    model, attached = adapted(rank=4, shared=2, grouping="shape")
+    weight = attached.get_submodule("layers.0.mlp.fc1").weight
+    difference = weight - model.get_parameter("layers.0.mlp.fc1.weight")  # type: ignore[operator]
+    assert torch.linalg.matrix_rank(difference) == 2 + 2 * 2
+
+
+def test_starts_at_the_backbone_with_these_weights() -> None:
+    """B and its pool are zero; d is 0.5 alpha over the number of own and of pooled directions."""
+    model = swin_like().double()
+    attached = attach("rasa", copy.deepcopy(model), planned("rasa", "budget", model, rank=4, shared=1, alpha=6.0))
+    assert torch.equal(attached(DATA), model(DATA))
+    own = delta(attached, "layers.0.mlp.fc1")
+    assert own.d.tolist() == [1.0] * 3 + [1.5] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"rank": 4, "shared": 4}, "^rasa: shared: k between 1 and rank - 1 = 3 was expected, found 4"),
+        ({"shared": 0}, "^rasa: shared: .* found 0"),
+        ({"grouping": "block"}, "^rasa: grouping: 'block' is unknown; there are stage, shape"),
+    ],
+)
+def test_errors(options: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        planned("rasa", "budget", swin_like(), **options)
