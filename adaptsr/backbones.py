@@ -5,9 +5,11 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import itertools
+import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -83,9 +85,12 @@ def build(backbone: config.Backbone, scale: int, lr_size: int | None = None, loa
     """The backbone of a profile, with its checkpoint's weights, in eval mode.
 
     `lr_size` is the side of the LR crops it will be trained on: window attention precomputes its masks for that size.
-    Without `load` the weights are random (from torch's global generator).
-    Raises `UserError` naming the architecture, option or key that does not fit.
+    Without `load` the weights are random (from torch's global generator), but for architecture `auto`, which is found
+    in its weights. Raises `UserError` naming the architecture, scale, option or key that does not fit.
     """
+    if backbone.architecture == config.AUTO:
+        path = resolve_weights(str(backbone.weights))
+        return _checked_scale(*_detected(read_checkpoint(path), str(path), lr_size), scale, path).eval()
     state = read_checkpoint(resolve_weights(backbone.weights)) if backbone.weights and load else None
     options = dict(backbone.options)
     if not options and state is not None and backbone.architecture != "edsr":
@@ -100,18 +105,38 @@ def build(backbone: config.Backbone, scale: int, lr_size: int | None = None, loa
 
 def build_from_file(path: Path) -> nn.Module:
     """A backbone from nothing but its checkpoint: EDSR by its keys, anything else as spandrel detects it."""
-    state = read_checkpoint(resolve_weights(str(path)))
-    if "conv_first.weight" in state and "body.0.conv1.weight" in state and "conv_last.weight" in state:
-        blocks = sum(bool(re.fullmatch(r"body\.\d+\.conv1\.weight", key)) for key in state)
-        options = {"num_feat": len(state["conv_first.weight"]), "num_block": blocks}
-        model = _construct(
-            "edsr", options, 2 ** sum(bool(re.fullmatch(r"upsample\.\d+\.weight", key)) for key in state)
-        )
-    else:
-        architecture = _descriptor(state, str(path)).architecture.id
-        model = _construct(architecture, _options_of(architecture, state), 1)
-    load_weights(model, state, str(path))
+    model, _ = _detected(read_checkpoint(resolve_weights(str(path))), str(path))
     return model.eval()
+
+
+def _detected(state: StateDict, where: str, lr_size: int | None = None) -> tuple[nn.Module, int]:
+    """The loaded model and its scale. Spandrel's own model: some of its classes rename the keys of a checkpoint."""
+    if "conv_first.weight" in state and "body.0.conv1.weight" in state and "conv_last.weight" in state:
+        width = len(state["conv_first.weight"])
+        blocks = sum(bool(re.fullmatch(r"body\.\d+\.conv1\.weight", key)) for key in state)
+        upsampling = [len(value) for key, value in state.items() if re.fullmatch(r"upsample\.\d+\.weight", key)]
+        scale = math.isqrt(math.prod(channels // width for channels in upsampling))
+        model = _construct("edsr", {"num_feat": width, "num_block": blocks}, scale)
+        load_weights(model, state, where)
+        return model, scale
+    descriptor = _descriptor(state, where)
+    if (descriptor.input_channels, descriptor.output_channels) != (3, 3):
+        raise UserError(
+            f"{where}: a model from {descriptor.input_channels} to {descriptor.output_channels} channels; one for colour images (3 to 3) was expected"
+        )
+    found: nn.Module = descriptor.model
+    options = getattr(found, "hyperparameters", {})
+    if lr_size is not None and options.get("img_size", lr_size) != lr_size:
+        with _meshgrid_silenced():
+            found = type(found)(**{**options, "img_size": lr_size})
+        load_weights(found, descriptor.model.state_dict(), where)
+    return found, int(descriptor.scale)
+
+
+def _checked_scale(model: nn.Module, found: int, scale: int, path: Path) -> nn.Module:
+    if found != scale:
+        raise UserError(f"{path}: weights of a model of scale {found}, that of the profile is {scale}")
+    return model
 
 
 def resolve_weights(weights: str) -> Path:
@@ -134,12 +159,18 @@ def _construct(architecture: str, options: Mapping[str, Any], scale: int) -> nn.
             edsr = basicsr_module("archs.edsr_arch").EDSR
             model: nn.Module = edsr(num_in_ch=3, num_out_ch=3, upscale=scale, **{**EDSR_DEFAULTS, **options})
             return model
-        with warnings.catch_warnings():
-            # Swin's window indices call torch.meshgrid in a way that torch warns about, in every process, twice.
-            warnings.filterwarnings("ignore", message="torch.meshgrid")
+        with _meshgrid_silenced():
             return _spandrel_class(architecture)(**options)
     except TypeError as error:
         raise UserError(f"backbone {architecture}: these options do not fit the architecture: {error}") from None
+
+
+@contextmanager
+def _meshgrid_silenced() -> Iterator[None]:
+    """Swin's window indices call torch.meshgrid in a way that torch warns about, in every process, twice."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.meshgrid")
+        yield
 
 
 def _spandrel_class(architecture: str) -> type[nn.Module]:
@@ -170,9 +201,13 @@ def _descriptor(state: StateDict, where: str) -> Any:
     import spandrel
 
     try:
-        return spandrel.ModelLoader().load_from_state_dict(dict(state))
+        with _meshgrid_silenced():
+            return spandrel.ModelLoader().load_from_state_dict(dict(state))
     except spandrel.UnsupportedModelError:
         raise UserError(f"{where}: spandrel knows no architecture with this checkpoint's keys") from None
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{where}: spandrel knows the keys of this checkpoint, but not its sizes: {reason}") from None
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:

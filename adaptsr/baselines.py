@@ -78,9 +78,10 @@ def read_literals(path: Path) -> BaselineFile:
         raise UserError(f"{path}: cannot read this baseline file: {error}") from None
     except SyntaxError as error:
         raise UserError(f"{path}: line {error.lineno}: not valid Python: {error.msg}") from None
-    if not config.NAME.fullmatch(path.stem) or path.stem == config.UNADAPTED:
+    if not config.NAME.fullmatch(path.stem) or path.stem in (config.UNADAPTED, config.OUTPUTS):
         raise UserError(
-            f"{path}: {path.stem!r} is no name for a baseline: lower-case letters, digits and '_' were expected"
+            f"{path}: {path.stem!r} is no name for a baseline: lower-case letters, digits and '_' were expected, "
+            f"and neither {config.UNADAPTED!r} nor {config.OUTPUTS!r}"
         )
     summary = (ast.get_docstring(tree) or "").strip().split("\n")[0]
     if not summary:

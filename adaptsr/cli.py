@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,8 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--out", type=Path, required=True)
     pretrain.set_defaults(command=_pretrain)
 
-    evaluate = _with_profile(commands.add_parser("evaluate", help="score all runs on one backbone"))
-    evaluate.add_argument("--backbone", required=True)
+    evaluate = _with_profile(commands.add_parser("evaluate", help="score all runs on one backbone, or all outputs"))
+    subject = evaluate.add_mutually_exclusive_group(required=True)
+    subject.add_argument("--backbone")
+    subject.add_argument("--outputs", action="store_true", help="the restored images of other models")
     evaluate.add_argument("--out", type=Path, required=True)
     evaluate.set_defaults(command=_evaluate)
 
@@ -84,10 +87,14 @@ def _parser() -> argparse.ArgumentParser:
     weights.add_argument("--out", type=Path, help="write what is there and what is missing here")
     weights.set_defaults(command=_fetch_metric_weights)
 
-    report = _with_profile(commands.add_parser("report", help="render tables and significance from the scores"))
+    report = _with_profile(commands.add_parser("report", help="render the report from the scores"))
     report.add_argument(
-        "names", nargs="*", metavar="NAME", help="tables of the profile, or `significance`; all without it"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="tables of the profile, `significance`, or `index`, the page with everything; `index` without it",
     )
+    report.add_argument("--partial", action="store_true", help="show what is there while the rest is still training")
     report.set_defaults(command=_report)
 
     score = commands.add_parser(
@@ -101,6 +108,10 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--device", default="cpu")
     score.add_argument("--json", action="store_true")
     score.set_defaults(command=_score)
+
+    check = commands.add_parser("check-baseline", help="check that a baseline file keeps the contract")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.set_defaults(command=_check_baseline)
 
     audit = commands.add_parser("audit", help="check the paper's numbers and claims by arithmetic")
     audit.add_argument("--json", action="store_true")
@@ -215,7 +226,8 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     from adaptsr.evaluation import score_backbone
 
     matrix = load_matrix(parsed)
-    score_backbone(matrix, _known_backbone(matrix, parsed.backbone), matrix.rows, parsed.out, _progress)
+    backbone = "" if parsed.outputs else _known_backbone(matrix, parsed.backbone)
+    score_backbone(matrix, backbone, matrix.rows_on(backbone), parsed.out, _progress)
 
 
 def _gather(parsed: argparse.Namespace) -> None:
@@ -236,20 +248,31 @@ def _fetch_metric_weights(parsed: argparse.Namespace) -> None:
 
 
 def _report(parsed: argparse.Namespace) -> None:
+    from adaptsr.reporting.page import write_report
     from adaptsr.reporting.significance import write_significance
     from adaptsr.reporting.tables import write_table
 
     matrix = load_matrix(parsed)
-    known = [*matrix.profile.report.tables, "significance"]
-    for name in parsed.names or known:
+    known = ["index", "significance", *matrix.profile.report.tables]
+    for name in parsed.names or ["index"]:
         if name not in known:
             raise UserError(
                 f"report {name}: no such report in {matrix.source}{suggestion(name, known)}; there are {listing(known)}"
             )
-        if name == "significance":
+        if name == "index" or parsed.partial:
+            command = shlex.join(_report_command(parsed))
+            write_report(matrix.profile, matrix.rows, matrix.results, matrix.reports, command, partial=parsed.partial)
+        elif name == "significance":
             write_significance(matrix.profile, matrix.rows, matrix.results, matrix.reports)
         else:
             write_table(matrix.profile, matrix.rows, matrix.results, matrix.reports, name)
+
+
+def _report_command(parsed: argparse.Namespace) -> list[str]:
+    """What remakes the page, as it is typed."""
+    settings = [word for item in parsed.set for word in ("--set", item)]
+    partial = ["--partial"] if parsed.partial else []
+    return ["adaptsr", "report", "--profile", str(parsed.profile), *settings, *partial]
 
 
 def _score(parsed: argparse.Namespace) -> None:
@@ -272,6 +295,18 @@ def _score(parsed: argparse.Namespace) -> None:
         )
     for metric, reason in scored["mean"].get("reasons", {}).items():
         print(f"{metric}: {reason}", file=sys.stderr)
+
+
+def _check_baseline(parsed: argparse.Namespace) -> int:
+    from adaptsr.contract import check_baseline
+
+    results = check_baseline(parsed.file, _progress)
+    failed = [result for result in results if result.status == "failed"]
+    for result in failed:
+        print(result)
+    counts = {status: sum(result.status == status for result in results) for status in ("passed", "failed", "skipped")}
+    print(", ".join(f"{number} {status}" for status, number in counts.items()))
+    return 1 if failed else 0
 
 
 def _audit(parsed: argparse.Namespace) -> None:

@@ -22,6 +22,10 @@ from adaptsr.errors import UserError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 UNADAPTED = "unadapted"
+OUTPUTS = "outputs"
+AUTO = "auto"
+RESERVED_DATASETS = ("archives", "demo", "outputs", "weights")
+"""Folders of `resources/` that are no datasets."""
 
 
 def _check_name(value: str) -> str:
@@ -131,7 +135,7 @@ class Pairs(Section):
     lr: str = Field(description="folder of LR images")
     hr: str = Field(description="folder of HR images of the same names")
     split: dict[Literal["train", "validation", "test"], str] = Field(
-        description="which pairs each split takes, in the order of their names: `all`, `none`, `rest` (what no other split takes), `first N`, `last N`, `N first of each GROUP` or `N last of each GROUP`, where GROUP is any word for what stands before the first '_' of a name; splits may not overlap"
+        description="which pairs each split takes, in the order of their names: `all`, `none`, `rest` (what no other split takes), `first N`, `last N`, `N first of each GROUP` or `N last of each GROUP`, where GROUP is any word for what stands before the first '_' of a name (names without one are one group); splits may not overlap"
     )
 
 
@@ -161,17 +165,24 @@ class Split(Section):
     split: Literal["train", "validation", "test"] = "test"
 
 
+class ScoredSplit(Split):
+    optional: bool = Field(
+        False,
+        description="left out, and said so in the tables, as long as an archive of it that only a person can get is not there",
+    )
+
+
 class Data(Section):
     train: list[Source] = Field(min_length=1, description="where training crops come from")
     validation: Split = Field(
         description="the small set whose PSNR-Y is followed during training; never used to choose anything"
     )
-    test: list[Split] = Field(min_length=1, description="what is scored, one block of the tables each")
+    test: list[ScoredSplit] = Field(min_length=1, description="what is scored, one block of the tables each")
 
 
 class Backbone(Section):
     architecture: str = Field(
-        description="`edsr`, or an architecture id that spandrel knows (`SAFMN`, `SwinIR`, `DRCT`, ...)"
+        description="`edsr`, an architecture id that spandrel knows (`SAFMN`, `SwinIR`, `DRCT`, ...), or `auto`: what the weights file is found to be"
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
@@ -186,6 +197,24 @@ class Backbone(Section):
         default_factory=dict,
         description="corrections of the kinds found for sites: a site's name or a pattern with `*` to its kind; `skip` is never adapted",
     )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _titled_by_its_file(cls, content: Any) -> Any:
+        if (
+            isinstance(content, dict)
+            and content.get("architecture") == AUTO
+            and isinstance(content.get("weights"), str)
+        ):
+            return {"title": Path(content["weights"]).stem, **content}
+        return content
+
+    @pydantic.model_validator(mode="after")
+    def _found_by_its_file(self) -> Backbone:
+        if self.architecture == AUTO and (self.weights is None or self.options):
+            what = "needs weights to be found in" if self.weights is None else "takes no options: the file has them"
+            raise ValueError(f"architecture: `{AUTO}` {what}")
+        return self
 
 
 class Training(Section):
@@ -229,9 +258,35 @@ class Baseline(Section):
         None,
         description="variants that are run: names or patterns with `*`; the file's ROWS without it, none if empty",
     )
+    only: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="variants (names or patterns with `*`) that are run on some backbones only, to the names of those",
+    )
     training: TrainingChanges = Field(
         default_factory=TrainingChanges, description="what differs from `training` for this baseline"
     )
+
+
+class Outputs(Section):
+    """Test images restored by a model that is not adapted here; scored as they are, a row of the tables."""
+
+    title: str = Field(description="name shown in reports")
+    folders: dict[str, str] = Field(
+        default_factory=dict,
+        description="test dataset to the folder of its restored images; `resources/outputs/<name>/<dataset>` without it; a folder that is not there is a dash with the reason",
+    )
+    weights: str | None = Field(
+        None,
+        description="instead of folders, a checkpoint that spandrel loads and that restores the test images: a path, or the name of a row in config/weights.tsv",
+    )
+    parameters: PositiveInt | None = Field(None, description="number of parameters, as its authors state it")
+    source: str = Field("", description="where model or images come from")
+
+    @pydantic.model_validator(mode="after")
+    def _one_origin(self) -> Outputs:
+        if self.weights and self.folders:
+            raise ValueError("folders and weights exclude each other: images are taken as they are or restored here")
+        return self
 
 
 class Pretraining(Section):
@@ -263,6 +318,7 @@ class Table(Section):
         description="rows in their order: `<baseline>/<variant>` or patterns with `*`; rows that no table names are added to all"
     )
     metrics: list[str] | None = Field(None, description="columns; all metrics without it")
+    datasets: list[str] | None = Field(None, description="test datasets; all without it")
     published: str | None = Field(
         None, description="published numbers shown beside, a file of adaptsr/reporting/published/"
     )
@@ -307,6 +363,9 @@ class Profile(Section):
         default_factory=dict,
         description="changes per file of baselines/; a file that is not named runs its ROWS",
     )
+    outputs: dict[Name, Outputs] = Field(
+        default_factory=dict, description="restored images of other models, the rows `outputs/<name>`"
+    )
     pretraining: Pretraining | None = None
     scoring: Scoring
     report: Report
@@ -318,6 +377,40 @@ class Profile(Section):
         if repeated:
             raise ValueError(f"seed {repeated[0]} stands there twice; every seed is run once")
         return seeds
+
+    @pydantic.field_validator("datasets")
+    @classmethod
+    def _datasets_have_folders_of_their_own(cls, datasets: dict[str, DatasetConfig]) -> dict[str, DatasetConfig]:
+        for name in datasets:
+            if name in RESERVED_DATASETS:
+                raise ValueError(f"{name!r} is taken: resources/{name}/ holds something else; choose another name")
+        return datasets
+
+    @pydantic.field_validator("backbones")
+    @classmethod
+    def _backbones_have_folders_of_their_own(cls, backbones: dict[str, Backbone]) -> dict[str, Backbone]:
+        if OUTPUTS in backbones:
+            raise ValueError(f"{OUTPUTS!r} is taken: it names the restored images of other models; choose another name")
+        return backbones
+
+    @pydantic.model_validator(mode="after")
+    def _parts_exist(self) -> Profile:
+        tests = [split.dataset for split in self.data.test]
+        named = [(f"report.tables.{key}.datasets", table.datasets or []) for key, table in self.report.tables.items()]
+        named += [(f"outputs.{key}.folders", list(output.folders)) for key, output in self.outputs.items()]
+        for where, datasets in named:
+            for name in datasets:
+                if name not in tests:
+                    raise ValueError(
+                        f"{where}: no test dataset {name!r}{suggestion(name, tests)}; there are {listing(tests)}"
+                    )
+        for key, baseline in self.baselines.items():
+            for name in (name for backbones in baseline.only.values() for name in backbones):
+                if name not in self.backbones:
+                    raise ValueError(
+                        f"baselines.{key}.only: no backbone {name!r}{suggestion(name, self.backbones)}; there are {listing(self.backbones)}"
+                    )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _references_exist(self) -> Profile:
@@ -337,12 +430,12 @@ class Profile(Section):
 
 
 def architectures() -> list[str]:
-    """Names that `backbones.<name>.architecture` takes: EDSR of basicsr, and what spandrel has, read off its folders."""
+    """Names that `backbones.<name>.architecture` takes: EDSR of basicsr, what spandrel has, read off its folders, and `auto`."""
     spec = importlib.util.find_spec("spandrel")
     assert spec
     assert spec.origin
     folder = Path(spec.origin).parent / "architectures"
-    return ["edsr", *sorted(path.parent.name for path in folder.glob("[!_]*/__init__.py"))]
+    return ["edsr", *sorted(path.parent.name for path in folder.glob("[!_]*/__init__.py")), AUTO]
 
 
 def load_profile(path: Path, settings: Mapping[str, str] | None = None) -> Profile:

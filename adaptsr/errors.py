@@ -9,3 +9,7 @@ class UserError(Exception):
     The command line prints the line alone and exits with status 2; anything else is a fault of ours and keeps its
     traceback.
     """
+
+    def __str__(self) -> str:
+        """The line, with what is not printable written out: names of files may hold line breaks and terminal codes."""
+        return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in super().__str__())

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 
 from adaptsr import config, records
-from adaptsr.backbones import build, restore
+from adaptsr.backbones import build, resolve_weights, restore
 from adaptsr.data.manifest import read_manifest
 from adaptsr.data.pairs import PairSet, load_split
 from adaptsr.matrix import Matrix, Row, manifest_path
 from adaptsr.merging import load_run
+from adaptsr.outputs import images_digest, output_folder, read_outputs
 from adaptsr.pictures import Picture, find_pictures, keep_pictures, kept_pictures
-from adaptsr.scoring import Scorer, weight_files
+from adaptsr.scoring import Scorer, ScoreRow, weight_files
 from adaptsr.training import prepare_device
 
 if TYPE_CHECKING:
@@ -39,11 +40,24 @@ COLUMNS = (
     "crop_border",
 )
 Progress = Callable[[str], None]
+Restorer = Callable[[PairSet], "Sequence[torch.Tensor] | str"]
+"""Restores the images of a test dataset, uint8 (3, H, W) each, or says why there are none."""
+
+
+class Subject(NamedTuple):
+    """What is scored: the folder that keeps its scores, the key of what it is, and how to have it restore."""
+
+    folder: Path
+    key: str
+    load: Callable[[], Restorer]
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One backbone with the decoded test sets and the metrics, shared by all runs scored in this process."""
+    """One backbone with the decoded test sets and the metrics, shared by all runs scored in this process.
+
+    The name `""` stands for no backbone: what is scored then are the outputs of other models.
+    """
 
     matrix: Matrix
     name: str
@@ -54,7 +68,7 @@ class Evaluation:
 
     @cached_property
     def tests(self) -> list[PairSet]:
-        return [load_split(manifest_path(test.dataset), test.split) for test in self.matrix.profile.data.test]
+        return [load_split(manifest_path(test.dataset), test.split) for test in self.matrix.tests]
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -66,82 +80,128 @@ class Evaluation:
         scoring = self.matrix.profile.scoring
         tests = [
             [test.dataset, test.split, read_manifest(manifest_path(test.dataset)).digest(test.split)]
-            for test in self.matrix.profile.data.test
+            for test in self.matrix.tests
         ]
         weights = [[file.metric, file.path.is_file()] for file in weight_files(scoring)]
         return records.digest({"scoring": scoring.model_dump(mode="json"), "tests": tests, "weights": weights})
 
     def scores(self, row: Row, seed: int | None, progress: Progress) -> pd.DataFrame | None:
-        """Scores of one run, or of the unadapted backbone; None for a run that diverged.
+        """Scores of one run, of the unadapted backbone or of outputs; None for a run that diverged.
 
         Kept beside the run under a key of run, metrics and test images, and only made when that is not there. The
-        pictures of the profile are restored with the unadapted backbone and the runs of the first seed.
+        pictures of the profile are those of the first seed.
         """
-        folder = self.matrix.results / self.name / row.name
+        subject = self._subject(row, seed)
+        if subject is None:
+            return None
+        pictures = self._pictures_of(row) if seed in (None, self.matrix.profile.seeds[0]) else []
+        path, key = subject.folder / "scores.parquet", self._key(subject.key)
+        cached = read_scores(path, key)
+        if cached is not None and kept_pictures(subject.folder, subject.key) >= set(pictures):
+            return cached
+        restorer = subject.load()
+        frame = self._score(restorer, row, seed) if cached is None else cached
+        if pictures:
+            keep_pictures(subject.folder, subject.key, pictures, lambda picture: self._restored(restorer, picture))
+        write_scores(frame, path, key)
+        progress(
+            " ".join(part for part in (self.name, row.name, f"seed {seed}" if seed is not None else "") if part)
+            + ": scored"
+        )
+        return frame
+
+    def _subject(self, row: Row, seed: int | None) -> Subject | None:
         if seed is not None:
-            folder = self.matrix.run_folder(self.name, row.name, seed)
-            record = records.read_record(folder / "record.json")
+            run = self.matrix.run_folder(self.name, row.name, seed)
+            record = records.read_record(run / "record.json")
             if record.status == "diverged":
                 return None
-            key = record.key
-        else:
-            key = records.digest(self.matrix.profile.backbones[self.name].model_dump(mode="json"))
-        pictures = self.pictures if seed in (None, self.matrix.profile.seeds[0]) else []
-        cached = read_scores(folder / "scores.parquet", self._key(key))
-        if cached is not None and kept_pictures(folder, key) >= set(pictures):
-            return cached
-        model = (load_backbone(self.matrix, self.name) if seed is None else load_run(folder)).to(self.device)
-        frame = self._score(model, row, seed) if cached is None else cached
-        if pictures:
-            keep_pictures(folder, key, pictures, lambda picture: self._restore(model, picture))
-        write_scores(frame, folder / "scores.parquet", self._key(key))
-        progress(f"{self.name} {row.name}" + (f" seed {seed}" if seed is not None else "") + ": scored")
-        return frame
+            return Subject(run, record.key, lambda: self._restoring(load_run(run)))
+        folder = self.matrix.results / self.name / row.name
+        if row.baseline != config.OUTPUTS:
+            return self._unadapted(self.matrix.profile.backbones[self.name], folder)
+        declared = self.matrix.profile.outputs[row.variant]
+        if declared.weights:
+            return self._unadapted(config.Backbone(architecture=config.AUTO, weights=declared.weights), folder)
+        folders = self._output_folders(row)
+        found = {
+            test.name: [str(folders[test.name]), images_digest(folders[test.name], test.names)] for test in self.tests
+        }
+        return Subject(folder, records.digest(found), lambda: lambda test: read_outputs(folders[test.name], test))
+
+    def _unadapted(self, backbone: config.Backbone, folder: Path) -> Subject:
+        weights = records.file_sha256(resolve_weights(backbone.weights)) if backbone.weights else None
+        key = records.digest([backbone.model_dump(mode="json", exclude={"title"}), weights])
+        return Subject(folder, key, lambda: self._restoring(build(backbone, self.matrix.profile.scale)))
+
+    def _restoring(self, model: nn.Module) -> Restorer:
+        scale = self.matrix.profile.scale
+        model = model.to(self.device)
+        return lambda test: [restore(model, lr[None], scale)[0] for lr in test.lr]
+
+    def _output_folders(self, row: Row) -> dict[str, Path]:
+        profile = self.matrix.profile
+        return {test.name: output_folder(profile, row.variant, test.name) for test in self.tests}
+
+    def _pictures_of(self, row: Row) -> list[Picture]:
+        """The pictures that this row can have: outputs without a folder have none."""
+        if row.baseline != config.OUTPUTS or self.matrix.profile.outputs[row.variant].weights:
+            return self.pictures
+        folders = self._output_folders(row)
+        return [picture for picture in self.pictures if folders[picture.dataset].is_dir()]
 
     @cached_property
     def pictures(self) -> list[Picture]:
         return find_pictures(self.matrix.profile.report.pictures, [(test.name, test.names) for test in self.tests])
 
-    def _restore(self, model: nn.Module, picture: Picture) -> torch.Tensor:
+    def _restored(self, restorer: Restorer, picture: Picture) -> torch.Tensor:
         test = next(test for test in self.tests if test.name == picture.dataset and picture.image in test.names)
-        lr = test.lr[list(test.names).index(picture.image)]
-        return restore(model, lr[None], self.matrix.profile.scale)[0]
+        index = list(test.names).index(picture.image)
+        restored = restorer(replace(test, names=[picture.image], lr=[test.lr[index]], hr=[test.hr[index]]))
+        assert not isinstance(restored, str)
+        return restored[0]
 
     def _key(self, run: str) -> str:
         return records.digest({"run": run, "conventions": self._conventions_key})
 
-    def _score(self, model: nn.Module, row: Row, seed: int | None) -> pd.DataFrame:
+    def _score(self, restorer: Restorer, row: Row, seed: int | None) -> pd.DataFrame:
         import pandas as pd
 
-        profile = self.matrix.profile
-        rows: list[dict[str, Any]] = []
-        for test in self.tests:
-            restored = [restore(model, lr[None], profile.scale)[0] for lr in test.lr]
-            identity = {
-                "profile": profile.name,
-                "backbone": self.name,
-                "baseline": row.baseline,
-                "variant": row.variant,
-                "seed": seed,
-                "dataset": test.name,
-            }
-            rows += [
-                {**identity, **score._asdict()} for score in self.scorer.score(restored, test.hr, list(test.names))
-            ]
-        return typed(pd.DataFrame(rows))
+        identity = {
+            "profile": self.matrix.profile.name,
+            "backbone": self.name,
+            "baseline": row.baseline,
+            "variant": row.variant,
+            "seed": seed,
+        }
+        return typed(
+            pd.DataFrame(
+                [
+                    {**identity, "dataset": test.name, **score._asdict()}
+                    for test in self.tests
+                    for score in self._score_images(test, restorer(test))
+                ]
+            )
+        )
 
+    def _score_images(self, test: PairSet, restored: Sequence[torch.Tensor] | str) -> Sequence[ScoreRow]:
+        if isinstance(restored, str):
+            return list(self._missing(test, restored))
+        return self.scorer.score(restored, test.hr, list(test.names))
 
-def load_backbone(matrix: Matrix, name: str) -> nn.Module:
-    """The unadapted backbone, in eval mode, built at its own native size."""
-    return build(matrix.profile.backbones[name], matrix.profile.scale)
+    def _missing(self, test: PairSet, reason: str) -> Iterator[ScoreRow]:
+        border = self.matrix.profile.scoring.crop_border
+        for name in test.names:
+            for metric in self.scorer.conventions:
+                yield ScoreRow(name, metric.column, None, reason, metric.color_space, border)
 
 
 def score_backbone(matrix: Matrix, backbone: str, rows: Sequence[Row], out: Path, progress: Progress) -> None:
-    """Score the unadapted backbone and all runs on it; write them as one file."""
+    """Score the unadapted backbone and all runs on it, or the outputs for `""`; write them as one file."""
     evaluation = Evaluation(matrix, backbone)
     frames = []
     for row in rows:
-        seeds: Sequence[int | None] = [None] if row.baseline == config.UNADAPTED else matrix.profile.seeds
+        seeds: Sequence[int | None] = matrix.profile.seeds if row.seeded else [None]
         frames += [evaluation.scores(row, seed, progress) for seed in seeds]
     write_scores(sorted_scores([frame for frame in frames if frame is not None]), out, "")
 

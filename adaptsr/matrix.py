@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any
 
 from adaptsr import config, records
 from adaptsr.baselines import FOLDER, BaselineFile, Variant, discover, resolve_variant, select_variants
+from adaptsr.data.catalogue import Catalogue, read_catalogue
 from adaptsr.errors import UserError
 
 
@@ -20,10 +22,21 @@ class Row:
     baseline: str
     variant: str
     title: str
+    backbones: tuple[str, ...] | None = None
+    """The backbones that it is on: all of the profile for None, and `("",)` for outputs, which have none."""
 
     @property
     def name(self) -> str:
         return f"{self.baseline}/{self.variant}" if self.variant else self.baseline
+
+    @property
+    def seeded(self) -> bool:
+        """Whether it is trained, once for each seed; the other rows are scored once."""
+        return self.baseline not in (config.UNADAPTED, config.OUTPUTS)
+
+    def on(self, backbone: str) -> bool:
+        """Whether it is run on this backbone; `""` stands for none."""
+        return bool(backbone) if self.backbones is None else backbone in self.backbones
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,14 @@ class Matrix:
         matrix = Matrix(profile, baselines, source)
         for variant in matrix.variants.values():
             matrix.references(variant)
+        for name, changes in profile.baselines.items():
+            selected = [variant.name for variant in matrix.variants.values() if variant.baseline.name == name]
+            for pattern in changes.only:
+                if not fnmatch.filter(selected, pattern):
+                    raise UserError(
+                        f"{source}: baselines.{name}.only: {pattern!r} is none of the rows{config.suggestion(pattern, selected)}; "
+                        f"there are {config.listing(selected)}"
+                    )
         return matrix
 
     @cached_property
@@ -63,7 +84,34 @@ class Matrix:
     @cached_property
     def rows(self) -> list[Row]:
         unadapted = Row(config.UNADAPTED, "", "Unadapted")
-        return [unadapted, *(Row(v.baseline.name, v.name, v.title) for v in self.variants.values())]
+        adapted = (Row(v.baseline.name, v.name, v.title, self._backbones_of(v)) for v in self.variants.values())
+        outputs = (Row(config.OUTPUTS, name, output.title, ("",)) for name, output in self.profile.outputs.items())
+        return [unadapted, *adapted, *outputs]
+
+    def rows_on(self, backbone: str) -> list[Row]:
+        """The rows that are run on a backbone, those of outputs for `""`."""
+        return [row for row in self.rows if row.on(backbone)]
+
+    def _backbones_of(self, variant: Variant) -> tuple[str, ...] | None:
+        changes = self.profile.baselines.get(variant.baseline.name, config.Baseline())
+        named = [backbones for pattern, backbones in changes.only.items() if fnmatch.fnmatchcase(variant.name, pattern)]
+        return tuple(name for name in self.profile.backbones if any(name in part for part in named)) if named else None
+
+    @cached_property
+    def tests(self) -> list[config.ScoredSplit]:
+        """The test datasets that are scored: an optional one waits for the archive that only a person can get."""
+        return [test for test in self.profile.data.test if not (test.optional and self._has_to_be_got(test.dataset))]
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        return read_catalogue()
+
+    def _has_to_be_got(self, name: str) -> bool:
+        dataset = self.profile.datasets[name]
+        if not isinstance(dataset, config.Archive) or manifest_path(name).is_file():
+            return False
+        archives = self._catalogue.archives_of(dataset.row)
+        return any(archive.fetch == "manual" and not archive.path.is_file() for archive in archives)
 
     def variant(self, row: str) -> Variant:
         """Any variant that the baseline files or the profile define, selected or not."""
@@ -99,12 +147,14 @@ class Matrix:
         """Hash of everything in the profile and the baseline file that determines a variant's runs on a backbone."""
         profile = self.profile
         used = {profile.data.validation.dataset, *(source.dataset for source in profile.data.train)}
+        named = self._catalogue.weights.get(profile.backbones[backbone].weights or "")
         return records.digest(
             {
                 "protocol": profile.protocol,
                 "scale": profile.scale,
                 "compute": {"threads": profile.compute.threads, "deterministic": profile.compute.deterministic},
                 "backbone": profile.backbones[backbone].model_dump(mode="json", exclude={"title"}),
+                **({"weights": [named.version, named.checksum]} if named else {}),
                 "baseline": variant.baseline.name,
                 "baseline_protocol": variant.baseline.protocol,
                 "options": _key_options(variant),
@@ -152,7 +202,5 @@ def _key_training(training: config.Training) -> dict[str, Any]:
 
 def matching(rows: Sequence[Row], patterns: Sequence[str]) -> list[Row]:
     """Rows in the order of the patterns that name them (`lora/*`), each once."""
-    import fnmatch
-
     found = [row for pattern in patterns for row in rows if fnmatch.fnmatchcase(row.name, pattern)]
     return list(dict.fromkeys(found))

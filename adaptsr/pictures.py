@@ -48,13 +48,13 @@ def picture_path(run: Path, picture: Picture) -> Path:
     return run / FOLDER / picture.dataset / f"{picture.image}.png"
 
 
-def kept_pictures(run: Path, key: str) -> set[Picture]:
-    """The pictures of a run that are there and were restored under `key`."""
+def kept_pictures(run: Path, key: str | None = None) -> set[Picture]:
+    """The pictures of a run that are there and were restored under `key`, under whichever without it."""
     path = run / FOLDER / LIST
     if not path.is_file():
         return set()
     listed = records.read_json(path, "the list of a run's pictures")
-    if listed.get("key") != key:
+    if key is not None and listed.get("key") != key:
         return set()
     pictures = {Picture(dataset, image) for dataset, image in listed["pictures"]}
     return {picture for picture in pictures if picture_path(run, picture).is_file()}

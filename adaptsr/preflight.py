@@ -56,9 +56,12 @@ def _check_architectures(matrix: Matrix) -> None:
 
 
 def _check_weights(matrix: Matrix) -> None:
-    for name, backbone in matrix.profile.backbones.items():
-        if backbone.weights and Path(backbone.weights).suffix and not Path(backbone.weights).expanduser().is_file():
+    profile = matrix.profile
+    named = [(f"backbones.{name}", backbone.weights) for name, backbone in profile.backbones.items()]
+    named += [(f"outputs.{name}", output.weights) for name, output in profile.outputs.items()]
+    for where, weights in named:
+        if weights and Path(weights).suffix and not Path(weights).expanduser().is_file():
             raise UserError(
-                f"{matrix.source}: backbones.{name}.weights: no file {backbone.weights!r}; "
+                f"{matrix.source}: {where}.weights: no file {weights!r}; "
                 "give the path of a checkpoint, or a name of config/weights.tsv"
             )

@@ -19,7 +19,7 @@ from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix, manifest_path
 from adaptsr.reparametrization import parameter_count, save_tensors
 from adaptsr.scoring import psnr_y
-from adaptsr.training import Checkpoints, Progress, Workbench, optimise, prepare_device
+from adaptsr.training import Checkpoints, Progress, Workbench, optimise, prepare_device, sigterm_noted
 
 SEED = 0
 
@@ -60,7 +60,10 @@ def pretrain(matrix: Matrix, name: str, out: Path, progress: Progress) -> None:
     )
     checkpoints = Checkpoints(out.parent / f"{name}-checkpoints", key)
     model.requires_grad_(True)
-    outcome = optimise(bench, model, training, SEED, checkpoints, lambda line: progress(f"{name}: {line}"))
+    with sigterm_noted() as terminated:
+        outcome = optimise(
+            bench, model, training, SEED, checkpoints, lambda line: progress(f"{name}: {line}"), terminated
+        )
     save_tensors(out, model.state_dict(), {"key": key})
     test = load_split(manifest, "test")
     records.write_json(

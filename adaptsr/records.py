@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
@@ -10,7 +11,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import pydantic
 
 import adaptsr
+from adaptsr.config import Name
 from adaptsr.errors import UserError
 
 PACKAGES = (
@@ -33,6 +35,8 @@ PACKAGES = (
     "snakemake",
     "safetensors",
 )
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
@@ -40,27 +44,55 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends well, and vanishes otherwise.
 
     The content is flushed to disk before the rename, so that a power cut cannot leave a finished name on a torn file.
+    `UserError` where the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _refusal_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes; the kernel lets go of it when this one dies, however it dies."""
+def _refusal_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*FULL, *CLOSED):
+            raise
+        advice = "make room" if error.errno in FULL else "make the folder writable"
+        raise UserError(
+            f"{path}: cannot be written: {os.strerror(error.errno)}; {advice} and run the same command again"
+        ) from error
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove what writes that were killed have left in a folder that nobody else writes to now."""
+    for path in folder.glob(".*.tmp*"):
+        path.unlink()
+
+
+@contextmanager
+def locked(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold a folder against other processes; the kernel lets go of it when this one dies, however it dies.
+
+    `waiting` is called once where another process holds it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -115,10 +147,10 @@ class RunRecord(pydantic.BaseModel):
 
     key: str
     status: Literal["finished", "diverged"]
-    profile: str
-    backbone: str
-    baseline: str
-    variant: str
+    profile: Name
+    backbone: Name
+    baseline: Name
+    variant: Name
     seed: int
     config: dict[str, Any]
     title: str
@@ -135,6 +167,7 @@ class RunRecord(pydantic.BaseModel):
     validation: list[ValidationPoint]
     diverged_at: int | None = None
     adaptation_sha256: str | None = None
+    plan_sha256: str | None = None
     provenance: Provenance
 
     def write(self, path: Path) -> None:
@@ -147,12 +180,17 @@ def read_record(path: Path) -> RunRecord:
         return RunRecord.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such record; the run is not there or not finished") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this record: {error.strerror}") from None
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(
-            f"{path}: not a run record: {where}: {first['msg']}; delete it to have the run done again"
-        ) from None
+        raise UserError(f"{path}: not a run record: {where}: {first['msg']}; {redo(path.parent)}") from None
+
+
+def redo(run: Path) -> str:
+    """What a user does to have a run done again: it is checked, and found wanting, when its job runs again."""
+    return f"delete {run.parent}/runs.*.json and run snakemake again"
 
 
 @cache
@@ -209,7 +247,9 @@ def read_json(path: Path, expected: str) -> Mapping[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected {expected}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this file: {error.strerror}; expected {expected}") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); expected {expected}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: a JSON object was expected: {expected}")

@@ -8,6 +8,8 @@ state dict of the original architecture.
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +49,12 @@ class Plan:
         settings = records.read_json(folder / "plan.json", "the plan of a run")
         tensors = folder / "plan.safetensors"
         return Plan(dict(settings), load_tensors(tensors)[0] if tensors.exists() else {})
+
+    @staticmethod
+    def sha256(folder: Path) -> str:
+        """One checksum of the files of a saved plan."""
+        files = (folder / "plan.json", folder / "plan.safetensors")
+        return records.digest([records.file_sha256(path) if path.is_file() else None for path in files])
 
 
 def reparametrize_weight(layer: nn.Module, reparametrization: nn.Module) -> None:
@@ -132,6 +140,7 @@ def load_adaptation(model: nn.Module, state: Mapping[str, torch.Tensor], source:
             raise UserError(
                 f"{source}: {name} has shape {tuple(state[name].shape)}, the attached model has {tuple(tensor.shape)}"
             )
+    for name, tensor in own.items():
         tensor.copy_(state[name])
 
 
@@ -152,7 +161,16 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
     """Write safetensors atomically and deterministically; `metadata` goes into one key as sorted JSON."""
     contiguous = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     with records.atomic_write(path) as temporary:
-        safetensors.torch.save_file(contiguous, temporary, {"adaptsr": json.dumps(dict(metadata), sort_keys=True)})
+        try:
+            safetensors.torch.save_file(contiguous, temporary, {"adaptsr": json.dumps(dict(metadata), sort_keys=True)})
+        except safetensors.SafetensorError as error:
+            raise _system_error(error) from error
+
+
+def _system_error(error: safetensors.SafetensorError) -> Exception:
+    """What the system refused, which safetensors tells in its text only."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -161,6 +179,8 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = json.loads((file.metadata() or {}).get("adaptsr", "{}"))
+        if not isinstance(metadata, dict):
+            raise ValueError("its metadata is no mapping")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (safetensors.SafetensorError, OSError, ValueError) as error:

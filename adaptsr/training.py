@@ -7,11 +7,14 @@ same bits as one that was not.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import math
 import resource
+import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,10 +50,12 @@ LOSS_POINTS = 50
 CHECKPOINTS_KEPT = 2
 
 Progress = Callable[[str], None]
+DERIVED = ("record.json", "scores.parquet", "pictures/pictures.json")
+"""What is made of a run's weights, and goes when they are made anew."""
 
 
 class Terminated(Exception):
-    """SIGTERM came; a checkpoint is written and the run goes on from there when it is started again."""
+    """SIGTERM came; what is done is kept, and the rest goes on from there when it is started again."""
 
 
 @dataclass
@@ -69,6 +74,15 @@ class History:
             "pending": self.pending,
             "seconds": self.seconds,
         }
+
+    def record_divergence(self, iteration: int, loss: float) -> None:
+        """The losses since the last point one by one, then the one that is no number or too large."""
+        first = iteration - len(self.pending)
+        for index, value in enumerate([*self.pending, loss]):
+            self.losses.append(
+                records.LossPoint(iteration=first + index, loss=value if math.isfinite(value) else None)
+            )
+        self.pending.clear()
 
     @staticmethod
     def load(content: Mapping[str, Any]) -> History:
@@ -107,9 +121,6 @@ class Workbench:
         declared = profile.backbones[name]
         backbone = build(declared, profile.scale, profile.training.crop // profile.scale)
         validation = profile.data.validation
-        used: list[config.Source | config.Split] = [*profile.data.train, validation]
-        digests = [[s.dataset, s.split, read_manifest(manifest_path(s.dataset)).digest(s.split)] for s in used]
-        weights = records.file_sha256(resolve_weights(declared.weights)) if declared.weights else None
         return Workbench(
             matrix=matrix,
             name=name,
@@ -118,13 +129,11 @@ class Workbench:
             sources=load_sources(profile),
             validation=load_split(manifest_path(validation.dataset), validation.split),
             device=device,
-            data_key=records.digest({"weights": weights, "data": digests}),
+            data_key=data_key(matrix, name),
         )
 
     def run_key(self, variant: Variant, seed: int) -> str:
-        """Hash of everything that determines a run; a finished run with this key is never done again."""
-        job = self.matrix.job_key(self.name, variant)
-        return records.digest({"job": job, "data": self.data_key, "seed": seed})
+        return run_key(self.matrix, self.name, variant, seed, self.data_key)
 
     def fresh_backbone(self) -> nn.Module:
         return copy.deepcopy(self.backbone)
@@ -154,6 +163,22 @@ class Workbench:
         return variant.plan(self.fresh_backbone(), self.sites, options, self.calibration(training, seed), seed)
 
 
+def data_key(matrix: Matrix, backbone: str) -> str:
+    """Hash of the images that a backbone's runs see and of the weights they start from."""
+    profile = matrix.profile
+    weights = profile.backbones[backbone].weights
+    used: list[config.Source | config.Split] = [*profile.data.train, profile.data.validation]
+    digests = [[s.dataset, s.split, read_manifest(manifest_path(s.dataset)).digest(s.split)] for s in used]
+    return records.digest(
+        {"weights": records.file_sha256(resolve_weights(weights)) if weights else None, "data": digests}
+    )
+
+
+def run_key(matrix: Matrix, backbone: str, variant: Variant, seed: int, data: str) -> str:
+    """Hash of everything that determines a run; a finished run with this key is never done again."""
+    return records.digest({"job": matrix.job_key(backbone, variant), "data": data, "seed": seed})
+
+
 def load_sources(profile: config.Profile) -> list[WeightedSource]:
     return [
         WeightedSource(load_split(manifest_path(source.dataset), source.split), source.weight, source.degradation)
@@ -167,6 +192,8 @@ def prepare_device(compute: config.Compute) -> torch.device:
         raise UserError("compute.device: cuda was asked for, but this machine has none; use `auto` or `cpu`")
     torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(compute.deterministic)
+    # Filling fresh memory with NaN is a debugging aid that costs every operator a pass over its output.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     use_cuda = compute.device != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if use_cuda else "cpu")
 
@@ -177,16 +204,19 @@ def ensure_runs(
     """Train the runs of one variant on one backbone that are not there yet; return what is there, one entry a seed."""
     variant = matrix.variant(row)
     bench = Workbench.of(matrix, backbone)
-    entries = []
-    for seed in seeds:
-        folder = matrix.run_folder(backbone, row, seed)
-        key = bench.run_key(variant, seed)
-        with records.locked(folder):
-            record = finished_record(folder, key)
-            if record is None:
-                record = train_run(bench, variant, seed, folder, key, progress)
-                progress(_summary(record))
-        entries.append({"seed": seed, "key": key, "status": record.status})
+    entries: list[dict[str, Any]] = []
+    with sigterm_noted() as terminated:
+        for seed in seeds:
+            if terminated():
+                raise Terminated(f"stopped by SIGTERM with {len(entries)} of {len(seeds)} runs done")
+            folder = matrix.run_folder(backbone, row, seed)
+            key = bench.run_key(variant, seed)
+            with records.locked(folder, lambda folder=folder: progress(f"{folder}: waiting for another process")):  # type: ignore[misc]
+                record = finished_record(folder, key)
+                if record is None:
+                    record = train_run(bench, variant, seed, folder, key, progress, terminated)
+                    progress(_summary(record))
+            entries.append({"seed": seed, "key": key, "status": record.status})
     return entries
 
 
@@ -198,27 +228,44 @@ def finished_record(folder: Path, key: str) -> records.RunRecord | None:
         return None
     if record.key != key:
         return None
-    if record.status == "finished":
-        adaptation = folder / "adaptation.safetensors"
-        if not adaptation.is_file() or records.file_sha256(adaptation) != record.adaptation_sha256:
-            return None
-    return record
+    return record if damage(folder, record) is None else None
+
+
+def damage(folder: Path, record: records.RunRecord) -> str | None:
+    """What of a finished run's files is not what its record names, or None."""
+    adaptation = folder / "adaptation.safetensors"
+    if record.status == "finished" and (
+        not adaptation.is_file() or records.file_sha256(adaptation) != record.adaptation_sha256
+    ):
+        return f"{adaptation}: not the weights that its record.json names"
+    if record.plan_sha256 not in (None, Plan.sha256(folder)):
+        return f"{folder / 'plan.json'}: not the plan that its record.json names"
+    return None
 
 
 def train_run(
-    bench: Workbench, variant: Variant, seed: int, folder: Path, key: str, progress: Progress
+    bench: Workbench,
+    variant: Variant,
+    seed: int,
+    folder: Path,
+    key: str,
+    progress: Progress,
+    terminated: Callable[[], bool],
 ) -> records.RunRecord:
     """Plan, attach, train and write one run: plan.json, adaptation.safetensors and, last, record.json."""
-    (folder / "record.json").unlink(missing_ok=True)
+    for name in DERIVED:
+        (folder / name).unlink(missing_ok=True)
+    records.remove_torn(folder)
     training = bench.matrix.training(variant)
-    plan = bench.plan(variant, seed)
+    with _memory_explained(training):
+        plan = bench.plan(variant, seed)
     plan.save(folder)
     model = bench.fresh_backbone()
     variant.attach(model, plan)
     model.to(bench.device)
     checkpoints = Checkpoints(folder / "checkpoints", key)
     name = f"{bench.name} {variant.row} seed {seed}"
-    outcome = optimise(bench, model, training, seed, checkpoints, lambda line: progress(f"{name}: {line}"))
+    outcome = optimise(bench, model, training, seed, checkpoints, lambda line: progress(f"{name}: {line}"), terminated)
     finished = outcome.diverged_at is None
     adaptation = folder / "adaptation.safetensors"
     if finished:
@@ -255,6 +302,7 @@ def train_run(
         validation=outcome.history.validation,
         diverged_at=outcome.diverged_at,
         adaptation_sha256=records.file_sha256(adaptation) if finished else None,
+        plan_sha256=Plan.sha256(folder),
         provenance=records.provenance(_device_name(bench.device)),
     )
     record.write(folder / "record.json")
@@ -269,46 +317,56 @@ def optimise(
     seed: int,
     checkpoints: Checkpoints,
     progress: Progress = lambda line: None,
+    terminated: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Minimise L1 with Adam over what has `requires_grad`, resuming from the newest sound checkpoint."""
+    """Minimise L1 with Adam over what has `requires_grad`, resuming from the newest sound checkpoint.
+
+    Once `terminated` says so, a checkpoint is written and `Terminated` raised, unless the last iteration is done.
+    """
     parameters = trainable_parameters(model)
-    optimizer = torch.optim.Adam(parameters.values(), lr=training.lr)
-    start, history = checkpoints.resume(model, optimizer)
+    optimizer = torch.optim.Adam(parameters.values(), lr=training.lr, fused=True)
+    start, history = checkpoints.resume(model, optimizer, progress)
     if not history.validation:
         history.validation.append(_validate(bench, model, 0, history.seconds))
     every = max(1, training.iterations // LOSS_POINTS)
     saved_at = time.monotonic()
-    with _sigterm_noted() as terminated, _memory_explained(training):
+    with _memory_explained(training):
         for iteration in range(start, training.iterations):
             began = time.monotonic()
             loss = _step(bench, model, optimizer, training, seed, iteration)
             history.seconds += time.monotonic() - began
-            if not loss <= training.diverged_above:
-                history.losses.append(
-                    records.LossPoint(iteration=iteration + 1, loss=loss if math.isfinite(loss) else None)
-                )
-                return Outcome(history, start, iteration + 1)
-            history.pending.append(loss)
             done = iteration + 1
-            if done % every == 0 or done == training.iterations:
+            last = done == training.iterations
+            if not loss <= training.diverged_above or (last and not _all_finite(parameters.values())):
+                history.record_divergence(done, loss)
+                return Outcome(history, start, done)
+            history.pending.append(loss)
+            if done % every == 0 or last:
                 history.losses.append(
                     records.LossPoint(iteration=done, loss=math.fsum(history.pending) / len(history.pending))
                 )
                 history.pending.clear()
-            if done % training.validate_every == 0 or done == training.iterations:
+            validated = done % training.validate_every == 0 or last
+            if validated:
                 history.validation.append(_validate(bench, model, done, history.seconds))
+            if not last:
+                due = time.monotonic() - saved_at > 60 * training.checkpoint_minutes
+                if due or terminated() or (training.checkpoint_iterations and done % training.checkpoint_iterations == 0):
+                    checkpoints.save(done, model, optimizer, history)
+                    saved_at = time.monotonic()
+                if terminated():
+                    raise Terminated(f"stopped by SIGTERM after iteration {done}; a checkpoint is written")
+            # After the checkpoint: whoever reads this may be gone.
+            if validated:
                 progress(
                     f"iteration {done} of {training.iterations}: validation PSNR-Y {history.validation[-1].psnr_y:.2f} dB"
                 )
-            if done == training.iterations:
-                break
-            due = time.monotonic() - saved_at > 60 * training.checkpoint_minutes
-            if due or terminated() or (training.checkpoint_iterations and done % training.checkpoint_iterations == 0):
-                checkpoints.save(done, model, optimizer, history)
-                saved_at = time.monotonic()
-            if terminated():
-                raise Terminated(f"stopped by SIGTERM after iteration {done}; a checkpoint is written")
     return Outcome(history, start, None)
+
+
+def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    """A loss does not see what its own step has done to the weights."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
 def _step(
@@ -359,32 +417,47 @@ class Checkpoints:
         for name, parameter in trainable_parameters(model).items():
             tensors.update({f"{key}.{name}": value for key, value in optimizer.state[parameter].items()})
         metadata = {"iteration": iteration, "key": self.key, "history": history.dump()}
-        save_tensors(self.folder / f"{iteration:09d}.safetensors", tensors, metadata)
+        checked = {**metadata, "sha256": _checksum(tensors, metadata)}
+        save_tensors(self.folder / f"{iteration:09d}.safetensors", tensors, checked)
         for old in self._newest_first()[CHECKPOINTS_KEPT:]:
             old.unlink()
 
-    def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, History]:
-        """Load the newest checkpoint that is whole and of this run; (0, empty history) where there is none."""
+    def resume(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress = lambda line: None
+    ) -> tuple[int, History]:
+        """Load the newest checkpoint that is whole and of this run; (0, empty history) where there is none.
+
+        The others are removed: they would take the places of those to come.
+        """
+        records.remove_torn(self.folder)
         for path in self._newest_first():
             try:
-                tensors, metadata = load_tensors(path)
-            except UserError:
+                tensors, metadata = self._read(path)
+                load_adaptation(model, _under(tensors, "model"), str(path))
+            except UserError as problem:
+                progress(f"{problem}; it is removed")
                 path.unlink()
                 continue
-            if metadata.get("key") == self.key:
-                load_adaptation(model, _under(tensors, "model"), str(path))
-                self._load_optimizer(model, optimizer, tensors)
-                return metadata["iteration"], History.load(metadata["history"])
+            self._load_optimizer(model, optimizer, tensors)
+            progress(f"going on from the checkpoint at iteration {metadata['iteration']}")
+            return metadata["iteration"], History.load(metadata["history"])
         return 0, History()
 
     def clear(self) -> None:
-        for path in self._newest_first():
-            path.unlink()
-        if self.folder.is_dir():
-            self.folder.rmdir()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read(self, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """`UserError` for a checkpoint that is damaged or of another run."""
+        tensors, metadata = load_tensors(path)
+        expected = metadata.pop("sha256", None)
+        if expected != _checksum(tensors, metadata):
+            raise UserError(f"{path}: damaged: the content differs from its checksum")
+        if metadata["key"] != self.key:
+            raise UserError(f"{path}: a checkpoint of other options, data or schedule")
+        return tensors, metadata
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self.folder.glob("*.safetensors"), reverse=True)
+        return sorted(self.folder.glob("[0-9]*.safetensors"), reverse=True)
 
     def _load_optimizer(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
@@ -399,13 +472,22 @@ class Checkpoints:
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> str:
+    """SHA-256 of the content; safetensors itself has no checksum."""
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 @contextmanager
-def _sigterm_noted() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM into a question that the loop asks between two iterations."""
+def sigterm_noted() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM into a question that is asked between two iterations and between two runs."""
     noted = False
 
     def note(_signal: int, _frame: FrameType | None) -> None:
@@ -427,12 +509,9 @@ def _sigterm_noted() -> Iterator[Callable[[], bool]]:
 def _memory_explained(training: config.Training) -> Iterator[None]:
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if (
-            isinstance(error, RuntimeError)
-            and not isinstance(error, torch.OutOfMemoryError)
-            and "allocate memory" not in str(error)
-        ):
+    except (MemoryError, RuntimeError) as error:
+        signs = ("out of memory", "allocate memory", "ALLOC_FAILED")
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in signs):
             raise
         raise UserError(
             f"out of memory with batches of {training.batch_size} crops of {training.crop} pixels: "

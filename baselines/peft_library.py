@@ -48,7 +48,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "vera": {"method": "VERA", "title": "VeRA, r = 256 (PEFT)"},
     "randlora": {"method": "RANDLORA", "title": "RandLoRA, r = 32 (PEFT)"},
     # As published the coefficients start at random, in PEFT by default too; at zero the start is the backbone.
-    "fourierft": {"method": "FOURIERFT", "config": {"n_frequency": 100, "init_weights": True}, "title": "FourierFT (PEFT)"},
+    "fourierft": {
+        "method": "FOURIERFT",
+        "config": {"n_frequency": 100, "init_weights": True},
+        "title": "FourierFT (PEFT)",
+    },
     "waveft": {"method": "WAVEFT", "config": {"n_frequency": 100}, "title": "WaveFT (PEFT)"},
     "shira": {"method": "SHIRA", "config": {"r": 4}, "title": "SHiRA, r = 4 (PEFT)"},
     "delora": {"method": "DELORA", "title": "DeLoRA, r = 8 (PEFT)"},
@@ -116,7 +120,10 @@ def _peft() -> Any:
 
 
 def _make_config(method: str, settings: Mapping[str, Any], sites: Sequence[str], seed: int) -> Any:
-    """The method's configuration for these sites; a random seed that the library fixes is made to follow ours."""
+    """The method's configuration for these sites.
+
+    Seeds of the library's own follow ours: left alone they are the same number in every run, SHiRA's None included.
+    """
     peft = _peft()
     known = {kind.value: config for kind, config in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     tuners = {kind.value: tuner for kind, tuner in peft.PEFT_TYPE_TO_TUNER_MAPPING.items()}
@@ -131,7 +138,7 @@ def _make_config(method: str, settings: Mapping[str, Any], sites: Sequence[str],
     seeds = {
         name: randomness.key_to_seed(seed, "peft", name) % 2**31
         for name, default in fields.items()
-        if name.endswith(("seed", "prng_key")) and isinstance(default, int)
+        if name.endswith(("seed", "prng_key")) and (default is None or isinstance(default, int))
     }
     pattern = "|".join(re.escape(name) for name in sites)
     try:

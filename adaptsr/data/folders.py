@@ -85,7 +85,8 @@ def _take(names: Sequence[str], rule: str, where: str) -> list[str]:
 
 
 def _group(name: str) -> str:
-    return name.partition("_")[0]
+    """Names without a '_' have nothing before it: they are one group."""
+    return name.partition("_")[0] if "_" in name else ""
 
 
 def _end(names: Sequence[str], end: str, count: int, where: str) -> list[str]:

@@ -59,16 +59,27 @@ class Cell:
         return f"{self.mean - published:+.{digits}f}" if math.isfinite(self.mean) else ""
 
     @property
+    def seed_texts(self) -> list[tuple[int | str, str]]:
+        """The mean of each seed, one digit more than the mean over them."""
+        return [(seed, number_text(value, self.decimals + 1)) for seed, value in self.seeds.items()]
+
+    @property
     def sd_text(self) -> str:
         return "" if math.isnan(self.sd) else f"{self.sd:.{self.decimals}f}"
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Trainable parameters of a row's runs, each counted; they may differ between seeds."""
+    """Trainable parameters of a row's runs, each counted; they may differ between seeds. `seeds`: whose they are."""
 
     trainable: tuple[int, ...] = ()
     total: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def by_seed(self) -> list[tuple[int, str]]:
+        """The count of each recorded run; nothing for the unadapted backbone."""
+        return [(seed, f"{count:,}") for seed, count in zip(self.seeds, self.trainable, strict=False)]
 
     @property
     def text(self) -> str:
@@ -79,8 +90,8 @@ class Parameters:
 
     @property
     def percent(self) -> float:
-        """Mean share of the trainable parameters, percent; NaN without records."""
-        shares = [100 * part / whole for part, whole in zip(self.trainable, self.total, strict=True)]
+        """Mean share of the trainable parameters, percent; NaN where no total is known."""
+        shares = [100 * part / whole for part, whole in zip(self.trainable, self.total, strict=False)]
         return moments.fmean(shares) if shares else math.nan
 
     @property
@@ -130,6 +141,20 @@ class Block:
         if self.published_dataset:
             parts.append(f"published numbers are for {self.published_dataset}")
         return "; ".join(parts) or "nothing measured"
+
+    @property
+    def published_parameters(self) -> bool:
+        """Whether the paper prints a number of parameters for any of its lines."""
+        return any(line.published_parameters != "-" for line in self.lines)
+
+    @property
+    def published(self) -> bool:
+        """Whether the paper prints anything for any of its lines."""
+        return self.published_parameters or any(map(self.published_column, range(len(self.lines[0].cells))))
+
+    def published_column(self, column: int) -> bool:
+        """Whether the paper prints a value of this metric for any of its lines."""
+        return any(line.cells[column].published != "-" for line in self.lines)
 
     @property
     def notes(self) -> tuple[int, ...]:

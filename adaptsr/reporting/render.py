@@ -84,12 +84,18 @@ def _environment(suffix: str) -> jinja2.Environment:
 
 def render(template: str, path: Path, **content: object) -> None:
     """Fill a template of `templates/` and write it; every value is escaped for the template's kind of file."""
-    text = _environment(Path(template).suffix).get_template(template).render(**content)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_text(path, _environment(Path(template).suffix).get_template(template).render(**content))
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
     """A frame as CSV, eight significant digits, missing values empty."""
+    write_text(path, frame.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text; a file that has it already is left alone, so that nothing made from it looks out of date."""
+    content = text.encode()
+    if path.is_file() and path.read_bytes() == content:
+        return
     with atomic_write(path) as temporary:
-        frame.to_csv(temporary, index=False, float_format="%.8g", lineterminator="\n", encoding="utf-8")
+        temporary.write_bytes(content)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptsr.config import UNADAPTED
 from adaptsr.data.manifest import Manifest, read_manifest
 from adaptsr.errors import UserError
 from adaptsr.records import RunRecord, read_record
@@ -29,6 +28,8 @@ COLUMNS = (
     "profile", "backbone", "baseline", "variant", "seed", "dataset", "image", "metric", "value", "reason",
     "color_space", "crop_border",
 )  # fmt: skip
+NO_BACKBONE = ""
+"""The backbone of restored images of other models."""
 NOT_THERE = "not run or not finished"
 ERROR = re.compile(r"adaptsr: |[\w.]*(Error|Exception|Interrupt)\b")
 """How the last line of a failed job's log begins."""
@@ -54,14 +55,16 @@ class Results:
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     partial: bool = False
 
-    @property
+    @cached_property
     def datasets(self) -> list[str]:
-        """Test datasets in the profile's order."""
-        return list(dict.fromkeys(split.dataset for split in self.profile.data.test))
+        """Test datasets in the profile's order; an optional one takes part once it is scored."""
+        tests = self.profile.data.test
+        scored = set(self.scores["dataset"].unique()) if any(test.optional for test in tests) else set()
+        return list(dict.fromkeys(test.dataset for test in tests if not test.optional or test.dataset in scored))
 
     @property
     def adapted_rows(self) -> list[Row]:
-        return [row for row in self.rows if row.baseline != UNADAPTED]
+        return [row for row in self.rows if row.seeded]
 
     @property
     def runs(self) -> list[RunName]:
@@ -70,6 +73,7 @@ class Results:
             (backbone, row.name, seed)
             for backbone in self.profile.backbones
             for row in self.adapted_rows
+            if row.on(backbone)
             for seed in self.profile.seeds
         ]
 
@@ -117,7 +121,7 @@ class Results:
         return {seed: record for seed, record in found.items() if record is not None}
 
     def run_folder(self, backbone: str, row: str, seed: int | None) -> Path:
-        """Where a run lies; the unadapted backbone has no seed."""
+        """Where a run lies; what is not trained has no seed."""
         folder = self.folder / backbone / row
         return folder if seed is None else folder / f"seed{seed}"
 
@@ -173,11 +177,11 @@ def _read_scores(folder: Path, profile: Profile, rows: Sequence[Row]) -> pd.Data
 def _gather_scores(folder: Path, profile: Profile, rows: Sequence[Row]) -> pd.DataFrame:
     """The scores beside the runs; those older than the run's record belong to a run that is no more."""
     frames = []
-    for backbone in profile.backbones:
+    for backbone in [*profile.backbones, NO_BACKBONE]:
         for row in rows:
-            runs = [folder / backbone / row.name]
-            if row.baseline != UNADAPTED:
-                runs = [runs[0] / f"seed{seed}" for seed in profile.seeds]
+            runs = [folder / backbone / row.name] if row.on(backbone) else []
+            if row.seeded:
+                runs = [run / f"seed{seed}" for run in runs for seed in profile.seeds]
             frames += [frame for run in runs if (frame := _scores_of_run(run)) is not None]
     if not frames:
         return pd.DataFrame(columns=COLUMNS).astype({"value": float, "crop_border": "int64"})
@@ -195,8 +199,10 @@ def _scores_of_run(run: Path) -> pd.DataFrame | None:
 
 def _of_matrix(scores: pd.DataFrame, profile: Profile, rows: Sequence[Row]) -> pd.DataFrame:
     scores = scores.astype({"seed": "Int64"})
-    seeds = scores["seed"].isin(profile.seeds) | (scores["baseline"] == UNADAPTED)
-    ours = row_names(scores).isin({row.name for row in rows}) & scores["backbone"].isin(list(profile.backbones)) & seeds
+    names = row_names(scores)
+    once = names.isin({row.name for row in rows if not row.seeded})
+    seeds = scores["seed"].isin(profile.seeds) | once
+    ours = names.isin({row.name for row in rows}) & scores["backbone"].isin([*profile.backbones, NO_BACKBONE]) & seeds
     return scores[ours].reset_index(drop=True)
 
 
@@ -208,7 +214,7 @@ def _read_records(
     failures: dict[RunName, str] = {}
     for backbone in profile.backbones:
         for row in rows:
-            for seed in profile.seeds if row.baseline != UNADAPTED else ():
+            for seed in profile.seeds if row.seeded and row.on(backbone) else ():
                 run = folder / backbone / row.baseline / row.variant / f"seed{seed}"
                 if not (run / "record.json").exists():
                     failures[backbone, row.name, seed] = _why_not_there(folder, backbone, row, seed)

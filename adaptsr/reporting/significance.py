@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adaptsr.config import listing, suggestion
+from adaptsr.config import OUTPUTS, listing, suggestion
 from adaptsr.errors import UserError
 from adaptsr.matrix import Row, matching
 from adaptsr.records import RunRecord
@@ -114,7 +114,8 @@ def families(profile: Profile, rows: Sequence[Row]) -> list[Family]:
             )
         if any(family.title == comparison.title for family in found):
             raise UserError(f"{where}: this title stands there twice; each comparison needs its own")
-        chosen = [row.name for row in matching(rows, comparison.rows) if row.name != comparison.reference]
+        matched = [row for row in matching(rows, comparison.rows) if row.baseline != OUTPUTS]
+        chosen = [row.name for row in matched if row.name != comparison.reference]
         found.append(Family(comparison.title, tuple(chosen), comparison.reference))
     return found
 
@@ -123,7 +124,7 @@ def compare_rows(results: Results) -> pd.DataFrame:
     """The frame of `statistics.significance` for the profile's comparisons. Scores of diverged runs do not count."""
     profile = results.profile
     metrics = metric_columns(profile)
-    return significance(
+    frame = significance(
         _without_diverged(results.scores, results.records),
         families(profile, results.rows),
         backbones=list(profile.backbones),
@@ -133,6 +134,9 @@ def compare_rows(results: Results) -> pd.DataFrame:
         lower_better={metric.name: metric.lower_better for metric in metrics},
         seeds=profile.seeds,
     )
+    rows = {row.name: row for row in results.rows}
+    run = [rows[row].on(backbone) for row, backbone in zip(frame["row"], frame["backbone"], strict=True)]
+    return frame[pd.Series(run, index=frame.index, dtype=bool)].reset_index(drop=True)
 
 
 def _without_diverged(scores: pd.DataFrame, records: Mapping[tuple[str, str, int], RunRecord]) -> pd.DataFrame:
@@ -173,17 +177,12 @@ def _conventions(profile: Profile) -> Iterable[str]:
 def _comparison(results: Results, frame: pd.DataFrame, family: Family, number: int) -> ComparisonReport:
     lines = frame[frame["comparison"] == family.title]
     places = [(dataset, backbone) for dataset in results.datasets for backbone in results.profile.backbones]
+    by_place = [lines[(lines["dataset"] == dataset) & (lines["backbone"] == backbone)] for dataset, backbone in places]
     return ComparisonReport(
         title=family.title,
         reference=_titles(results)[family.reference],
         sentences=tuple(_sentences(results, lines, family)),
-        blocks=tuple(
-            _block(
-                results, lines[(lines["dataset"] == dataset) & (lines["backbone"] == backbone)], f"block-{number}-{i}"
-            )
-            for i, (dataset, backbone) in enumerate(places)
-            if len(lines)
-        ),
+        blocks=tuple(_block(results, part, f"block-{number}-{i}") for i, part in enumerate(by_place) if len(part)),
     )
 
 
@@ -219,6 +218,13 @@ def _why_missing(results: Results, backbone: str, dataset: str, metric: MetricCo
 
 def backbone_title(profile: Profile, backbone: str) -> str:
     return profile.backbones[backbone].title or backbone
+
+
+def short_titles(profile: Profile) -> dict[str, str]:
+    """Backbone titles without what they say in parentheses, where that leaves them different."""
+    titles = {name: backbone_title(profile, name) for name in profile.backbones}
+    short = {name: title.partition(" (")[0] for name, title in titles.items()}
+    return short if len(set(short.values())) == len(short) else titles
 
 
 def _line(line: pd.Series[Any], titles: Mapping[str, str], digits: int) -> SignificanceLine:

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from adaptsr.config import UNADAPTED, listing, suggestion
+from adaptsr.config import OUTPUTS, UNADAPTED, listing, suggestion
 from adaptsr.errors import UserError
 from adaptsr.matrix import Row, matching
+from adaptsr.outputs import NOT_MEASURED
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import Block, Cell, ColumnHead, Line, Mark, Parameters, TableModel
 from adaptsr.reporting.published import DATASET_TITLES, PublishedRow, read_published, shown_beside
 from adaptsr.reporting.render import render, write_frame
-from adaptsr.reporting.results import NOT_THERE, Results, read_results
+from adaptsr.reporting.results import NO_BACKBONE, NOT_THERE, Results, read_results
 from adaptsr.statistics import UNSEEDED, row_names, seed_tables
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def build_table(results: Results, name: str) -> TableModel:
     published = read_published(table.published) if table.published else []
     metrics = metric_columns(profile, table.metrics)
     footnotes = _Footnotes()
-    blocks = _blocks(results, table_rows(profile, results.rows, table), metrics, published, footnotes)
+    datasets = [name for name in results.datasets if name in (table.datasets or results.datasets)]
+    blocks = _blocks(results, table_rows(profile, results.rows, table), datasets, metrics, published, footnotes)
     return TableModel(
         name=name,
         title=table.title,
@@ -116,7 +118,7 @@ def build_table(results: Results, name: str) -> TableModel:
         blocks=blocks,
         notes=tuple(footnotes.notes),
         daggers=tuple((dagger_sign(i), text) for i, text in enumerate(footnotes.extensions)),
-        conventions=tuple(_conventions(results, table, metrics)),
+        conventions=tuple(_conventions(results, table, datasets, metrics)),
     )
 
 
@@ -161,21 +163,19 @@ def arrange(rows: Sequence[Row], published: Sequence[PublishedRow]) -> list[Row 
 def _blocks(
     results: Results,
     rows: Sequence[Row],
+    datasets: Sequence[str],
     metrics: Sequence[MetricColumn],
     published: Sequence[PublishedRow],
     footnotes: _Footnotes,
 ) -> tuple[Block, ...]:
-    beside = shown_beside(published, results.datasets)
-    backbones = list(results.profile.backbones)
-    if any(not row.backbone for row in published):
-        backbones.append("")
+    beside = shown_beside(published, datasets)
     blocks = []
-    for dataset in results.datasets:
-        for backbone in backbones:
+    for dataset in datasets:
+        for backbone in [*results.profile.backbones, NO_BACKBONE]:
             paper = [row for row in published if (row.backbone, row.dataset) == (backbone, beside.get(dataset))]
-            builder = _BlockBuilder(results, backbone, dataset, metrics, footnotes)
-            if backbone or paper:
-                blocks.append(builder.build(rows if backbone else [], paper))
+            measured = [row for row in rows if row.on(backbone)]
+            if measured or paper:
+                blocks.append(_BlockBuilder(results, backbone, dataset, metrics, footnotes).build(measured, paper))
     return tuple(blocks)
 
 
@@ -229,7 +229,7 @@ class _BlockBuilder:
     @property
     def title(self) -> str:
         if not self.backbone:
-            return "Other published methods"
+            return "Other methods"
         return self.results.profile.backbones[self.backbone].title or self.backbone
 
     @property
@@ -241,6 +241,8 @@ class _BlockBuilder:
     def line(self, row: Row, paper: PublishedRow | None) -> Line:
         cells = [self.cell(row, metric, paper) for metric in self.metrics]
         shared = set(cells[0].notes).intersection(*(cell.notes for cell in cells))
+        if row.baseline == OUTPUTS:
+            shared |= {self.footnotes.number(_origin(self.results.profile, row))}
         records = list(self.results.row_records(self.backbone, row.name).values())
         extension = next((record.extension for record in records if record.extension), None)
         return Line(
@@ -248,7 +250,7 @@ class _BlockBuilder:
             title=row.title,
             dagger=self.footnotes.dagger(extension),
             notes=tuple(sorted(shared)),
-            parameters=_parameters(row, records),
+            parameters=_parameters(self.results.profile, row, records),
             published_label=paper.label if paper else "",
             published_parameters=(paper.parameters if paper else "") or "-",
             cells=tuple(replace(cell, notes=tuple(sorted(set(cell.notes) - shared))) for cell in cells),
@@ -268,7 +270,7 @@ class _BlockBuilder:
         )
 
     def cell(self, row: Row, metric: MetricColumn, paper: PublishedRow | None) -> Cell:
-        expected = [UNSEEDED] if row.baseline == UNADAPTED else list(self.results.profile.seeds)
+        expected = list(self.results.profile.seeds) if row.seeded else [UNSEEDED]
         found = {seed: self.seed_mean(row, metric, seed) for seed in expected}
         means = {seed: value for seed, value in found.items() if not isinstance(value, Hole)}
         holes = {seed: value for seed, value in found.items() if isinstance(value, Hole)}
@@ -285,18 +287,31 @@ class _BlockBuilder:
         if seed in values.index:
             mean = float(values.loc[seed].to_numpy(dtype=float).mean())
             reason = self.reasons.get((row.name, metric.name, seed)) or "some images have no value"
+            if reason.startswith(NOT_MEASURED):
+                return Hole(reason, of_run=True)
             return Hole(f"{metric.title} is missing: {reason}", of_run=False) if math.isnan(mean) else mean
         if record is None and seed != UNSEEDED:
             return Hole(self.results.failures.get((self.backbone, row.name, int(seed)), NOT_THERE), of_run=True)
         return Hole(f"{metric.title} is not scored", of_run=False)
 
 
-def _parameters(row: Row, records: Sequence[RunRecord]) -> Parameters:
+def _origin(profile: Profile, row: Row) -> str:
+    """Where restored images of another model come from."""
+    output = profile.outputs[row.variant]
+    made = f"Restored here with the weights {output.weights}" if output.weights else "Restored by others, scored here"
+    return f"{made}{f'; {output.source}' if output.source else ''}. The number of parameters is its authors'."
+
+
+def _parameters(profile: Profile, row: Row, records: Sequence[RunRecord]) -> Parameters:
     if row.baseline == UNADAPTED:
         return Parameters((0,), (1,))
+    if row.baseline == OUTPUTS:
+        stated = profile.outputs[row.variant].parameters
+        return Parameters((stated,), ()) if stated else Parameters()
     return Parameters(
         tuple(record.trainable_parameters for record in records),
         tuple(record.total_parameters for record in records),
+        tuple(record.seed for record in records),
     )
 
 
@@ -320,7 +335,7 @@ def mark_best(lines: Sequence[Line], metrics: Sequence[MetricColumn]) -> tuple[L
     """
     marked = [list(line.cells) for line in lines]
     for column, metric in enumerate(metrics):
-        fair = [i for i, line in enumerate(lines) if line.name not in ("", UNADAPTED) and marked[i][column].complete]
+        fair = [i for i, line in enumerate(lines) if _is_adapted(line) and marked[i][column].complete]
         shown = {i: float(f"{marked[i][column].mean:.{marked[i][column].decimals}f}") for i in fair}
         order = sorted({value for value in shown.values() if not math.isnan(value)}, reverse=not metric.lower_better)
         marks: dict[float, Mark] = dict(zip(order, ("best", "second"), strict=False))
@@ -329,7 +344,13 @@ def mark_best(lines: Sequence[Line], metrics: Sequence[MetricColumn]) -> tuple[L
     return tuple(replace(line, cells=tuple(cells)) for line, cells in zip(lines, marked, strict=True))
 
 
-def _conventions(results: Results, table: Table, metrics: Sequence[MetricColumn]) -> Iterable[str]:
+def _is_adapted(line: Line) -> bool:
+    return line.name.partition("/")[0] not in ("", UNADAPTED, OUTPUTS)
+
+
+def _conventions(
+    results: Results, table: Table, datasets: Sequence[str], metrics: Sequence[MetricColumn]
+) -> Iterable[str]:
     """What the numbers mean, a sentence each."""
     profile = results.profile
     count = len(profile.seeds)
@@ -342,6 +363,16 @@ def _conventions(results: Results, table: Table, metrics: Sequence[MetricColumn]
     yield "Trainable parameters are counted in every run, each once, also where sites share it; percentages are of all the backbone's parameters."
     yield f"{'; '.join(metric.description for metric in metrics)}."
     yield f"{_color_spaces(results.scores, metrics)}Restored images are rounded to 8 bit before scoring; the crop border is {_crop_borders(results)}."
+    for dataset in datasets:
+        if dataset in results.manifests:
+            yield f"{dataset}: {results.manifests[dataset].split_rule}"
+    for test in profile.data.test:
+        if (
+            test.optional
+            and test.dataset not in results.datasets
+            and test.dataset in (table.datasets or [test.dataset])
+        ):
+            yield f"{test.dataset}: {NOT_MEASURED}, an archive of it that only a person can get is not there (`adaptsr data status` says which)."
     if table.published:
         yield "“Published” are the numbers printed in the AdaptSR paper, with their digits; “-” where it prints none. They are for full-size models, so other backbones and rows have none."
     if profile.report.note:

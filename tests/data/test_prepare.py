@@ -301,6 +301,11 @@ class TestSplitNames:
     def test_rules(self, rule: str, expected: list[str]) -> None:
         assert split_names(NAMES, {"train": rule}) == {"train": expected}
 
+    def test_names_without_a_group_are_one_group(self) -> None:
+        names = ["001", "002", "003", "004"]
+        splits = split_names(names, {"train": "rest", "test": "2 last of each camera"})
+        assert splits == {"train": names[:2], "test": names[2:]}
+
     @given(st.integers(0, 3), st.integers(0, 3), st.sampled_from(["train", "validation"]))
     def test_with_rest_every_pair_is_taken_once(self, first: int, last: int, resting: str) -> None:
         other = "validation" if resting == "train" else "train"

@@ -7,11 +7,7 @@ rule weights:
     log:
         f"results/{NAME}/logs/weights/{{file}}.log",
     params:
-        name=lambda wildcards: next(
-            backbone.weights
-            for backbone in PROFILE.backbones.values()
-            if backbone.weights and weights_file(backbone.weights) == Path("resources/weights") / wildcards.file
-        ),
+        name=lambda wildcards: weights_name(wildcards.file),
     localrule: True
     message:
         "Fetching the weights {params.name}"

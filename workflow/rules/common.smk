@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 
 from adaptsr import preflight
-from adaptsr.config import load_profile
+from adaptsr.config import OUTPUTS, load_profile
 from adaptsr.data.catalogue import weights_file
 from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix, manifest_path
+from adaptsr.outputs import folders_as_they_are
 
 
 def raw_setting(name, value):
@@ -52,10 +53,19 @@ def manifests(splits):
     return sorted({str(manifest_path(split.dataset)) for split in splits})
 
 
+def checkpoints(models):
+    """The weights of backbones or outputs, where the profile names some: a path, or what a name of config/weights.tsv is fetched to."""
+    return [str(weights_file(model.weights) or model.weights) for model in models if model.weights]
+
+
 def weights(backbone):
-    """The backbone's checkpoint, where the profile names one: a path, or what a name of config/weights.tsv is fetched to."""
-    named = PROFILE.backbones[backbone].weights
-    return [str(weights_file(named) or named)] if named else []
+    return checkpoints([PROFILE.backbones[backbone]])
+
+
+def weights_name(file):
+    """The name in config/weights.tsv that is fetched to this file."""
+    models = [*PROFILE.backbones.values(), *PROFILE.outputs.values()]
+    return next(model.weights for model in models if checkpoints([model]) == [f"resources/weights/{file}"])
 
 
 def training_inputs(wildcards):
@@ -68,16 +78,30 @@ def job_key(wildcards):
 
 
 def trained(wildcards):
-    """The run lists of all selected variants on one backbone."""
+    """The run lists of the variants that are run on one backbone."""
     return [
-        f"results/{NAME}/{wildcards.backbone}/{row}/runs.{seeds}.json"
-        for row in MATRIX.variants
+        f"results/{NAME}/{wildcards.backbone}/{row.name}/runs.{seeds}.json"
+        for row in MATRIX.rows_on(wildcards.backbone)
+        if row.seeded
         for seeds in MATRIX.seed_groups
     ]
 
 
 def scoring_key(wildcards):
-    return [PROFILE.scoring.model_dump(mode="json"), PROFILE.report.pictures, [row.name for row in MATRIX.rows]]
+    rows = MATRIX.rows_on(wildcards.get("backbone", ""))
+    return [PROFILE.scoring.model_dump(mode="json"), PROFILE.report.pictures, [row.name for row in rows]]
+
+
+def outputs_key(wildcards):
+    """Scores of outputs are stale when their images are others."""
+    declared = {name: output.model_dump(mode="json", exclude={"title"}) for name, output in PROFILE.outputs.items()}
+    return [*scoring_key(wildcards), declared, folders_as_they_are(PROFILE, [test.dataset for test in MATRIX.tests])]
+
+
+def scored():
+    """The scores of every backbone, and those of outputs where the profile has some."""
+    names = [*PROFILE.backbones, *([OUTPUTS] if PROFILE.outputs else [])]
+    return [f"results/{NAME}/scores/{name}.parquet" for name in names]
 
 
 def audit_report():

@@ -19,7 +19,7 @@ rule metric_weights:
 rule score:
     input:
         runs=trained,
-        data=manifests(PROFILE.data.test),
+        data=manifests(MATRIX.tests),
         backbone=lambda wildcards: weights(wildcards.backbone),
         metrics=rules.metric_weights.output,
     output:
@@ -35,9 +35,28 @@ rule score:
         "adaptsr evaluate {PROFILE_ARGUMENTS} --backbone {wildcards.backbone} --out {output} 2>&1 | tee {log} >&2"
 
 
+# Restored images of other models, scored as they are.
+rule score_outputs:
+    input:
+        data=manifests(MATRIX.tests),
+        models=checkpoints(PROFILE.outputs.values()),
+        metrics=rules.metric_weights.output,
+    output:
+        f"results/{NAME}/scores/{OUTPUTS}.parquet",
+    log:
+        f"results/{NAME}/logs/score/{OUTPUTS}.log",
+    params:
+        key=outputs_key,
+    threads: PROFILE.compute.threads
+    message:
+        "Scoring the outputs of other models"
+    shell:
+        "adaptsr evaluate {PROFILE_ARGUMENTS} --outputs --out {output} 2>&1 | tee {log} >&2"
+
+
 rule scores:
     input:
-        expand(rules.score.output, backbone=PROFILE.backbones),
+        scored(),
     output:
         f"results/{NAME}/scores.parquet",
     log:

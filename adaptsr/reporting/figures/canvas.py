@@ -23,6 +23,7 @@ GROUND, INK, QUIET, LINE = "#ffffff", "#1c1e21", "#5b6168", "#d5d9de"
 DARK = {GROUND: "#15171a", INK: "#e6e8ea", QUIET: "#a3aab2", LINE: "#3a3f45"}
 """Colours of the style sheet in light, and what they become in dark."""
 PANEL_WIDTH = 2.75
+LEGEND_HEIGHT = 0.5
 DPI = 144
 
 STYLE: Any = {
@@ -102,15 +103,17 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def panels(rows: int, columns: int, panel_height: float, **options: Any) -> tuple[Figure, Sequence[Sequence[Axes]]]:
-    """A figure of panels, each `PANEL_WIDTH` by `panel_height` inches."""
-    figure = new_figure(max(2, columns) * PANEL_WIDTH, rows * panel_height)
+    """A figure of panels, each `PANEL_WIDTH` by `panel_height` inches, with room for a legend."""
+    figure = new_figure(max(2, columns) * PANEL_WIDTH, rows * panel_height + LEGEND_HEIGHT)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
 
 
 def set_title(axes: Axes, title: str) -> None:
     """A panel's title, broken into lines that fit its width."""
-    axes.set_title("\n".join(textwrap.wrap(title, 26)))
+    head, parenthesis, rest = title.partition(" (") if len(title) > 26 else (title, "", "")
+    lines = [*textwrap.wrap(head, 26), *textwrap.wrap(f"({rest}" if parenthesis else "", 30)]
+    axes.set_title("\n".join(lines))
 
 
 def empty_panel(axes: Axes, reason: str) -> None:

@@ -52,6 +52,7 @@ def convergence(results: Results) -> Drawing | None:
             (lower, [curve.seconds[-1] / seconds for curve in curves[backbone]]),
         ):
             _final_levels(axes, curves[backbone], ends, look)
+        _follow_means(upper, curves[backbone])
         upper.xaxis.set_major_formatter(lambda value, _position: short_number(value))
     for line in grid:
         line[0].set_ylabel("validation PSNR-Y (dB) ↑")
@@ -60,7 +61,7 @@ def convergence(results: Results) -> Drawing | None:
         name="convergence",
         kind="convergence",
         title="Training against validation PSNR-Y",
-        caption="After Figure 6 of the paper. Lines are means over the seeds, bands span their lowest and highest; dots are validations. Where a row ends before the longest, a dotted line keeps its last level. Above by iterations, below by time on this machine, validation excluded; how fast a run was depends on what else ran beside it. Validation images choose nothing.",
+        caption="After Figure 6 of the paper. Lines are means over the seeds, bands span their lowest and highest (and may leave the panel); dots are validations. Where a row ends before the longest, a dotted line keeps its last level. Above by iterations, below by time on this machine, validation excluded; how fast a run was depends on what else ran beside it. Validation images choose nothing.",
         alt=f"Line plots of validation PSNR-Y against iterations and against time, one column per backbone. {_ends(results, curves)}",
         figure=figure,
     )
@@ -94,6 +95,14 @@ def _curve(row: str, records: Sequence[RunRecord]) -> Curve | None:
 def _draw(axes: Axes, curve: Curve, x: Sequence[float], look: Look) -> None:
     axes.fill_between(x, curve.low, curve.high, color=look.colour, alpha=0.12, linewidth=0)
     axes.plot(x, curve.mean, color=look.colour, linestyle=look.dash, marker=".", markersize=3)
+
+
+def _follow_means(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Let the means fill the panel: the band of one unsteady row would flatten all others."""
+    levels = [level for curve in curves for level in curve.mean]
+    if levels and min(levels) < max(levels):
+        margin = 0.08 * (max(levels) - min(levels))
+        axes.set_ylim(min(levels) - margin, max(levels) + margin)
 
 
 def _final_levels(axes: Axes, curves: Sequence[Curve], ends: Sequence[float], look: Mapping[str, Look]) -> None:

@@ -1,0 +1,62 @@
+"""The report as a folder that can be carried away: copies of the records, seed means, and one zip of it all."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from adaptsr import records
+from adaptsr.reporting.render import write_frame
+from adaptsr.reporting.results import Results
+
+RECORDS = "records"
+SEEDS = "seeds.csv"
+COMPRESSED = (".html", ".csv", ".md", ".tex", ".json", ".svg")
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip can hold: the same files give the same bytes."""
+
+
+def clear(folder: Path, names: Iterable[str]) -> None:
+    """Remove what an earlier report left in these folders, and make them anew."""
+    for name in names:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir(parents=True)
+
+
+def record_link(backbone: str, row: str, seed: int) -> str:
+    """Where the copy of a run's record lies, from the page."""
+    return f"{RECORDS}/{backbone}/{row}/seed{seed}.json"
+
+
+def copy_records(results: Results, folder: Path) -> None:
+    """Copy every run's record as it is."""
+    for backbone, row, seed in results.records:
+        source = results.run_folder(backbone, row, seed) / "record.json"
+        with records.atomic_write(folder / record_link(backbone, row, seed)) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+def write_seed_means(results: Results, folder: Path) -> None:
+    """`seeds.csv`: the mean over the test images of every run, metric and test dataset."""
+    keys = ["backbone", "dataset", "row", "metric", "seed"]
+    means = results.seed_means.assign(seed=results.seed_means["seed"].astype(str))
+    write_frame(folder / SEEDS, means[[*keys, "value", "images"]].sort_values(keys, ignore_index=True))
+
+
+def write_zip(folder: Path, out: Path) -> Path:
+    """All files of a folder in one zip, under the folder's name; hidden files are left out."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            inside = path.relative_to(folder)
+            if path.is_file() and not any(part.startswith(".") for part in inside.parts):
+                entry = zipfile.ZipInfo(f"{folder.name}/{inside.as_posix()}", EPOCH)
+                entry.compress_type = zipfile.ZIP_DEFLATED if path.suffix in COMPRESSED else zipfile.ZIP_STORED
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, path.read_bytes())
+    with records.atomic_write(out) as temporary:
+        temporary.write_bytes(content.getvalue())
+    return out

@@ -1,0 +1,329 @@
+"""Restored pictures side by side, cropped to where the rows differ most (Figures 3 and 4 of the paper)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from adaptsr import records
+from adaptsr.data.manifest import Item
+from adaptsr.errors import UserError
+from adaptsr.matrix import Row
+from adaptsr.pictures import Picture, find_pictures, kept_pictures, picture_path
+from adaptsr.reporting.metrics import metric_columns
+from adaptsr.reporting.model import number_text
+from adaptsr.reporting.results import NO_BACKBONE, NOT_THERE, Results
+from adaptsr.reporting.significance import backbone_title
+from adaptsr.statistics import row_names
+
+Pixels = NDArray[np.uint8]
+"""RGB, shape (H, W, 3)."""
+
+CROP = 96
+OVERVIEW = 256
+BOX = (255, 60, 0)
+ERROR_QUANTILE = 0.995
+LEAST_ERROR = 8.0
+"""Levels of 255 at which an error map is saturated at the least, so that it does not magnify rounding."""
+
+
+class Box(NamedTuple):
+    """A square of an HR image, pixels."""
+
+    left: int
+    top: int
+    side: int
+
+    def cut(self, image: Pixels) -> Pixels:
+        return image[self.top : self.top + self.side, self.left : self.left + self.side]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One restored crop. Files are below the report's folder; `reason` says why there is none; `row` is its name."""
+
+    title: str
+    row: str = ""
+    image: str = ""
+    error: str = ""
+    scores: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class TileGroup:
+    """The tiles of one backbone: unadapted, then every row."""
+
+    title: str
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True)
+class PictureView:
+    """One test image: the whole of HR with the crop drawn in, the crop of HR and of LR, and every restored crop."""
+
+    id: str
+    image: str
+    dataset: str
+    overview: str
+    width: int
+    height: int
+    box: Box
+    error_scale: float
+    references: tuple[Tile, ...]
+    groups: tuple[TileGroup, ...]
+
+    @property
+    def tiles(self) -> list[tuple[str, Tile]]:
+        """Everything that can be compared, with the group it stands in."""
+        grouped = [(group.title, tile) for group in self.groups for tile in group.tiles if tile.image]
+        return [*(("References", tile) for tile in self.references), *grouped]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of a report, of one seed, and what could not be shown."""
+
+    seed: int
+    pictures: tuple[PictureView, ...]
+    missing: tuple[str, ...]
+
+
+def build_gallery(results: Results, folder: Path) -> Gallery:
+    """Write the crops and error maps of the profile's pictures under `folder`/pictures.
+
+    `UserError` for a picture that no test dataset has. Runs whose picture is not there stay as a tile with the reason.
+    """
+    items = {
+        Picture(split.dataset, item.name): item
+        for split in results.profile.data.test
+        if split.dataset in results.manifests
+        for item in results.manifests[split.dataset].splits.get(split.split, [])
+    }
+    named = results.profile.report.pictures
+    if not items:
+        return Gallery(results.profile.seeds[0], (), ("The test datasets are not prepared.",) if named else ())
+    tests = [(dataset, [p.image for p in items if p.dataset == dataset]) for dataset in results.datasets]
+    pictures = find_pictures(named, tests)
+    views, missing = [], []
+    for number, picture in enumerate(pictures, start=1):
+        try:
+            views.append(_Builder(results, folder, picture, items[picture], number).build())
+        except UserError as error:
+            missing.append(str(error))
+    return Gallery(results.profile.seeds[0], tuple(views), tuple(missing))
+
+
+@dataclass
+class _Builder:
+    """Gathers one picture."""
+
+    results: Results
+    folder: Path
+    picture: Picture
+    item: Item
+    number: int
+
+    def build(self) -> PictureView:
+        hr, lr = (self._source(path) for path in (self.item.hr, self.item.lr))
+        enlarged = np.asarray(Image.fromarray(lr).resize((hr.shape[1], hr.shape[0]), Image.Resampling.BICUBIC))
+        found = {
+            (backbone, row.name): self._restored(backbone, row, hr.shape)
+            for backbone in self._backbones
+            for row in self.results.rows
+            if row.on(backbone)
+        }
+        restored = {key: image for key, image in found.items() if not isinstance(image, str)}
+        side = crop_side(hr.shape, self.results.profile.scale)
+        box = most_different(_by_backbone(restored), side) if restored else Box(0, 0, side)
+        errors = {key: error_of(box.cut(image), box.cut(hr)) for key, image in restored.items()}
+        scale = error_scale([*errors.values(), error_of(box.cut(enlarged), box.cut(hr))])
+        return PictureView(
+            id=f"picture-{self.number}",
+            image=self.picture.image,
+            dataset=self.picture.dataset,
+            overview=self._write("overview", overview(hr, box)),
+            width=hr.shape[1],
+            height=hr.shape[0],
+            box=box,
+            error_scale=scale,
+            references=(
+                Tile("HR", image=self._write("hr", box.cut(hr))),
+                Tile(
+                    "LR, enlarged bicubically",
+                    image=self._write("lr", box.cut(enlarged)),
+                    error=self._write_error("lr-error", error_of(box.cut(enlarged), box.cut(hr)), scale),
+                ),
+            ),
+            groups=tuple(
+                TileGroup(
+                    backbone_title(self.results.profile, backbone) if backbone else "Other models",
+                    tuple(
+                        self._tile(backbone, row, found[backbone, row.name], box, errors, scale)
+                        for row in self.results.rows
+                        if row.on(backbone)
+                    ),
+                )
+                for backbone in self._backbones
+            ),
+        )
+
+    @property
+    def _backbones(self) -> list[str]:
+        """Those of the profile, and none where other models have restored images."""
+        others = any(row.on(NO_BACKBONE) for row in self.results.rows)
+        return [*self.results.profile.backbones, *([NO_BACKBONE] if others else [])]
+
+    def _source(self, path: str) -> Pixels:
+        return read_pixels(self.results.resources / self.picture.dataset / path)
+
+    def _restored(self, backbone: str, row: Row, shape: tuple[int, ...]) -> Pixels | str:
+        """The restored image, or why there is none."""
+        seed = self.results.profile.seeds[0] if row.seeded else None
+        key = None
+        if seed is not None:
+            record = self.results.records.get((backbone, row.name, seed))
+            if record is None:
+                return self.results.failures.get((backbone, row.name, seed), NOT_THERE)
+            if record.status == "diverged":
+                return f"seed {seed} diverged at iteration {record.diverged_at}"
+            key = record.key
+        run = self.results.run_folder(backbone, row.name, seed)
+        if self.picture not in kept_pictures(run, key):
+            return "not restored yet"
+        image = read_pixels(picture_path(run, self.picture))
+        return image if image.shape == shape else "restored from another version of the dataset"
+
+    def _tile(
+        self,
+        backbone: str,
+        row: Row,
+        found: Pixels | str,
+        box: Box,
+        errors: Mapping[tuple[str, str], NDArray[np.float64]],
+        scale: float,
+    ) -> Tile:
+        if isinstance(found, str):
+            return Tile(row.title, row.name, reason=found)
+        name = f"{backbone}-{row.name.replace('/', '-')}"
+        return Tile(
+            title=row.title,
+            row=row.name,
+            image=self._write(name, box.cut(found)),
+            error=self._write_error(f"{name}-error", errors[backbone, row.name], scale),
+            scores=self._scores(backbone, row),
+        )
+
+    def _scores(self, backbone: str, row: Row) -> tuple[tuple[str, str], ...]:
+        """The scores of the whole image under this row, those that there are."""
+        values = self._image_scores.get((backbone, row.name), {})
+        return tuple(
+            (metric.title, number_text(values[metric.name], self.results.decimals.get(metric.name, 4)))
+            for metric in metric_columns(self.results.profile)
+            if metric.name in values
+        )
+
+    @cached_property
+    def _image_scores(self) -> dict[tuple[str, str], dict[str, float]]:
+        scores = self.results.scores
+        seed = self.results.profile.seeds[0]
+        here = (scores["dataset"] == self.picture.dataset) & (scores["image"] == self.picture.image)
+        shown = scores[here & (scores["seed"].isna() | (scores["seed"] == seed)).fillna(True)].dropna(subset="value")
+        found: dict[tuple[str, str], dict[str, float]] = {}
+        for backbone, row, metric, value in zip(
+            shown["backbone"], row_names(shown), shown["metric"], shown["value"], strict=True
+        ):
+            found.setdefault((backbone, row), {})[metric] = value
+        return found
+
+    def _write(self, name: str, pixels: Pixels) -> str:
+        return self._save(name, Image.fromarray(pixels))
+
+    def _write_error(self, name: str, error: NDArray[np.float64], scale: float) -> str:
+        """An error map: 256 levels of one palette, 0 to `scale`."""
+        levels = np.clip(error / scale * 255, 0, 255).round().astype(np.uint8)
+        image = Image.fromarray(levels)
+        image.putpalette(error_palette())
+        return self._save(name, image)
+
+    def _save(self, name: str, image: Image.Image) -> str:
+        path = Path("pictures") / f"{self.number}-{self.picture.image}" / f"{name}.png"
+        content = io.BytesIO()
+        image.save(content, format="PNG", optimize=True)
+        with records.atomic_write(self.folder / path) as temporary:
+            temporary.write_bytes(content.getvalue())
+        return path.as_posix()
+
+
+def read_pixels(path: Path) -> Pixels:
+    """An RGB image; `UserError` names the file that is missing or unreadable."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError as error:
+        raise UserError(f"{path}: this picture cannot be read: {error}") from None
+
+
+def crop_side(shape: tuple[int, ...], scale: int) -> int:
+    """Half the shorter side, at most `CROP`, a multiple of the scale."""
+    side = min(CROP, min(shape[:2]) // 2)
+    return max(1, side - side % scale)
+
+
+def _by_backbone(restored: Mapping[tuple[str, str], Pixels]) -> list[list[Pixels]]:
+    backbones = dict.fromkeys(backbone for backbone, _ in restored)
+    return [[image for (of, _), image in restored.items() if of == backbone] for backbone in backbones]
+
+
+def most_different(groups: Sequence[Sequence[Pixels]], side: int) -> Box:
+    """The square in which the images of each group differ most: greatest sum of their variance over the group.
+
+    All images have one shape. Of equal squares the first is taken, row by row.
+    """
+    height, width = groups[0][0].shape[:2]
+    variance = np.zeros((height, width))
+    for group in groups:
+        grey = np.stack([image.mean(axis=2) for image in group])
+        variance += grey.var(axis=0)
+    sums = np.pad(variance.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    top, left = np.unravel_index(int(inside.round(6).argmax()), inside.shape)
+    return Box(int(left), int(top), side)
+
+
+def error_of(image: Pixels, reference: Pixels) -> NDArray[np.float64]:
+    """Absolute difference in levels of 255, mean over the colours."""
+    error: NDArray[np.float64] = np.abs(image.astype(float) - reference.astype(float)).mean(axis=2)
+    return error
+
+
+def error_scale(errors: Sequence[NDArray[np.float64]]) -> float:
+    """The error at which the maps of one picture are saturated, the same for all of them."""
+    return max(LEAST_ERROR, float(np.quantile(np.concatenate([e.ravel() for e in errors]), ERROR_QUANTILE)))
+
+
+def error_palette() -> list[int]:
+    """Dark is no error, bright is much; read alike with and without colour vision."""
+    from matplotlib import colormaps
+
+    return [round(255 * level) for color in colormaps["cividis"].resampled(256)(range(256)) for level in color[:3]]
+
+
+def overview(image: Pixels, box: Box) -> Pixels:
+    """The whole image at `OVERVIEW` pixels at most, with the crop drawn in."""
+    picture = Image.fromarray(image)
+    factor = min(1.0, OVERVIEW / max(picture.size))
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    picture = picture.resize(size, Image.Resampling.LANCZOS) if factor < 1 else picture
+    corner = (box.left * factor, box.top * factor)
+    far = ((box.left + box.side) * factor - 1, (box.top + box.side) * factor - 1)
+    ImageDraw.Draw(picture).rectangle([corner, far], outline=BOX, width=2)
+    return np.asarray(picture)

@@ -1,0 +1,92 @@
+"""The headline of a report: two sentences made from the tests, claiming no more than these carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from adaptsr.reporting.metrics import MetricColumn, metric_columns
+from adaptsr.reporting.results import Results
+from adaptsr.reporting.significance import families, short_titles, signed
+from adaptsr.statistics import Family
+
+
+def headline(results: Results, frame: pd.DataFrame) -> list[str]:
+    """A sentence each for the first two comparisons of the profile, in its first metric on its first test dataset.
+
+    `frame` is that of `compare_rows`. A profile with one comparison gets its second metric as well.
+    """
+    found = families(results.profile, results.rows)
+    metrics = metric_columns(results.profile)
+    if not found:
+        return ["This profile names no comparisons, so nothing is tested."]
+    subjects = [(family, metrics[0]) for family in found[:2]]
+    if len(found) == 1:
+        measured = set(frame.loc[frame["difference"].notna(), "metric"])
+        subjects += [(found[0], metric) for metric in metrics[1:] if metric.name in measured][:1]
+    return [_sentence(results, frame, family, metric) for family, metric in subjects]
+
+
+def _sentence(results: Results, frame: pd.DataFrame, family: Family, metric: MetricColumn) -> str:
+    titles = {row.name: row.title for row in results.rows}
+    dataset = results.datasets[0]
+    lines = frame[
+        (frame["comparison"] == family.title) & (frame["metric"] == metric.name) & (frame["dataset"] == dataset)
+    ]
+    single = len(family.rows) == 1
+    who = titles[family.rows[0]] if single else f"{len(family.rows)} rows"
+    about = f"{who} against {titles[family.reference]}, {metric.title} on {dataset}"
+    measured = lines[lines["difference"].notna()]
+    tested = lines[lines["p"].notna()]
+    if measured.empty:
+        return f"{about}: nothing to compare, no pair of runs has been scored."
+    numbers = f"{about}: {_differences(measured, metric, results.decimals.get(metric.name, 4))}, {_seeds(measured)}"
+    if tested.empty:
+        return f"{numbers}; no test could be made, so this is no evidence of a difference."
+    names = short_titles(results.profile) if single else {}
+    return f"{numbers}; {_outcome(tested, names)}{_untested(lines, tested)}."
+
+
+def _differences(measured: pd.DataFrame, metric: MetricColumn, digits: int) -> str:
+    unit = f" {metric.unit}" if metric.unit else ""
+    low, high = (signed(float(value), digits) for value in (measured["difference"].min(), measured["difference"].max()))
+    if len(measured) == 1 or low == high:
+        return f"a mean difference of {low}{unit}"
+    backbones = measured["backbone"].nunique()
+    where = f"over {backbones} backbones" if backbones > 1 else f"over {len(measured)} rows"
+    return f"mean differences from {low} to {high}{unit} {where}"
+
+
+def _seeds(measured: pd.DataFrame) -> str:
+    least, most = int(measured["seeds"].min()), int(measured["seeds"].max())
+    count = f"{most}" if least == most else f"{least} to {most}"
+    return f"{count} seed{'s' if most > 1 else ''}{'' if len(measured) == 1 else ' each'}"
+
+
+def _outcome(tested: pd.DataFrame, names: Mapping[str, str]) -> str:
+    """What Holm's correction leaves; `names` of backbones where the comparison has one row, else none."""
+    significant = tested[tested["significant"]]
+    sides = [
+        f"significantly {word} {_where(significant[significant['better'] == side], names)}"
+        for word, side in (("better", "row"), ("worse", "reference"))
+    ]
+    sentence = f"after Holm's correction of {len(tested)} test{'s' if len(tested) > 1 else ''} {' and '.join(sides)}"
+    unclear = len(tested) - len(significant)
+    sentence += f", {unclear} not significant, which is no evidence of equality" if unclear else ""
+    spans = int(((significant["low"] <= 0) & (significant["high"] >= 0)).sum())
+    if spans:
+        which = "none of these is" if spans == len(significant) else f"{spans} of these are not"
+        sentence += f"; {which} shown for other scenes than the tested ones"
+    return sentence
+
+
+def _where(lines: pd.DataFrame, names: Mapping[str, str]) -> str:
+    if not names:
+        return f"in {len(lines)}"
+    return f"on {' and '.join(names[backbone] for backbone in lines['backbone']) or 'none'}"
+
+
+def _untested(lines: pd.DataFrame, tested: pd.DataFrame) -> str:
+    rest = len(lines) - len(tested)
+    return f"; {rest} could not be tested" if rest else ""

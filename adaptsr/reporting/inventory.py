@@ -1,0 +1,137 @@
+"""Which runs of a matrix are there, which are not, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from adaptsr.matrix import Row
+from adaptsr.reporting.results import NO_BACKBONE, NOT_THERE, Results
+from adaptsr.reporting.significance import backbone_title, short_titles
+from adaptsr.statistics import UNSEEDED
+
+State = Literal["whole", "holes", "none"]
+NOT_SCORED = "trained, not scored"
+
+
+@dataclass(frozen=True)
+class Hole:
+    """Runs of one row on one backbone that have no scores, and why."""
+
+    backbone: str
+    row: str
+    seeds: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a row is scored on one backbone."""
+
+    text: str
+    state: State
+
+
+@dataclass(frozen=True)
+class CoverageLine:
+    title: str
+    cells: tuple[Coverage, ...]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Numbers of runs, what there is per row and backbone, and every hole."""
+
+    expected: int
+    trained: int
+    diverged: int
+    scored: int
+    backbones: tuple[str, ...]
+    lines: tuple[CoverageLine, ...]
+    holes: tuple[Hole, ...]
+
+    @property
+    def complete(self) -> bool:
+        return not self.holes
+
+    @property
+    def sentence(self) -> str:
+        """`Of 200 runs, 180 are trained and scored, 2 diverged and 18 are not finished or not scored.`"""
+        if self.complete:
+            return f"All {self.expected} runs are trained and scored."
+        rest = self.expected - self.scored - self.diverged
+        return (
+            f"Of {self.expected} runs, {self.scored} {_are(self.scored)} trained and scored, "
+            f"{self.diverged} diverged and {rest} {_are(rest)} not finished or not scored."
+        )
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def take_inventory(results: Results) -> Inventory:
+    scored = _scored(results)
+    reasons = {run: reason for run in results.runs if run not in scored and (reason := _reason(results, *run))}
+    diverged = sum(record.status == "diverged" for record in results.records.values())
+    return Inventory(
+        expected=len(results.runs),
+        trained=len(results.records),
+        diverged=diverged,
+        scored=sum(run in scored for run in results.runs),
+        backbones=tuple(short_titles(results.profile).values()),
+        lines=tuple(
+            CoverageLine(
+                row.title, tuple(_coverage(results, scored, backbone, row) for backbone in results.profile.backbones)
+            )
+            for row in results.rows
+            if not row.on(NO_BACKBONE)
+        ),
+        holes=tuple(_holes(results, reasons)),
+    )
+
+
+def _scored(results: Results) -> set[tuple[str, str, int | str]]:
+    """Runs with scores on every test dataset, diverged ones left out."""
+    means = results.seed_means
+    scored: dict[tuple[str, str, int | str], set[str]] = {}
+    for backbone, row, seed, dataset in means[["backbone", "row", "seed", "dataset"]].itertuples(index=False):
+        scored.setdefault((backbone, row, seed), set()).add(dataset)
+    diverged = {key for key, record in results.records.items() if record.status == "diverged"}
+    return {run for run, datasets in scored.items() if len(datasets) == len(results.datasets)} - diverged
+
+
+def _reason(results: Results, backbone: str, row: str, seed: int) -> str:
+    record = results.records.get((backbone, row, seed))
+    if record is None:
+        return results.failures.get((backbone, row, seed), NOT_THERE)
+    return f"diverged at iteration {record.diverged_at}" if record.status == "diverged" else NOT_SCORED
+
+
+def _coverage(results: Results, scored: set[tuple[str, str, int | str]], backbone: str, row: Row) -> Coverage:
+    if not row.on(backbone):
+        return Coverage("-", "whole")
+    if not row.seeded:
+        there = (backbone, row.name, UNSEEDED) in scored
+        return Coverage("scored" if there else "not scored", "whole" if there else "none")
+    seeds = results.profile.seeds
+    count = sum((backbone, row.name, seed) in scored for seed in seeds)
+    records = results.row_records(backbone, row.name).values()
+    diverged = sum(record.status == "diverged" for record in records)
+    text = f"{count} of {len(seeds)}" + (f", {diverged} diverged" if diverged else "")
+    return Coverage(text, "whole" if count == len(seeds) else "holes" if count else "none")
+
+
+def _holes(results: Results, reasons: dict[tuple[str, str, int], str]) -> Iterable[Hole]:
+    """One per backbone, row and reason, in the order of the matrix."""
+    for backbone in results.profile.backbones:
+        for row in results.adapted_rows:
+            of_row = {seed: reasons.get((backbone, row.name, seed), "") for seed in results.profile.seeds}
+            for reason in dict.fromkeys(reason for reason in of_row.values() if reason):
+                seeds = [seed for seed, other in of_row.items() if other == reason]
+                yield Hole(backbone_title(results.profile, backbone), row.title, _listed(seeds), reason)
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

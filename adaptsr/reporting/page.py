@@ -1,0 +1,191 @@
+"""The report as one page: summary, tables, significance, figures, pictures and provenance in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from adaptsr.matrix import Row
+from adaptsr.reporting.bundle import RECORDS, SEEDS, clear, copy_records, record_link, write_seed_means, write_zip
+from adaptsr.reporting.figures import DrawnFigure, draw_figures
+from adaptsr.reporting.figures.palette import looks
+from adaptsr.reporting.gallery import Gallery, build_gallery
+from adaptsr.reporting.headline import headline
+from adaptsr.reporting.inventory import Inventory, take_inventory
+from adaptsr.reporting.metrics import metric_columns
+from adaptsr.reporting.model import TableModel
+from adaptsr.reporting.provenance import Origin, trace_origin
+from adaptsr.reporting.render import render
+from adaptsr.reporting.results import Results, read_results
+from adaptsr.reporting.significance import (
+    SignificanceReport,
+    backbone_title,
+    build_report,
+    compare_rows,
+    p_text,
+    signed,
+    write_significance_files,
+)
+from adaptsr.reporting.tables import build_table, scale_warning, write_table_files
+
+if TYPE_CHECKING:
+    from adaptsr.config import Profile
+
+FOLDERS = ("figures", "pictures", RECORDS)
+
+
+@dataclass(frozen=True)
+class Surviving:
+    """A difference that survives Holm's correction, as text; `row` is its name, for its colour."""
+
+    backbone: str
+    dataset: str
+    row: str
+    title: str
+    metric: str
+    difference: str
+    interval: str
+    p_holm: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What of one comparison survives, beside its sentences and forest plots."""
+
+    title: str
+    reference: str
+    sentences: tuple[str, ...]
+    tests: int
+    surviving: tuple[Surviving, ...]
+    figures: tuple[DrawnFigure, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that the template shows."""
+
+    profile: Profile
+    warning: str
+    partial: bool
+    headline: tuple[str, ...]
+    inventory: Inventory
+    test_images: str
+    tables: tuple[TableModel, ...]
+    significance: SignificanceReport
+    outcomes: tuple[Outcome, ...]
+    figures: tuple[DrawnFigure, ...]
+    gallery: Gallery
+    origin: Origin
+    audit: bool
+    zip_name: str
+    colours: dict[str, str]
+
+    def record(self, backbone: str, row: str, seed: int | str) -> str:
+        """The link to a run's record; empty for the unadapted backbone, which has none."""
+        return record_link(backbone, row, seed) if isinstance(seed, int) else SEEDS
+
+
+def write_report(
+    profile: Profile,
+    rows: Sequence[Row],
+    results_folder: Path,
+    out_folder: Path,
+    command: str,
+    resources_folder: Path = Path("resources"),
+    *,
+    partial: bool = False,
+) -> list[Path]:
+    """Write `index.html`, all that it links and `<out_folder>.zip`; the same results give the same bytes.
+
+    `command` is what remakes the page, as a reader would type it. With `partial` the page shows whatever is there.
+    """
+    results = read_results(profile, rows, results_folder, resources_folder, partial=partial)
+    tables = [build_table(results, name) for name in profile.report.tables]
+    comparisons = compare_rows(results)
+    for table in tables:
+        write_table_files(table, out_folder)
+    write_significance_files(results, comparisons, out_folder)
+    clear(out_folder, FOLDERS)
+    copy_records(results, out_folder)
+    write_seed_means(results, out_folder)
+    zip_path = out_folder.with_name(f"{out_folder.name}.zip")
+    page = build_page(results, tables, comparisons, out_folder, command)
+    render("index.html", out_folder / "index.html", page=page)
+    return [out_folder / "index.html", write_zip(out_folder, zip_path)]
+
+
+def build_page(
+    results: Results, tables: Sequence[TableModel], comparisons: pd.DataFrame, folder: Path, command: str
+) -> Page:
+    """Draw figures and pictures under `folder` and gather everything that the page shows."""
+    figures = draw_figures(results, comparisons, folder / "figures")
+    report = build_report(results, comparisons)
+    return Page(
+        profile=results.profile,
+        warning=scale_warning(results.profile),
+        partial=results.partial,
+        headline=tuple(headline(results, comparisons)),
+        inventory=take_inventory(results),
+        test_images=_test_images(results),
+        tables=tuple(tables),
+        significance=report,
+        outcomes=tuple(_outcomes(results, comparisons, report, figures)),
+        figures=tuple(figure for figure in figures if figure.kind != "forest"),
+        gallery=build_gallery(results, folder),
+        origin=trace_origin(results, command),
+        audit=(folder / "audit.html").is_file(),
+        zip_name=f"{folder.name}.zip",
+        colours={name: look.colour for name, look in looks(results.rows).items()},
+    )
+
+
+def _test_images(results: Results) -> str:
+    """`degraded: 12 images of 4 scenes`, per test dataset."""
+    scores = results.scores
+    counts = scores.groupby("dataset")["image"].nunique()
+    parts = []
+    for dataset in results.datasets:
+        images = int(counts.get(dataset, 0))
+        known = results.scenes.get(dataset, {})
+        scenes = len(set(known.values())) if len(known) == images else images
+        parts.append(f"{dataset}: {images} images of {scenes} scenes" if images else f"{dataset}: nothing scored")
+    return "; ".join(parts)
+
+
+def _outcomes(
+    results: Results, frame: pd.DataFrame, report: SignificanceReport, figures: Sequence[DrawnFigure]
+) -> Iterable[Outcome]:
+    for number, comparison in enumerate(report.comparisons, start=1):
+        lines = frame[frame["comparison"] == comparison.title]
+        yield Outcome(
+            title=comparison.title,
+            reference=comparison.reference,
+            sentences=comparison.sentences,
+            tests=int(lines["p"].notna().sum()),
+            surviving=tuple(_surviving(results, lines)),
+            figures=tuple(figure for figure in figures if figure.name.startswith(f"forest-{number}-")),
+        )
+
+
+def _surviving(results: Results, lines: pd.DataFrame) -> Iterable[Surviving]:
+    titles = {row.name: row.title for row in results.rows}
+    metrics = {metric.name: metric for metric in metric_columns(results.profile)}
+    for _, line in lines[lines["significant"]].iterrows():
+        metric = metrics[line["metric"]]
+        digits = results.decimals.get(metric.name, 4) + 1
+        yield Surviving(
+            backbone=backbone_title(results.profile, line["backbone"]),
+            dataset=line["dataset"],
+            row=line["row"],
+            title=titles[line["row"]],
+            metric=f"{metric.title} {metric.arrow}",
+            difference=signed(line["difference"], digits),
+            interval=f"{signed(line['low'], digits)} to {signed(line['high'], digits)}",
+            p_holm=p_text(line["p_holm"]),
+            verdict=line["verdict"],
+        )

@@ -1,0 +1,165 @@
+"""Where the numbers of a report come from: code, packages, machines, data, weights, and the command that remakes it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from adaptsr import records
+from adaptsr.config import Archive, DatasetConfig, Photographs
+from adaptsr.data.catalogue import Catalogue, Source, read_catalogue
+from adaptsr.data.manifest import SplitName
+from adaptsr.reporting.metrics import metric_columns
+from adaptsr.reporting.results import Results
+from adaptsr.reporting.significance import backbone_title
+
+DRAWN_WITH = ("adaptsr", "matplotlib", "seaborn", "pandas", "scipy", "jinja2", "pillow")
+DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset of the profile. `digests`: what identifies the images of each split that is used."""
+
+    name: str
+    used_for: str
+    pairs: str
+    digests: tuple[tuple[str, str], ...]
+    source: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The bicubic-trained weights of a backbone."""
+
+    backbone: str
+    file: str
+    sha256: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Everything that the provenance section says. Code and machines come with the number of runs they made."""
+
+    command: str
+    protocol: int
+    code: tuple[tuple[str, int], ...]
+    machines: tuple[tuple[str, int], ...]
+    packages: tuple[tuple[str, str], ...]
+    drawn_with: tuple[tuple[str, str], ...]
+    hours: float
+    datasets: tuple[Dataset, ...]
+    weights: tuple[Weights, ...]
+    metrics: tuple[str, ...]
+
+
+def trace_origin(results: Results, command: str) -> Origin:
+    """`command` is the one that remakes the report."""
+    found = [record.provenance for record in results.records.values()]
+    catalogue = read_catalogue()
+    return Origin(
+        command=command,
+        protocol=results.profile.protocol,
+        code=_counted(_code(item) for item in found),
+        machines=_counted(_machine(item) for item in found),
+        packages=_packages(found),
+        drawn_with=tuple((name, _version(name)) for name in DRAWN_WITH),
+        hours=sum(record.wall_seconds for record in results.records.values()) / 3600,
+        datasets=tuple(_datasets(results, catalogue)),
+        weights=tuple(_weights(results, catalogue)),
+        metrics=tuple(f"{metric.description}." for metric in metric_columns(results.profile)),
+    )
+
+
+def _counted(texts: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(Counter(texts).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _code(item: records.Provenance) -> str:
+    state = {True: ", with changes that were not committed", False: "", None: " (a release, no repository)"}
+    return f"{item.code_version}{state[item.code_dirty]}"
+
+
+def _machine(item: records.Provenance) -> str:
+    device = "" if item.device == "cpu" else f"{item.device}; "
+    processor = item.processor or "unknown processor"
+    return f"{device}{processor}, {item.cores} core{'s' if item.cores > 1 else ''}, {item.system}, Python {item.python}"
+
+
+def _packages(found: Iterable[records.Provenance]) -> tuple[tuple[str, str], ...]:
+    """Versions by package; all of them where runs differ."""
+    versions: dict[str, set[str]] = {}
+    for item in found:
+        for name, version in item.packages.items():
+            versions.setdefault(name, set()).add(version)
+    return tuple((name, ", ".join(sorted(versions[name]))) for name in sorted(versions))
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _datasets(results: Results, catalogue: Catalogue) -> Iterable[Dataset]:
+    data = results.profile.data
+    used: dict[str, dict[SplitName, list[str]]] = {}
+    for role, splits in (("training", data.train), ("validation", [data.validation]), ("testing", data.test)):
+        for split in splits:
+            roles = used.setdefault(split.dataset, {}).setdefault(split.split, [])
+            roles += [role] if role not in roles else []
+    for name, splits_used in used.items():
+        manifest = results.manifests.get(name)
+        source, licence = _source(results.profile.datasets[name], catalogue)
+        sizes = {split: len(manifest.splits.get(split, [])) for split in splits_used} if manifest else {}
+        yield Dataset(
+            name=name,
+            used_for=", ".join(f"{' and '.join(roles)} ({split})" for split, roles in splits_used.items()),
+            pairs=", ".join(f"{split} {count}" for split, count in sizes.items()) or "not prepared here",
+            digests=tuple((split, manifest.digest(split)) for split in splits_used) if manifest else (),
+            source=source,
+            licence=licence,
+        )
+
+
+def _source(dataset: DatasetConfig, catalogue: Catalogue) -> tuple[str, str]:
+    """Where a dataset comes from and under which licence."""
+    if isinstance(dataset, Archive):
+        archives = catalogue.archives_of(dataset.row) if dataset.row in catalogue.datasets else []
+        described = [f"{archive.file} ({archive.checksum or 'no published checksum'})" for archive in archives]
+        return f"archive {dataset.row}: {', '.join(described)}", "; ".join(_licences(archives))
+    if isinstance(dataset, Photographs):
+        scenes = [source for of in dataset.scenes.values() for scene in of for source in scene.split("+")]
+        packages = sorted({DISTRIBUTIONS.get(name, name) for name in (s.strip().partition("/")[0] for s in scenes)})
+        versions = ", ".join(f"{name} {_version(name)}" for name in packages)
+        return f"photographs that ship with {versions}", "as the package of each photograph states"
+    return "a folder of pairs", "not stated"
+
+
+def _licences(sources: Iterable[Source]) -> list[str]:
+    return list(dict.fromkeys(source.licence for source in sources))
+
+
+def _weights(results: Results, catalogue: Catalogue) -> Iterable[Weights]:
+    for name, backbone in results.profile.backbones.items():
+        title = backbone_title(results.profile, name)
+        if backbone.weights is None:
+            yield Weights(title, "none: random weights", "", "")
+            continue
+        row = catalogue.weights.get(backbone.weights)
+        path = row.path if row else Path(backbone.weights).expanduser()
+        sha256 = records.file_sha256(path) if path.is_file() else "not there when this page was made"
+        yield Weights(
+            title, path.name, sha256, row.licence if row else "as this project" if _ours(path) else "not stated"
+        )
+
+
+def _ours(path: Path) -> bool:
+    """Whether these are the weights that come with this project."""
+    return path.parts[:2] == ("resources", "demo")

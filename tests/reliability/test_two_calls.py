@@ -1,0 +1,158 @@
+"""Snakemake killed, called twice at once, or locked by a dead one: results are never corrupt, one call does the rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.reliability.processes import wait_until
+from tests.workflow.conftest import Workspace
+
+UNLOCK = [sys.executable, "workflow/unlock_stale.py"]
+SLEEPING_SNAKEMAKE = "import time; time.sleep(60)"
+
+
+def unlock(workspace: Workspace) -> subprocess.CompletedProcess[str]:
+    """What `make all` does before it calls snakemake."""
+    return subprocess.run(UNLOCK, cwd=workspace.root, env=workspace.environment, capture_output=True, text=True)
+
+
+def training(root: Path) -> list[psutil.Process]:
+    """The training processes of a workspace."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            words = process.info["cmdline"] or []
+            if "train" in words and "--seeds" in words and words[0].endswith("python") and Path(process.cwd()) == root:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def checkpoints(root: Path) -> list[Path]:
+    return list((root / "results/demo").glob("*/*/*/seed*/checkpoints/[0-9]*.safetensors"))
+
+
+def has_a_checkpoint(root: Path) -> bool:
+    return bool(checkpoints(root))
+
+
+def prepare(workspace: Workspace) -> None:
+    content = workspace.profile()
+    content["training"].update(iterations=60, validate_every=30, checkpoint_iterations=5)
+    content["scoring"]["metrics"] = {"psnr_y": content["scoring"]["metrics"]["psnr_y"]}
+    content["report"]["pictures"] = []
+    workspace.write_profile(content)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """What has to be the same to the byte: scores and weights."""
+    paths = [*(root / "results/demo").glob("*/*/*/seed*/adaptation.safetensors"), root / "results/demo/scores.parquet"]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.slow
+def test_killed_snakemakes_and_two_at_once_end_as_one_that_was_not_disturbed(workspace: Workspace) -> None:
+    """Training is killed, then Snakemake alone, then its whole group, then it is called twice at once."""
+    root = workspace.root
+    prepare(workspace)
+    everything = ("--cores", "2", "results/demo/scores.parquet")
+    assert workspace.snakemake(*everything).returncode == 0
+    undisturbed = contents(root)
+    assert len(undisturbed) == 5
+    (root / "results/demo").rename(root / "undisturbed")
+
+    first = workspace.start(*everything)
+    wait_until(lambda: has_a_checkpoint(root))
+    killed = training(root)[0]
+    killed.kill()
+    wait_until(lambda: not killed.is_running())
+    # `retries` starts it again within the same call; it is killed once more, now alone, and its jobs live on.
+    wait_until(lambda: has_a_checkpoint(root) and bool(training(root)))
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+
+    removed = unlock(workspace)
+    assert removed.returncode == 0
+    assert "A snakemake that was killed has left its lock on this folder" in removed.stderr
+    second = workspace.start(*everything)
+    wait_until(lambda: second.poll() is not None or len(list((root / "results/demo").glob("*/*/*/seed1/record.json"))) == 2)
+    os.killpg(second.pid, signal.SIGKILL)
+    second.communicate()
+    for process in training(root):
+        process.kill()
+
+    assert unlock(workspace).returncode == 0
+    third, fourth = (workspace.start(*everything) for _ in range(2))
+    ended = [process.communicate(timeout=600)[0] for process in (third, fourth)]
+    assert sorted(process.returncode == 0 for process in (third, fourth)) in ([False, True], [True, True])
+    for process, said in zip((third, fourth), ended, strict=True):
+        assert process.returncode == 0 or "cannot be locked" in said or "LockException" in said, said
+
+    last = workspace.snakemake(*everything)
+    assert last.returncode == 0
+    assert "Nothing to be done" in last.stdout
+    assert contents(root) == undisturbed
+    assert not list(root.glob("results/**/.*.tmp*")), "nothing torn is left"
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
+    """A folder with a lock, as a killed snakemake leaves it."""
+    (tmp_path / ".snakemake/locks").mkdir(parents=True)
+    (tmp_path / ".snakemake/locks/0.output.lock").write_text("results/demo/scores.parquet\n")
+    (tmp_path / "Snakefile").write_text("rule all:\n    shell: 'true'\n")
+    return tmp_path
+
+
+def unlock_in(folder: Path, repository: Path) -> subprocess.CompletedProcess[str]:
+    script = str(repository / "workflow/unlock_stale.py")
+    return subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True)
+
+
+def test_without_a_lock_nothing_is_said(tmp_path: Path, repository: Path) -> None:
+    done = unlock_in(tmp_path, repository)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_a_stale_lock_is_removed_and_that_is_said(locked: Path, repository: Path) -> None:
+    done = unlock_in(locked, repository)
+    assert done.returncode == 0
+    assert "A snakemake that was killed has left its lock on this folder; removing it" in done.stderr
+    assert not list((locked / ".snakemake/locks").glob("*"))
+
+
+def test_a_live_lock_is_respected(locked: Path, repository: Path) -> None:
+    name = locked / "snakemake"
+    name.write_text(SLEEPING_SNAKEMAKE)
+    process = subprocess.Popen([sys.executable, str(name), "--cores", "1"], cwd=locked)
+    try:
+        time.sleep(0.2)
+        done = unlock_in(locked, repository)
+    finally:
+        process.kill()
+        process.wait()
+    assert done.returncode == 1
+    assert f"in use by another snakemake (process {process.pid})" in done.stderr
+    assert list((locked / ".snakemake/locks").glob("*"))
+
+
+def test_a_snakemake_in_another_folder_does_not_matter(locked: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "snakemake").write_text(SLEEPING_SNAKEMAKE)
+    process = subprocess.Popen([sys.executable, str(other / "snakemake")], cwd=other)
+    try:
+        time.sleep(0.2)
+        assert "removing it" in unlock_in(locked, repository).stderr
+    finally:
+        process.kill()
+        process.wait()
