@@ -8,6 +8,7 @@ import itertools
 import math
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ Correction = Literal["conv", "attention", "mlp", "skip"]
 StateDict = Mapping[str, torch.Tensor]
 
 ATTENTION = re.compile(r"(^|[._])(attn|attention|self_attn|msa|w?qkv|to_qkv|to_q|to_k|to_v|to_out)([._0-9]|$)")
+MOST_TIMES_ITS_SIZE = 4
+SMALLEST_LIMIT_BYTES = 1 << 20
 EDSR_DEFAULTS: dict[str, Any] = {"num_feat": 64, "num_block": 16}
 
 
@@ -161,7 +164,7 @@ def _construct(architecture: str, options: Mapping[str, Any], scale: int) -> nn.
             return model
         with _meshgrid_silenced():
             return _spandrel_class(architecture)(**options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"backbone {architecture}: these options do not fit the architecture: {error}") from None
 
 
@@ -174,13 +177,12 @@ def _meshgrid_silenced() -> Iterator[None]:
 
 
 def _spandrel_class(architecture: str) -> type[nn.Module]:
-    try:
-        module = importlib.import_module(f"spandrel.architectures.{architecture}")
-    except ModuleNotFoundError:
+    known = config.architectures()
+    if architecture not in known:
         raise UserError(
-            f"backbone architecture {architecture!r} is unknown{config.suggestion(architecture, config.architectures())}; "
-            f"there are {', '.join(config.architectures())}"
-        ) from None
+            f"backbone architecture {architecture!r} is unknown{config.suggestion(architecture, known)}; there are {', '.join(known)}"
+        )
+    module = importlib.import_module(f"spandrel.architectures.{architecture}")
     names = [name for name in module.__all__ if not name.endswith("Arch")]
     found: type[nn.Module] = getattr(module, architecture if architecture in names else names[0])
     return found
@@ -214,17 +216,39 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """Tensors of a checkpoint (.safetensors, or a pickle read with `weights_only`), in the layout of our architectures.
 
     Understands `params`, `params_ema`, `state_dict` and bare layouts, the `module.` prefix and both key styles of EDSR.
+    Nothing in the file is executed, and no more is made of it than it holds; `UserError` says what was refused.
     """
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        most = _most_bytes(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path}: refused as a checkpoint: {reason}; give plain tensors (.safetensors, or a .pth that torch.load(weights_only=True) takes)"
         ) from None
-    return _unwrap(content, path)
+    state = _unwrap(content, path)
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if claimed > most:
+        raise UserError(
+            f"{path}: refused as a checkpoint: its tensors claim {claimed} bytes, far more than the file holds"
+        )
+    return state
+
+
+def _most_bytes(path: Path) -> int:
+    """What tensors of a checkpoint may claim: some share their bytes, but not many. `ValueError` for a bomb."""
+    size = path.stat().st_size
+    most = MOST_TIMES_ITS_SIZE * size + SMALLEST_LIMIT_BYTES
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > most:
+            raise ValueError(f"it unpacks to {unpacked} bytes, far more than its {size}")
+    return most
 
 
 def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -282,6 +306,9 @@ def load_weights(model: nn.Module, state: StateDict, source: str) -> None:
     for key, value in state.items():
         if key not in rebuilt and key in own and own[key].shape != value.shape:
             raise UserError(f"{source}: {key} has shape {tuple(value.shape)}, the backbone has {tuple(own[key].shape)}")
+    for key, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise UserError(f"{source}: {key} holds values that are no numbers (NaN or infinite); give sound weights")
     model.load_state_dict({key: own[key] if key in rebuilt else state[key] for key in own})
 
 

@@ -50,6 +50,8 @@ class BaselineFile:
     """`{"conv": "..."}`: on a backbone whose sites are all of this kind the method is an extension of ours, and why."""
     starts_at_backbone: bool = True
     """Whether the attached model equals the backbone before the first step."""
+    trains_all: bool = False
+    """Whether its runs take about the time and the disk of training the whole backbone; what a plan reckons with."""
 
 
 RANKS = ("rank", "r_min", "r_max")
@@ -62,6 +64,7 @@ LITERALS: Mapping[str, tuple[str, type, Any]] = {
     "PROTOCOL": ("protocol", int, None),
     "EXTENSIONS": ("extensions", dict, {}),
     "STARTS_AT_BACKBONE": ("starts_at_backbone", bool, True),
+    "TRAINS_ALL": ("trains_all", bool, False),
 }
 
 

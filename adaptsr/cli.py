@@ -97,6 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--partial", action="store_true", help="show what is there while the rest is still training")
     report.set_defaults(command=_report)
 
+    planned = _with_profile(
+        commands.add_parser("plan", help="estimate GPU hours, downloads and disk of a profile"), FULL_SIZE_PROFILE
+    )
+    planned.add_argument("--json", action="store_true")
+    planned.set_defaults(command=_plan)
+
     score = commands.add_parser(
         "score", help="score a folder of restored images, from any model, against its HR images"
     )
@@ -273,6 +279,13 @@ def _report_command(parsed: argparse.Namespace) -> list[str]:
     settings = [word for item in parsed.set for word in ("--set", item)]
     partial = ["--partial"] if parsed.partial else []
     return ["adaptsr", "report", "--profile", str(parsed.profile), *settings, *partial]
+
+
+def _plan(parsed: argparse.Namespace) -> None:
+    from adaptsr import planning
+
+    made = planning.plan(load_matrix(parsed))
+    print(json.dumps(planning.to_json(made), indent=1) if parsed.json else planning.to_text(made).rstrip())
 
 
 def _score(parsed: argparse.Namespace) -> None:

@@ -20,10 +20,13 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from adaptsr.errors import UserError
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 UNADAPTED = "unadapted"
 OUTPUTS = "outputs"
 AUTO = "auto"
+MOST_BYTES = 1 << 20
+MOST_VALUES = 100_000
+MOST_LEVELS = 40
 RESERVED_DATASETS = ("archives", "demo", "outputs", "weights")
 """Folders of `resources/` that are no datasets."""
 
@@ -31,7 +34,7 @@ RESERVED_DATASETS = ("archives", "demo", "outputs", "weights")
 def _check_name(value: str) -> str:
     if not NAME.fullmatch(value):
         raise ValueError(
-            f"{value!r} is no name: lower-case letters, digits, '_', '-' and '.' are allowed, a letter or digit first"
+            f"{value!r} is no name: up to 100 lower-case letters, digits, '_', '-' and '.' are allowed, a letter or digit first"
         )
     return value
 
@@ -444,25 +447,79 @@ def load_profile(path: Path, settings: Mapping[str, str] | None = None) -> Profi
     `${name}` in a value of the file is replaced by `settings[name]`, as text, with `~` expanded.
     Raises `UserError`, one line naming file and key, for anything wrong.
     """
+    text = _read_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except Exception as error:  # YAML's own tags raise almost anything on values that are none of theirs
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path}: a mapping of keys was expected at the top of a profile, found {type(content).__name__}"
+        )
+    _refuse_unplain(content, path)
+    filled = _fill(content, dict(settings or {}), path)
+    _refuse_unplain(filled, path)
+    _refuse_unused(path, text, settings or {})
+    return validate(filled, path)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: not a file; give the path of a YAML file such as config/demo.yaml")
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path}: larger than {MOST_BYTES} bytes; a profile in YAML was expected")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"{path}: cannot read this profile: {error.strerror}; give the path of a YAML file such as config/demo.yaml"
         ) from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file in UTF-8; a profile in YAML was expected") from None
+
+
+def _refuse_unplain(content: Any, path: Path) -> None:
+    """`UserError` for what YAML can hold and a profile cannot: dates, bytes, sets, keys that are no text, half characters.
+
+    Aliases are followed as often as they stand there, so that a short file cannot stand for a huge one, or for itself.
+    """
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    values = 0
+    while waiting:
+        where, value = waiting.pop()
+        values += 1
+        if values > MOST_VALUES or len(where) > MOST_LEVELS:
+            raise UserError(
+                f"{path}: more than {MOST_VALUES} values or {MOST_LEVELS} levels, with what its aliases (*name) stand for"
+            )
+        found = _unplain(value)
+        if found:
+            raise UserError(
+                f"{path}: {'.'.join(where) or 'the file'}: {found}; put it in quotes if it is meant as text"
+            )
+        if isinstance(value, dict):
+            waiting += [((*where, str(key)), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*where, str(index)), item) for index, item in enumerate(value)]
+
+
+def _unplain(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return next((f"the key {key!r} is no text" for key in value if not _is_text(key)), None)
+    if isinstance(value, str):
+        return None if _is_text(value) else f"{value!a} is no text"
+    known = value is None or isinstance(value, bool | int | float | list)
+    return None if known else f"a {type(value).__name__} ({str(value)[:40]}) is no value of a profile"
+
+
+def _is_text(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
     try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
-    if not isinstance(content, dict):
-        raise UserError(
-            f"{path}: a mapping of keys was expected at the top of a profile, found {type(content).__name__}"
-        )
-    filled = _fill(content, dict(settings or {}), path)
-    _refuse_unused(path, text, settings or {})
-    return validate(filled, path)
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def validate(content: Mapping[str, Any], path: Path) -> Profile:

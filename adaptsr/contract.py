@@ -79,6 +79,10 @@ class ContractBroken(AssertionError):
     """A baseline file does not keep the contract; the message says in one line what it does and what was expected."""
 
 
+class CannotMerge(Exception):
+    """The baseline's own `merge` says, with a `UserError`, that there is no plain model of what it does."""
+
+
 @dataclass(frozen=True)
 class CheckResult:
     """The outcome of one check; `variant` and `backbone` are empty for a check of the file as a whole."""
@@ -257,8 +261,11 @@ class Subject:
         model = copy.deepcopy(model)
         module = import_baseline(self.variant.baseline.path)
         if hasattr(module, "merge"):
-            with torch.no_grad():
-                model = module.merge(model, self.planned)
+            try:
+                with torch.no_grad():
+                    model = module.merge(model, self.planned)
+            except UserError as refusal:
+                raise CannotMerge(str(refusal)) from None
         return merged_state(model, list(self.backbone.state_dict()))
 
     def save(self, folder: Path) -> None:
@@ -505,6 +512,8 @@ def check_subject(subject: Subject) -> Iterator[CheckResult]:
         try:
             check(subject)
             yield _result(subject, name, "passed", "")
+        except CannotMerge as refusal:
+            yield _result(subject, name, "skipped", str(refusal))
         except Exception as error:
             yield _result(subject, name, "failed", _one_line(error))
 
@@ -526,7 +535,7 @@ def check_baseline(path: Path, progress: Progress = lambda line: None) -> list[C
         for variant, backbone in subjects(file):
             subject = Subject.of(variant, backbone)
             found = list(check_subject(subject))
-            if all(result.status == "passed" for result in found):
+            if any(r.status == "passed" for r in found) and not any(r.status == "failed" for r in found):
                 folders.append(Path(temporary) / variant.name / backbone)
                 subject.save(folders[-1])
             results += found

@@ -15,30 +15,18 @@ from adaptsr import config, records
 from adaptsr.backbones import build, resolve_weights, restore
 from adaptsr.data.manifest import read_manifest
 from adaptsr.data.pairs import PairSet, load_split
+from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix, Row, manifest_path
 from adaptsr.merging import load_run
 from adaptsr.outputs import images_digest, output_folder, read_outputs
 from adaptsr.pictures import Picture, find_pictures, keep_pictures, kept_pictures
+from adaptsr.scores import kept_scores, read_scores, sorted_scores, typed, write_scores
 from adaptsr.scoring import Scorer, ScoreRow, weight_files
-from adaptsr.training import prepare_device
+from adaptsr.training import data_key, prepare_device, run_key
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = (
-    "profile",
-    "backbone",
-    "baseline",
-    "variant",
-    "seed",
-    "dataset",
-    "image",
-    "metric",
-    "value",
-    "reason",
-    "color_space",
-    "crop_border",
-)
 Progress = Callable[[str], None]
 Restorer = Callable[[PairSet], "Sequence[torch.Tensor] | str"]
 """Restores the images of a test dataset, uint8 (3, H, W) each, or says why there are none."""
@@ -85,6 +73,10 @@ class Evaluation:
         weights = [[file.metric, file.path.is_file()] for file in weight_files(scoring)]
         return records.digest({"scoring": scoring.model_dump(mode="json"), "tests": tests, "weights": weights})
 
+    @cached_property
+    def _data_key(self) -> str:
+        return data_key(self.matrix, self.name)
+
     def scores(self, row: Row, seed: int | None, progress: Progress) -> pd.DataFrame | None:
         """Scores of one run, of the unadapted backbone or of outputs; None for a run that diverged.
 
@@ -96,7 +88,7 @@ class Evaluation:
             return None
         pictures = self._pictures_of(row) if seed in (None, self.matrix.profile.seeds[0]) else []
         path, key = subject.folder / "scores.parquet", self._key(subject.key)
-        cached = read_scores(path, key)
+        cached = _sound_scores(path, key, progress)
         if cached is not None and kept_pictures(subject.folder, subject.key) >= set(pictures):
             return cached
         restorer = subject.load()
@@ -114,6 +106,11 @@ class Evaluation:
         if seed is not None:
             run = self.matrix.run_folder(self.name, row.name, seed)
             record = records.read_record(run / "record.json")
+            if record.key != run_key(self.matrix, self.name, self.matrix.variant(row.name), seed, self._data_key):
+                raise UserError(
+                    f"{run / 'record.json'}: a run of another protocol, schedule, data or options than {self.matrix.source} "
+                    f"asks for; {records.redo(run)}"
+                )
             if record.status == "diverged":
                 return None
             return Subject(run, record.key, lambda: self._restoring(load_run(run)))
@@ -196,55 +193,25 @@ class Evaluation:
                 yield ScoreRow(name, metric.column, None, reason, metric.color_space, border)
 
 
+def _sound_scores(path: Path, key: str, progress: Progress) -> pd.DataFrame | None:
+    try:
+        return kept_scores(path, key)
+    except UserError as problem:
+        progress(f"{str(problem).partition(';')[0]}; scoring again")
+        return None
+
+
 def score_backbone(matrix: Matrix, backbone: str, rows: Sequence[Row], out: Path, progress: Progress) -> None:
     """Score the unadapted backbone and all runs on it, or the outputs for `""`; write them as one file."""
+    prepare_device(matrix.profile.compute)  # merging is arithmetic too: its threads are the profile's from the start
     evaluation = Evaluation(matrix, backbone)
     frames = []
     for row in rows:
         seeds: Sequence[int | None] = matrix.profile.seeds if row.seeded else [None]
         frames += [evaluation.scores(row, seed, progress) for seed in seeds]
-    write_scores(sorted_scores([frame for frame in frames if frame is not None]), out, "")
+    write_scores(sorted_scores([frame for frame in frames if frame is not None]), out)
 
 
 def gather(parts: Sequence[Path], out: Path) -> None:
-    """Put the scores of all backbones into one file, sorted by all columns."""
-    frames = [read_scores(part, None) for part in parts]
-    write_scores(sorted_scores([frame for frame in frames if frame is not None]), out, "")
-
-
-def sorted_scores(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    import pandas as pd
-
-    return typed(pd.concat(frames, ignore_index=True).sort_values(list(COLUMNS), ignore_index=True))
-
-
-def typed(frame: pd.DataFrame) -> pd.DataFrame:
-    text = [name for name in COLUMNS if name not in ("seed", "value", "crop_border")]
-    kinds = {**dict.fromkeys(text, "string"), "seed": "Int64", "value": "float64", "crop_border": "int64"}
-    return frame[list(COLUMNS)].astype(kinds)
-
-
-def write_scores(frame: pd.DataFrame, path: Path, key: str) -> None:
-    """Write scores atomically, the same bytes for the same scores, with `key` in the file's metadata."""
-    import pyarrow
-    import pyarrow.parquet
-
-    table = pyarrow.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata({"adaptsr": key})
-    with records.atomic_write(path) as temporary:
-        pyarrow.parquet.write_table(table, temporary)
-
-
-def read_scores(path: Path, key: str | None) -> pd.DataFrame | None:
-    """Scores from a file, or None when it is missing, torn, or of another key (any key is taken for None)."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (FileNotFoundError, pyarrow.ArrowInvalid, OSError):
-        return None
-    found = (table.schema.metadata or {}).get(b"adaptsr", b"").decode()
-    if key is not None and found != key:
-        return None
-    frame: pd.DataFrame = table.to_pandas()
-    return typed(frame) if set(frame.columns) == set(COLUMNS) else None
+    """Put the scores of all backbones into one file, sorted by all columns; `UserError` for a part that is not sound."""
+    write_scores(sorted_scores([read_scores(part) for part in parts]), out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +13,7 @@ from adaptsr import config, records
 from adaptsr.backbones import build
 from adaptsr.baselines import FOLDER, import_baseline
 from adaptsr.errors import UserError
-from adaptsr.reparametrization import Plan, freeze, load_adaptation, load_tensors, merged_state, save_tensors
+from adaptsr.reparametrization import Plan, damage, freeze, load_adaptation, load_tensors, merged_state, save_tensors
 
 
 def merge_run(folder: Path) -> dict[str, torch.Tensor]:
@@ -21,12 +22,19 @@ def merge_run(folder: Path) -> dict[str, torch.Tensor]:
     `UserError` when the folder holds no finished run, or weights that are not those of its record.
     """
     record = sound_record(folder)
-    model = _backbone(record)
+    model = _backbone(folder, record)
     keys = list(model.state_dict())
     plan = Plan.load(folder)
     baseline = _baseline(record)
     freeze(model)
-    baseline.attach(model, plan)
+    try:
+        baseline.attach(model, plan)
+    except UserError:
+        raise
+    except Exception as error:  # a plan from elsewhere can hold anything
+        raise UserError(
+            f"{folder / 'plan.json'}: this plan does not fit {record.baseline} on {record.backbone}: {_one_line(error)}"
+        ) from error
     adaptation = folder / "adaptation.safetensors"
     load_adaptation(model, load_tensors(adaptation)[0], str(adaptation))
     if hasattr(baseline, "merge"):
@@ -37,7 +45,7 @@ def merge_run(folder: Path) -> dict[str, torch.Tensor]:
 def load_run(folder: Path) -> nn.Module:
     """The adapted backbone of a run, in eval mode, with nothing attached."""
     merged = merge_run(folder)
-    model = _backbone(records.read_record(folder / "record.json"))
+    model = _backbone(folder, records.read_record(folder / "record.json"))
     model.load_state_dict(merged)
     return model.eval()
 
@@ -60,25 +68,36 @@ def write_merged(folder: Path, out: Path) -> None:
             },
         )
         return
+    content = io.BytesIO()
+    torch.save({"params": merged}, content)
     with records.atomic_write(out) as temporary:
-        torch.save({"params": merged}, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def sound_record(folder: Path) -> records.RunRecord:
-    """The record of a finished run whose weights are those it names."""
+    """The record of a finished run whose plan and weights are those it names."""
     record = records.read_record(folder / "record.json")
     if record.status != "finished":
         raise UserError(f"{folder}: this run diverged at iteration {record.diverged_at}; there are no weights to use")
-    adaptation = folder / "adaptation.safetensors"
-    if not adaptation.is_file() or records.file_sha256(adaptation) != record.adaptation_sha256:
-        raise UserError(
-            f"{adaptation}: not the weights that its record.json names; delete record.json to have the run done again"
-        )
+    problem = damage(folder, record)
+    if problem:
+        raise UserError(f"{problem}; {records.redo(folder)}")
     return record
 
 
-def _backbone(record: records.RunRecord) -> nn.Module:
-    return build(config.Backbone.model_validate(record.config["backbone"]), record.config["scale"])
+def _backbone(folder: Path, record: records.RunRecord) -> nn.Module:
+    try:
+        declared = config.Backbone.model_validate(record.config["backbone"])
+        scale = int(record.config["scale"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder / 'record.json'}: config: no backbone can be made of it: {_one_line(error)}"
+        ) from None
+    return build(declared, scale)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _baseline(record: records.RunRecord) -> ModuleType:

@@ -186,3 +186,15 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable safetensors file ({error})") from None
     return tensors, metadata
+
+
+def damage(folder: Path, record: records.RunRecord) -> str | None:
+    """What of a finished run's files is not what its record names, or None."""
+    adaptation = folder / "adaptation.safetensors"
+    if record.status == "finished" and (
+        not adaptation.is_file() or records.file_sha256(adaptation) != record.adaptation_sha256
+    ):
+        return f"{adaptation}: not the weights that its record.json names"
+    if record.plan_sha256 not in (None, Plan.sha256(folder)):
+        return f"{folder / 'plan.json'}: not the plan that its record.json names"
+    return None

@@ -36,6 +36,7 @@ from adaptsr.matrix import Matrix, manifest_path
 from adaptsr.reparametrization import (
     Plan,
     adaptation_state,
+    damage,
     load_adaptation,
     load_tensors,
     parameter_count,
@@ -79,9 +80,7 @@ class History:
         """The losses since the last point one by one, then the one that is no number or too large."""
         first = iteration - len(self.pending)
         for index, value in enumerate([*self.pending, loss]):
-            self.losses.append(
-                records.LossPoint(iteration=first + index, loss=value if math.isfinite(value) else None)
-            )
+            self.losses.append(records.LossPoint(iteration=first + index, loss=value if math.isfinite(value) else None))
         self.pending.clear()
 
     @staticmethod
@@ -193,7 +192,7 @@ def prepare_device(compute: config.Compute) -> torch.device:
     torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(compute.deterministic)
     # Filling fresh memory with NaN is a debugging aid that costs every operator a pass over its output.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     use_cuda = compute.device != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if use_cuda else "cpu")
 
@@ -229,18 +228,6 @@ def finished_record(folder: Path, key: str) -> records.RunRecord | None:
     if record.key != key:
         return None
     return record if damage(folder, record) is None else None
-
-
-def damage(folder: Path, record: records.RunRecord) -> str | None:
-    """What of a finished run's files is not what its record names, or None."""
-    adaptation = folder / "adaptation.safetensors"
-    if record.status == "finished" and (
-        not adaptation.is_file() or records.file_sha256(adaptation) != record.adaptation_sha256
-    ):
-        return f"{adaptation}: not the weights that its record.json names"
-    if record.plan_sha256 not in (None, Plan.sha256(folder)):
-        return f"{folder / 'plan.json'}: not the plan that its record.json names"
-    return None
 
 
 def train_run(
@@ -350,8 +337,9 @@ def optimise(
             if validated:
                 history.validation.append(_validate(bench, model, done, history.seconds))
             if not last:
-                due = time.monotonic() - saved_at > 60 * training.checkpoint_minutes
-                if due or terminated() or (training.checkpoint_iterations and done % training.checkpoint_iterations == 0):
+                by_time = time.monotonic() - saved_at > 60 * training.checkpoint_minutes
+                by_count = done % (training.checkpoint_iterations or training.iterations) == 0
+                if by_time or by_count or terminated():
                     checkpoints.save(done, model, optimizer, history)
                     saved_at = time.monotonic()
                 if terminated():
@@ -477,7 +465,7 @@ def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) 
     digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

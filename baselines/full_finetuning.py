@@ -27,6 +27,7 @@ VARIANTS = {
     "attention-nobias": {"sites": "attention", "biases": False},
 }
 ROWS = ["all"]
+TRAINS_ALL = True
 PROTOCOL = 1
 
 

@@ -54,6 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "title": "FourierFT (PEFT)",
     },
     "waveft": {"method": "WAVEFT", "config": {"n_frequency": 100}, "title": "WaveFT (PEFT)"},
+    # PEFT gives all layers of one shape the same mask; `shira.py` draws one for each.
     "shira": {"method": "SHIRA", "config": {"r": 4}, "title": "SHiRA, r = 4 (PEFT)"},
     "delora": {"method": "DELORA", "title": "DeLoRA, r = 8 (PEFT)"},
     "gralora": {"method": "GRALORA", "config": {"r": 8}, "title": "GraLoRA, r = 8 (PEFT)"},

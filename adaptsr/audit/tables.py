@@ -59,7 +59,7 @@ def _ours(reader: Reader, table: str) -> list[Line]:
     """The rows of a table that this suite can build, each label once per printed count."""
     lines: dict[tuple[str, str], Line] = {}
     for line in reader.lines(table):
-        if line["row"]:
+        if line["row"] and line["backbone"]:
             lines.setdefault((line["label"], line["parameters"]), line)
     return list(lines.values())
 

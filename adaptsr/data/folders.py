@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,8 @@ def _list_images(side: str, folder: Path, problems: list[str]) -> dict[str, _Ima
         image = _Image(side, path)
         if path.name.startswith("."):
             continue
-        if not path.resolve().is_relative_to(folder):
+        # Not `path.resolve()`, which raises on a link to itself.
+        if not Path(os.path.realpath(path)).is_relative_to(folder):
             problems.append(f"{image}: a link that leads out of the folder; put the file itself there")
         if path.suffix.lower() not in SUFFIXES or path.is_dir():
             problems.append(f"{image}: not an image; expected are {', '.join(SUFFIXES)}")

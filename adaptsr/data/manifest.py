@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import PositiveInt
@@ -18,10 +18,16 @@ class _Part(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
+def _check_item_name(name: str) -> str:
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise ValueError(f"{name!r} is no name for an image: files of this name are written beside runs")
+    return name
+
+
 class Item(_Part):
     """One LR/HR pair; `lr` and `hr` are absolute or relative to the manifest's folder."""
 
-    name: str
+    name: Annotated[str, pydantic.AfterValidator(_check_item_name)]
     scene: str
     lr: str
     hr: str

@@ -6,6 +6,9 @@ import shutil
 from pathlib import Path
 from typing import get_args
 
+import torch
+
+from adaptsr import records
 from adaptsr.config import DatasetConfig, Pairs, Photographs
 from adaptsr.data.archives import is_prepared, write_archive
 from adaptsr.data.folders import check_pairs
@@ -21,8 +24,15 @@ def prepare(name: str, config: DatasetConfig, folder: Path, scale: int) -> Path:
     Photographs are cut and degraded to `folder/<split>/{lr,hr}/*.png`, replacing what an earlier call left there; pairs
     stay where they are; archives are fetched and unpacked, unless that is done already. An old manifest is removed first
     and the new one written last: where it stands, the dataset is whole. Raises `UserError` for anything wrong with the
-    profile's entry, a download or the images.
+    profile's entry, a download or the images. The images do not depend on the number of threads that it is called with,
+    since profiles share them.
     """
+    torch.set_num_threads(1)
+    with records.locked(folder):
+        return _prepare(name, config, folder, scale)
+
+
+def _prepare(name: str, config: DatasetConfig, folder: Path, scale: int) -> Path:
     if isinstance(config, Photographs):
         photographs = find_photographs(name, config)
         _remove_manifest(folder)

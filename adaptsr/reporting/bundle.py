@@ -34,9 +34,9 @@ def record_link(backbone: str, row: str, seed: int) -> str:
 def copy_records(results: Results, folder: Path) -> None:
     """Copy every run's record as it is."""
     for backbone, row, seed in results.records:
-        source = results.run_folder(backbone, row, seed) / "record.json"
-        with records.atomic_write(folder / record_link(backbone, row, seed)) as temporary:
-            shutil.copyfile(source, temporary)
+        target = folder / record_link(backbone, row, seed)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(results.run_folder(backbone, row, seed) / "record.json", target)
 
 
 def write_seed_means(results: Results, folder: Path) -> None:

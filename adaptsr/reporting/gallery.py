@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from adaptsr import records
 from adaptsr.data.manifest import Item
 from adaptsr.errors import UserError
 from adaptsr.matrix import Row
@@ -256,10 +254,8 @@ class _Builder:
 
     def _save(self, name: str, image: Image.Image) -> str:
         path = Path("pictures") / f"{self.number}-{self.picture.image}" / f"{name}.png"
-        content = io.BytesIO()
-        image.save(content, format="PNG", optimize=True)
-        with records.atomic_write(self.folder / path) as temporary:
-            temporary.write_bytes(content.getvalue())
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        image.save(self.folder / path, format="PNG", optimize=True)
         return path.as_posix()
 
 

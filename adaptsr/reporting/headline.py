@@ -67,24 +67,26 @@ def _seeds(measured: pd.DataFrame) -> str:
 def _outcome(tested: pd.DataFrame, names: Mapping[str, str]) -> str:
     """What Holm's correction leaves; `names` of backbones where the comparison has one row, else none."""
     significant = tested[tested["significant"]]
-    sides = [
-        f"significantly {word} {_where(significant[significant['better'] == side], names)}"
-        for word, side in (("better", "row"), ("worse", "reference"))
-    ]
-    sentence = f"after Holm's correction of {len(tested)} test{'s' if len(tested) > 1 else ''} {' and '.join(sides)}"
+    better, worse = (significant[significant["better"] == side] for side in ("row", "reference"))
     unclear = len(tested) - len(significant)
-    sentence += f", {unclear} not significant, which is no evidence of equality" if unclear else ""
+    sentence = (
+        f"of {len(tested)} test{'s' if len(tested) > 1 else ''} after Holm's correction, {_are(len(better))} significantly better"
+        f"{_named(better, names)} and {_are(len(worse))} significantly worse{_named(worse, names)}"
+    )
     spans = int(((significant["low"] <= 0) & (significant["high"] >= 0)).sum())
     if spans:
-        which = "none of these is" if spans == len(significant) else f"{spans} of these are not"
-        sentence += f"; {which} shown for other scenes than the tested ones"
-    return sentence
+        how_many = "none" if spans == len(significant) else f"all but {spans}"
+        sentence += f", {how_many} of which {'is' if how_many == 'none' else 'are'} shown for other scenes too"
+    return sentence + (f"; {_are(unclear)} not significant, which is no evidence of equality" if unclear else "")
 
 
-def _where(lines: pd.DataFrame, names: Mapping[str, str]) -> str:
-    if not names:
-        return f"in {len(lines)}"
-    return f"on {' and '.join(names[backbone] for backbone in lines['backbone']) or 'none'}"
+def _are(count: int) -> str:
+    return "1 is" if count == 1 else f"{count} are"
+
+
+def _named(lines: pd.DataFrame, names: Mapping[str, str]) -> str:
+    listed = [names[backbone] for backbone in lines["backbone"] if backbone in names]
+    return f" ({', '.join(listed)})" if listed else ""
 
 
 def _untested(lines: pd.DataFrame, tested: pd.DataFrame) -> str:

@@ -35,6 +35,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class CoverageLine:
+    row: str
     title: str
     cells: tuple[Coverage, ...]
 
@@ -83,7 +84,9 @@ def take_inventory(results: Results) -> Inventory:
         backbones=tuple(short_titles(results.profile).values()),
         lines=tuple(
             CoverageLine(
-                row.title, tuple(_coverage(results, scored, backbone, row) for backbone in results.profile.backbones)
+                row.name,
+                row.title,
+                tuple(_coverage(results, scored, backbone, row) for backbone in results.profile.backbones),
             )
             for row in results.rows
             if not row.on(NO_BACKBONE)

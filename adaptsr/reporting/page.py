@@ -23,10 +23,10 @@ from adaptsr.reporting.render import render
 from adaptsr.reporting.results import Results, read_results
 from adaptsr.reporting.significance import (
     SignificanceReport,
-    backbone_title,
     build_report,
     compare_rows,
     p_text,
+    short_titles,
     signed,
     write_significance_files,
 )
@@ -102,6 +102,8 @@ def write_report(
 ) -> list[Path]:
     """Write `index.html`, all that it links and `<out_folder>.zip`; the same results give the same bytes.
 
+    The page is written last but for the zip: where it is there, so is everything that it shows.
+
     `command` is what remakes the page, as a reader would type it. With `partial` the page shows whatever is there.
     """
     results = read_results(profile, rows, results_folder, resources_folder, partial=partial)
@@ -110,6 +112,7 @@ def write_report(
     for table in tables:
         write_table_files(table, out_folder)
     write_significance_files(results, comparisons, out_folder)
+    (out_folder / "index.html").unlink(missing_ok=True)
     clear(out_folder, FOLDERS)
     copy_records(results, out_folder)
     write_seed_means(results, out_folder)
@@ -174,12 +177,13 @@ def _outcomes(
 
 def _surviving(results: Results, lines: pd.DataFrame) -> Iterable[Surviving]:
     titles = {row.name: row.title for row in results.rows}
+    backbones = short_titles(results.profile)
     metrics = {metric.name: metric for metric in metric_columns(results.profile)}
     for _, line in lines[lines["significant"]].iterrows():
         metric = metrics[line["metric"]]
         digits = results.decimals.get(metric.name, 4) + 1
         yield Surviving(
-            backbone=backbone_title(results.profile, line["backbone"]),
+            backbone=backbones[line["backbone"]],
             dataset=line["dataset"],
             row=line["row"],
             title=titles[line["row"]],

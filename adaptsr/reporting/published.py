@@ -1,8 +1,8 @@
 """The numbers of the AdaptSR paper's tables, as printed there.
 
 `published/<table>.csv` has one line per table row and dataset: `label` (the paper's words), `row` (ours: `<baseline>/<variant>`,
-alternatives separated by `|`, empty for a method that is not in this suite), `backbone` (empty where it is none of
-ours), `dataset`, `parameters`, and the paper's metrics under the names that profiles give them.
+alternatives separated by `|`; `outputs/<name>` for a method that is not in this suite), `backbone` (empty where it is
+none of ours), `dataset`, `parameters`, and the paper's metrics under the names that profiles give them.
 """
 
 from __future__ import annotations

@@ -418,6 +418,13 @@ class TestDroppedIn:
         assert [result.status for result in results] == ["passed", *["skipped"] * len(BACKBONES), "failed"]
         assert "no backbone is taken; batchnorm is refused with: scale: nothing here" in results[-1].message
 
+    def test_file_that_cannot_be_merged(self, tmp_path: Path) -> None:
+        """A `merge` that says it cannot is no fault; all else is checked."""
+        merge = "\n\ndef merge(model, plan):\n    raise UserError('scale: has no plain form')\n"
+        file = written(tmp_path, SOUND["scale"] + merge)
+        results = list(check_subject(Subject.of(Variant(file, "small", file.options), "batchnorm")))
+        assert {r.check: r.message for r in results if r.status != "passed"} == {"merges": "scale: has no plain form"}
+
     def test_no_baseline_file(self, tmp_path: Path) -> None:
         (tmp_path / "mine.py").write_text('"""A method."""\nROWS = []\n', encoding="utf-8")
         with pytest.raises(UserError, match=r"mine\.py: VARIANTS is missing"):

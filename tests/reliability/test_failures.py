@@ -158,10 +158,17 @@ def full_at(name: str) -> None:
 
     @contextmanager
     def limited(path: Path) -> Iterator[Path]:
-        with write(path) as temporary:
-            if name in str(path):
-                resource.setrlimit(resource.RLIMIT_FSIZE, (150, resource.RLIM_INFINITY))
-            yield temporary
+        if name not in str(path):
+            with write(path) as temporary:
+                yield temporary
+            return
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150, resource.RLIM_INFINITY))
+        try:
+            with write(path) as temporary:
+                yield temporary
+        finally:
+            # What the command says goes to a file too.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     records.atomic_write = limited
 

@@ -317,7 +317,7 @@ def test_clearing_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_handler_of_before_is_back_afterwards() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with training._sigterm_noted() as terminated:
+    with training.sigterm_noted() as terminated:
         assert not terminated()
         os.kill(os.getpid(), signal.SIGTERM)
         assert terminated()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,11 +22,11 @@ def with_threads(number: int) -> None:
     torch.set_num_threads(number)
 
 
-def numbers(place: Place) -> dict[str, object]:
+def numbers(place: Place, rows: Sequence[str] = ROWS, seeds: Sequence[int] = SEEDS) -> dict[str, object]:
     """All that a finished matrix says, by run, and its scores, to the byte."""
     found: dict[str, object] = {"scores": (place.root / "results/demo/scores.parquet").read_bytes()}
-    for row in ROWS:
-        for seed in SEEDS:
+    for row in rows:
+        for seed in seeds:
             found[f"{row} {seed}"] = place.adaptation(row, seed), comparable(place.record(row, seed))
     return found
 
@@ -71,6 +72,8 @@ def test_the_number_of_cores_does_not_matter(one_backbone: Place) -> None:
     """Threads are the profile's, whatever a process finds: for images, training and scores."""
     content = one_backbone.profile()
     content["compute"]["threads"] = 2
+    content["seeds"] = [1]
+    content["baselines"]["lora"]["rows"] = content["baselines"]["full_finetuning"]["rows"] = []
     one_backbone.write_profile(content)
     found = []
     for threads in (1, 2):
@@ -78,11 +81,10 @@ def test_the_number_of_cores_does_not_matter(one_backbone: Place) -> None:
         (place.root / "resources/degraded/manifest.json").unlink()
         done = place.run("data", "prepare", "degraded", sabotage=partial(with_threads, threads))
         assert done.status == 0, done.said
-        for row in ROWS:
-            done = place.run(*train_words(row, *SEEDS), sabotage=partial(with_threads, threads))
-            assert done.status == 0, done.said
+        done = place.run(*train_words(ROWS[-1], 1), sabotage=partial(with_threads, threads))
+        assert done.status == 0, done.said
         score(place, threads)
-        found.append((numbers(place), images(place.root / "resources/degraded")))
+        found.append((numbers(place, ROWS[-1:], [1]), images(place.root / "resources/degraded")))
     assert found[0] == found[1]
 
 

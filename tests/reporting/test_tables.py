@@ -358,7 +358,7 @@ def test_table_1_has_blocks_for_methods_that_are_none_of_ours(world: World) -> N
     world.content["report"]["tables"]["table1"] = {"title": "Table 1", "rows": ["*"], "published": "table1"}
     table = table_of(world, "table1")
     other = table.blocks[-1]
-    assert (other.backbone, other.backbone_title) == ("", "Other published methods")
+    assert (other.backbone, other.backbone_title) == ("", "Other methods")
     assert "RealESRGAN" in [line.title for line in other.lines]
     assert line_of(table, "drct", "full_finetuning/all").cells[0].published == "24.98"
 

@@ -36,7 +36,7 @@ except UserError as mistake:
 
 PROFILE = MATRIX.profile
 # Jobs find `adaptsr` beside the python that runs snakemake, whether or not its environment is activated.
-shell.prefix(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+shell.prefix(f"set -euo pipefail; PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 NAME = PROFILE.name
 
 
@@ -109,14 +109,20 @@ def audit_report():
     return f"reports/{NAME}/audit.html"
 
 
+def tested_reports():
+    """What is made of the scores alone: the tables, and the tests where the profile names comparisons."""
+    return [*PROFILE.report.tables, *(["significance"] if PROFILE.report.comparisons else [])]
+
+
 def report_files(name):
+    """The files of a table or of the tests, the page first."""
     kinds = ["html", "csv"] if name == "significance" else ["html", "md", "csv", "tex"]
     return [f"reports/{NAME}/{name}.{kind}" for kind in kinds]
 
 
 def all_reports():
-    names = [*PROFILE.report.tables, *(["significance"] if PROFILE.report.comparisons else [])]
-    return [path for name in names for path in report_files(name)]
+    files = [path for name in tested_reports() for path in report_files(name)]
+    return [*files, audit_report(), f"reports/{NAME}/index.html", f"reports/{NAME}.zip"]
 
 
 def report_key():

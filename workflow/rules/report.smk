@@ -1,6 +1,7 @@
-# Reports: one rule a table of the profile, named as the table, and one for the significance tests.
+# Reports: one rule a table of the profile, named as the table, one for the significance tests, one for the audit of the
+# paper, and `report`: the page with all of them, figures and pictures.
 
-for name in [*PROFILE.report.tables, *(["significance"] if PROFILE.report.comparisons else [])]:
+for name in tested_reports():
 
     rule:
         name:
@@ -8,7 +9,13 @@ for name in [*PROFILE.report.tables, *(["significance"] if PROFILE.report.compar
         input:
             rules.scores.output,
         output:
-            report_files(name),
+            report(
+                report_files(name)[0],
+                caption=f"../report/{'significance' if name == 'significance' else 'table'}.rst",
+                category="Tables",
+                labels={"report": name},
+            ),
+            report_files(name)[1:],
         log:
             f"results/{NAME}/logs/report/{name}.log",
         params:
@@ -19,3 +26,39 @@ for name in [*PROFILE.report.tables, *(["significance"] if PROFILE.report.compar
             "Rendering {params.name}"
         shell:
             "adaptsr report {params.name} {PROFILE_ARGUMENTS} 2>&1 | tee {log} >&2"
+
+
+rule audit:
+    output:
+        report(audit_report(), caption="../report/audit.rst", category="Tables", labels={"report": "audit"}),
+    log:
+        f"results/{NAME}/logs/report/audit.log",
+    message:
+        "Checking the paper's numbers by arithmetic"
+    shell:
+        "adaptsr audit-page {PROFILE_ARGUMENTS} 2>&1 | tee {log} >&2"
+
+
+rule report:
+    input:
+        scores=rules.scores.output,
+        tables=[path for name in tested_reports() for path in report_files(name)],
+        audit=rules.audit.output,
+    output:
+        page=f"reports/{NAME}/index.html",
+        seeds=f"reports/{NAME}/seeds.csv",
+        figures=report(
+            directory(f"reports/{NAME}/figures"), patterns=["{figure}.svg"], caption="../report/figure.rst", category="Figures"
+        ),
+        pictures=directory(f"reports/{NAME}/pictures"),
+        records=directory(f"reports/{NAME}/records"),
+        archive=report(f"reports/{NAME}.zip", caption="../report/archive.rst", category="Everything"),
+    log:
+        f"results/{NAME}/logs/report/report.log",
+    params:
+        key=report_key(),
+    localrule: True
+    message:
+        "Rendering the report: {output.page}"
+    shell:
+        "adaptsr report {PROFILE_ARGUMENTS} 2>&1 | tee {log} >&2"

@@ -17,8 +17,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from adaptsr.records import atomic_write
-
 GROUND, INK, QUIET, LINE = "#ffffff", "#1c1e21", "#5b6168", "#d5d9de"
 DARK = {GROUND: "#15171a", INK: "#e6e8ea", QUIET: "#a3aab2", LINE: "#3a3f45"}
 """Colours of the style sheet in light, and what they become in dark."""
@@ -131,10 +129,9 @@ def write_figure(drawing: Drawing, folder: Path) -> DrawnFigure:
     png, svg = io.BytesIO(), io.StringIO()
     FigureCanvasAgg(figure).print_figure(png, format="png", dpi=DPI, metadata={"Software": None})
     FigureCanvasSVG(figure).print_figure(svg, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
-    with atomic_write(folder / f"{drawing.name}.png") as temporary:
-        temporary.write_bytes(png.getvalue())
-    with atomic_write(folder / f"{drawing.name}.svg") as temporary:
-        temporary.write_text(follow_page(svg.getvalue()), encoding="utf-8", newline="\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{drawing.name}.png").write_bytes(png.getvalue())
+    (folder / f"{drawing.name}.svg").write_text(follow_page(svg.getvalue()), encoding="utf-8", newline="\n")
     width, height = figure.get_size_inches() * 96
     return DrawnFigure(
         drawing.name, drawing.kind, drawing.title, drawing.caption, drawing.alt, round(width), round(height)
@@ -142,11 +139,9 @@ def write_figure(drawing: Drawing, folder: Path) -> DrawnFigure:
 
 
 def _settle_layout(figure: Figure) -> None:
-    """Find the layout once for both files; one pass leaves long tick labels cut off."""
-    engine = figure.get_layout_engine()
+    """Find the layout once, for both files."""
     FigureCanvasAgg(figure)
-    for _ in range(2):
-        engine.execute(figure)  # type: ignore[union-attr]
+    figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
     figure.set_layout_engine("none")
 
 

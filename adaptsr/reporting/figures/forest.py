@@ -13,7 +13,7 @@ from adaptsr.reporting.figures.canvas import INK, PANEL_WIDTH, QUIET, Drawing, p
 from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.results import Results
-from adaptsr.reporting.significance import backbone_title, families
+from adaptsr.reporting.significance import families, short_titles
 from adaptsr.statistics import ALPHA, Family
 
 
@@ -42,7 +42,8 @@ def _drawing(results: Results, lines: pd.DataFrame, family: Family, dataset: str
         _panel(axes, lines[lines["metric"] == metric.name], places, look, metric)
     first = grid[0][0]
     ticks = sorted([*labels, *heads])
-    texts = [titles[labels[tick]] if tick in labels else backbone_title(results.profile, heads[tick]) for tick in ticks]
+    names = short_titles(results.profile)
+    texts = [titles[labels[tick]] if tick in labels else names[heads[tick]] for tick in ticks]
     first.set_yticks(ticks, texts)
     for tick, label in zip(ticks, first.get_yticklabels(), strict=True):
         if tick in heads:

@@ -1,0 +1,195 @@
+"""The bridge to Hugging Face PEFT: methods by name, refusals in a line, counts as the library itself gives them."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from adaptsr.backbones import build, find_sites
+from adaptsr.baselines import FOLDER
+from adaptsr.config import load_profile
+from adaptsr.errors import UserError
+from adaptsr.reparametrization import merged_state, trainable_count, trainable_parameters
+from tests.baselines.helpers import DATA, attach, baseline, planned, swin_like
+
+peft = pytest.importorskip("peft")
+bridge = baseline("peft_library")
+
+
+def settings(model: nn.Module, **options: Any) -> dict[str, Any]:
+    return planned("peft_library", "lora", model, **options).settings
+
+
+def with_depthwise() -> nn.Module:
+    model = swin_like()
+    model.depthwise = nn.Conv2d(8, 8, 3, groups=8)
+    model.upsample = nn.Sequential(nn.Conv2d(8, 12, 3), nn.PixelShuffle(2))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("method", "config", "expected"),
+    [
+        ("LORA", {}, 742_640),
+        ("LORA", {"use_rslora": True}, 742_640),
+        ("LORA", {"use_dora": True}, 789_507),
+        ("LORA", {"bias": "lora_only"}, 789_507),
+        ("LORA", {"bias": "all"}, 803_339),
+        ("SHIRA", {"r": 12}, 933_120),
+    ],
+)
+def test_counts_of_swinir(method: str, config: Mapping[str, Any], expected: int) -> None:
+    """SwinIR-M without its upsampling layers, counted with the library alone."""
+    profile = load_profile(FOLDER.parent / "config" / "paper.yaml")
+    with torch.random.fork_rng():
+        model = build(profile.backbones["swinir"], profile.scale, 16, load=False)
+    found = settings(model, method=method, config=dict(config))
+    assert found["trainable"] == expected
+    taken = 144 if method == "SHIRA" else 154
+    assert len(found["sites"]) == taken
+    assert len(found["left_out"]) == 154 - taken
+
+
+class TestLeftOut:
+    """What a method cannot take is listed with the reason, and stays as it is."""
+
+    def test_convolutions_for_a_method_of_linear_layers(self) -> None:
+        found = settings(swin_like(), method="SHIRA", config={"r": 2})
+        assert set(found["left_out"]) == {"conv_first", "conv_last"}
+        assert "Conv2d" in found["left_out"]["conv_first"]
+        assert len(found["sites"]) == 8
+
+    def test_grouped_convolutions(self) -> None:
+        found = settings(with_depthwise())
+        assert found["left_out"] == {"depthwise": "a grouped convolution, which stays frozen in every baseline"}
+        assert "upsample.0" not in found["sites"]
+
+    def test_upsampling_when_asked_for(self) -> None:
+        assert "upsample.0" in settings(with_depthwise(), upsampling=True)["sites"]
+
+    def test_sizes(self) -> None:
+        """BOFT's blocks of 4 do not divide the 27 inputs of a 3x3 convolution on RGB."""
+        found = settings(swin_like(), method="BOFT")
+        assert set(found["left_out"]) == {"conv_first"}
+        assert "must be divisible" in found["left_out"]["conv_first"]
+
+    def test_wrong_merge(self) -> None:
+        """PEFT's OFT on padded convolutions computes something else than the weight it merges into: not taken."""
+        found = settings(swin_like(), method="OFT")
+        assert set(found["left_out"]) == {"conv_first", "conv_last"}
+        assert "merged by OFT this kind of layer computes something else" in found["left_out"]["conv_last"]
+
+    def test_sites_are_whole_names(self) -> None:
+        """A name that ends like another's is not taken along with it."""
+        model = nn.ModuleDict({"fc1": nn.Linear(8, 8), "inner": nn.ModuleDict({"fc1": nn.Linear(8, 8)})})
+        plan = planned("peft_library", "lora", model)
+        plan.settings["sites"] = ["fc1"]
+        attach("peft_library", model, plan)
+        assert {name.split(".lora")[0] for name in trainable_parameters(model)} == {"fc1"}
+
+
+class TestErrors:
+    """One line that names the method and, where it is about one, the layer."""
+
+    def line(self, model: nn.Module, **options: Any) -> str:
+        with pytest.raises(UserError) as caught:
+            settings(model, **options)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def test_method_that_refuses_every_layer(self) -> None:
+        line = self.line(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3)), method="VERA")
+        assert line.startswith("peft_library: VERA takes no layer of this backbone; 0: No layers types compatible")
+
+    def test_unknown_method(self) -> None:
+        assert "method: peft has no 'LORRA'; there are ADALORA" in self.line(swin_like(), method="lorra")
+
+    @pytest.mark.parametrize("method", ["PREFIX_TUNING", "PROMPT_TUNING", "XLORA"])
+    def test_method_without_layers(self, method: str) -> None:
+        assert f"method: {method} adapts no layers" in self.line(swin_like(), method=method)
+
+    def test_method_with_a_loop_of_its_own(self) -> None:
+        line = self.line(swin_like(), method="ADALORA", config={"total_step": 10})
+        assert "ADALORA re-allocates during training" in line
+
+    @pytest.mark.parametrize("name", ["rank", "target_modules"])
+    def test_unknown_option(self, name: str) -> None:
+        line = self.line(swin_like(), config={name: 4})
+        assert line.startswith(f"peft_library: config: LORA has no option '{name}' here; it takes ")
+
+    def test_value_that_the_library_refuses(self) -> None:
+        assert "`r` should be a positive integer value" in self.line(swin_like(), config={"r": 0})
+
+    def test_without_peft(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "peft", None)
+        assert "pip install adaptsr[peft]" in self.line(swin_like())
+
+
+def test_every_name_of_the_registry_is_taken_or_refused() -> None:
+    """Whatever PEFT offers, with its own defaults: a plan that attaches and merges, or one line."""
+    model = swin_like()
+    keys = list(model.state_dict())
+    taken, refusals = set(), {}
+    for kind in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
+        try:
+            plan = planned("peft_library", "lora", model, method=kind.value)
+        except UserError as refusal:
+            refusals[kind.value] = str(refusal)
+            continue
+        attached = attach("peft_library", copy.deepcopy(model), plan)
+        assert trainable_count(attached) == plan.settings["trainable"]
+        merged = merged_state(bridge.merge(attached, plan), keys)
+        assert [value.shape for value in merged.values()] == [value.shape for value in model.state_dict().values()]
+        taken.add(kind.value)
+    assert all(name in line and "\n" not in line for name, line in refusals.items())
+    assert {"LORA", "LOHA", "LOKR", "OFT", "BOFT", "HRA", "VERA", "RANDLORA", "HIRA", "DELORA"} <= taken
+
+
+def test_lora_merges_into_the_explicit_product() -> None:
+    """What comes out of the bridge's merge is W + (alpha / r) B A, and nothing of PEFT is left in the model."""
+    model = swin_like()
+    plan = planned("peft_library", "lora", model, config={"r": 2, "lora_alpha": 3})
+    attached = attach("peft_library", copy.deepcopy(model), plan)
+    site = "layers.0.mlp.fc1"
+    parameters = trainable_parameters(attached)
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(parameter.numel()))
+    a, b = (parameters[f"{site}.lora_{factor}.default.weight"].detach().clone() for factor in "AB")
+    expected = attached(DATA.float())
+    plain = bridge.merge(attached, plan)
+    torch.testing.assert_close(
+        plain.get_parameter(f"{site}.weight"), model.get_parameter(f"{site}.weight") + 1.5 * b @ a
+    )
+    torch.testing.assert_close(plain(DATA.float()), expected)
+    assert list(plain.state_dict()) == list(model.state_dict())
+    assert {type(module) for module in plain.modules()} == {type(module) for module in model.modules()}
+    assert not hasattr(plain, "peft_config")
+
+
+def test_seeds_of_the_library_follow_ours() -> None:
+    """PEFT fixes the seeds of random projections and masks; here another seed gives others."""
+    for method, config in (("VERA", {}), ("SHIRA", {"r": 2}), ("FOURIERFT", {"n_frequency": 9, "init_weights": True})):
+        outputs = []
+        for seed in (1, 1, 2):
+            model = swin_like()
+            attach("peft_library", model, planned("peft_library", "lora", model, seed, method=method, config=config))
+            with torch.no_grad():
+                for parameter in trainable_parameters(model).values():
+                    parameter.fill_(0.3)
+                outputs.append(model(DATA.float()))
+        assert torch.equal(outputs[0], outputs[1]), method
+        assert not torch.equal(outputs[0], outputs[2]), method
+
+
+def test_sites_are_those_of_the_kinds() -> None:
+    model = swin_like()
+    found = settings(model, kinds=["attention"])
+    assert found["sites"] == [site.name for site in find_sites(model) if site.kind == "attention"]
+    assert found["left_out"] == {}

@@ -1,0 +1,91 @@
+"""Rank-aware LoRA: the plan it writes down and what it attaches from it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from torch import nn
+
+from adaptsr.allocation import importance
+from adaptsr.backbones import find_sites, select
+from adaptsr.errors import UserError
+from adaptsr.reparametrization import trainable_count, trainable_parameters
+from tests.baselines.helpers import attach, calibration, planned, swin_like
+
+UNIFORM = 9 * (3 + 8) * 2 * 2 + 2 * 2 * ((8 + 24) + (8 + 8) + 2 * (8 + 16))
+BIASES = 8 + 3 + 2 * (24 + 8 + 16 + 8)
+
+
+def plan(chosen: str = "gradient", **options: Any) -> dict[str, Any]:
+    return planned("rank_aware", chosen, swin_like().double(), **{"budget": UNIFORM + BIASES, **options}).settings
+
+
+@pytest.mark.parametrize("chosen", ["gradient", "gradient-proportional", "fisher", "activation", "snip", "random"])
+def test_budget(chosen: str) -> None:
+    """Trains at most the budget, what the plan says it spends, and nearly all of it."""
+    model = swin_like().double()
+    made = planned("rank_aware", chosen, model, budget=UNIFORM + BIASES)
+    trained = trainable_count(attach("rank_aware", copy.deepcopy(model), made))
+    assert trained == made.settings["spent"] <= UNIFORM + BIASES
+    assert UNIFORM + BIASES - trained < min(8 + 8, 9 * (3 + 8))
+    assert made.settings["budget_unit"] == "parameters"
+
+
+def test_scores_are_written_down() -> None:
+    """The plan holds the scores that its ranks follow from, those of `importance` on the calibration data."""
+    model = swin_like().double()
+    made = plan(batches=2, r_max=3)
+    assert made["scores"] == importance(model, select(find_sites(model)), "gradient", calibration, 2, 1)
+    ranked = sorted(made["scores"], key=lambda name: -made["scores"][name])
+    assert made["ranks"][ranked[0]] == 3
+
+
+def test_pruned_sites_have_nothing() -> None:
+    """r_min 0: a pruned site has no delta and its bias stays frozen."""
+    model = swin_like().double()
+    made = planned("rank_aware", "gradient-pruned", model, budget=UNIFORM)
+    attached = attach("rank_aware", model, made)
+    pruned = [name for name, rank in made.settings["ranks"].items() if rank == 0]
+    assert pruned
+    assert not any(name.startswith(f"{site}.") for site in pruned for name in trainable_parameters(attached))
+
+
+def test_caps() -> None:
+    """`cap` keeps every rank within what the layer can use; the paper's rows have none."""
+    assert plan()["above_useful_rank"] != []
+    capped = plan(cap=True)
+    assert capped["above_useful_rank"] == []
+    assert max(capped["ranks"].values()) <= 8
+
+
+def test_budget_in_ranks() -> None:
+    made = plan(budget={"ranks": 30})
+    assert sum(made["ranks"].values()) == made["spent"] == 30
+    assert made["budget_unit"] == "ranks"
+
+
+def test_seed_decides_nothing_but_the_factors() -> None:
+    """Scores and ranks follow from data alone, unless the score is random."""
+    model = swin_like().double()
+    for chosen, same in (("gradient", True), ("random", False)):
+        one, other = (planned("rank_aware", chosen, model, seed, budget=UNIFORM).settings for seed in (1, 2))
+        assert (one["scores"] == other["scores"]) == same
+        assert one["ranks"] == other["ranks"] or not same
+
+
+def test_budget_below_the_least() -> None:
+    with pytest.raises(UserError, match=r"^budget: r_min 1 alone costs \d+ parameters at the 10 sites"):
+        plan(budget=100)
+
+
+def test_unknown_score() -> None:
+    with pytest.raises(UserError, match=r"^score: 'taylor' is unknown"):
+        plan(score="taylor")
+
+
+def test_kinds() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 3, 3, padding=1)).double()
+    made = planned("rank_aware", "gradient", model, budget=2000)
+    assert list(made.settings["ranks"]) == ["0", "1"]
