@@ -38,7 +38,8 @@ def merge_run(folder: Path) -> dict[str, torch.Tensor]:
     adaptation = folder / "adaptation.safetensors"
     load_adaptation(model, load_tensors(adaptation)[0], str(adaptation))
     if hasattr(baseline, "merge"):
-        model = baseline.merge(model, plan)
+        with torch.no_grad():
+            model = baseline.merge(model, plan)
     return merged_state(model, keys)
 
 

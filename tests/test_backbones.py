@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 import safetensors.torch
 import torch
@@ -26,6 +27,7 @@ from adaptsr.backbones import (
     restore,
     select,
 )
+from adaptsr.basicsr_compat import basicsr_module
 from adaptsr.config import Backbone, architectures
 from adaptsr.data.degradation import bicubic
 from adaptsr.data.images import read_image, to_float, to_uint8
@@ -98,6 +100,75 @@ class TestBuild:
     def test_architectures(self) -> None:
         """The paper's four are there, and whatever else spandrel knows."""
         assert {"edsr", "SAFMN", "SwinIR", "DRCT", "DCTLSA", "HAT"} <= set(architectures())
+
+
+def auto(path: Path) -> Backbone:
+    return Backbone(architecture="auto", weights=str(path))
+
+
+class TestFoundInItsFile:
+    """Architecture `auto`: a backbone is what its weights file holds."""
+
+    @pytest.mark.parametrize("name", TINY)
+    def test_every_architecture(self, tmp_path: Path, name: str) -> None:
+        source = fresh(name, seed=1)
+        torch.save({"params": source.state_dict()}, tmp_path / "model.pth")
+        x = torch.rand(1, 3, 8, 8)
+        assert torch.equal(build(auto(tmp_path / "model.pth"), 4)(x), source(x))
+
+    def test_layouts_that_spandrel_renames(self, tmp_path: Path) -> None:
+        """Real-ESRGAN's checkpoints have basicsr's keys, spandrel's class older ones."""
+        torch.manual_seed(0)
+        source = basicsr_module("archs.rrdbnet_arch").RRDBNet(3, 3, scale=4, num_feat=8, num_block=1).eval()
+        torch.save({"params_ema": source.state_dict()}, tmp_path / "model.pth")
+        x = torch.rand(1, 3, 8, 8)
+        for model in (build(auto(tmp_path / "model.pth"), 4), build_from_file(tmp_path / "model.pth")):
+            assert torch.allclose(model(x), source(x), atol=1e-6)
+            assert len(find_sites(model)) == 21
+
+    def test_size_of_training_crops(self, tmp_path: Path) -> None:
+        """Attention masks are those of the crops, and the weights are the file's."""
+        source = fresh("swinir", seed=1)
+        torch.save(source.state_dict(), tmp_path / "model.pth")
+        model = build(auto(tmp_path / "model.pth"), 4, lr_size=16)
+        assert model.state_dict()["layers.0.residual_group.blocks.1.attn_mask"].shape == (16, 16, 16)
+        x = torch.rand(1, 3, 16, 16)
+        assert torch.allclose(model(x), source(x), atol=1e-6)
+
+    def test_another_scale(self, tmp_path: Path) -> None:
+        options = {"num_feat": 6, "num_block": 2}
+        for scale in (2, 3):
+            torch.save(
+                build(Backbone(architecture="edsr", options=options), scale).state_dict(), tmp_path / "model.pth"
+            )
+            with pytest.raises(UserError) as caught:
+                build(auto(tmp_path / "model.pth"), 4)
+            assert f"weights of a model of scale {scale}, that of the profile is 4" in one_line(caught)
+
+    def test_one_for_grey_images(self, tmp_path: Path) -> None:
+        grey = {**SWIN, "depths": [2], "upsampler": "pixelshuffledirect", "in_chans": 1}
+        torch.save(build(Backbone(architecture="SwinIR", options=grey), 4).state_dict(), tmp_path / "model.pth")
+        with pytest.raises(UserError) as caught:
+            build(auto(tmp_path / "model.pth"), 4)
+        assert "a model from 1 to 1 channels; one for colour images (3 to 3) was expected" in one_line(caught)
+
+    def test_sizes_that_spandrel_does_not_expect(self, tmp_path: Path) -> None:
+        source = basicsr_module("archs.rrdbnet_arch").RRDBNet(3, 3, scale=4, num_feat=8, num_block=1, num_grow_ch=4)
+        torch.save(source.state_dict(), tmp_path / "model.pth")
+        with pytest.raises(UserError) as caught:
+            build(auto(tmp_path / "model.pth"), 4)
+        assert "spandrel knows the keys of this checkpoint, but not its sizes" in one_line(caught)
+
+    def test_the_title_is_the_name_of_the_file(self) -> None:
+        assert auto(Path("somewhere/DCTLSA_X4.pt")).title == "DCTLSA_X4"
+        assert Backbone(architecture="auto", weights="x.pth", title="Mine").title == "Mine"
+
+    @pytest.mark.parametrize(
+        ("content", "said"), [({}, "needs weights"), ({"weights": "x.pth", "options": {"dim": 8}}, "takes no options")]
+    )
+    def test_what_it_cannot_do_without(self, content: dict[str, Any], said: str) -> None:
+        with pytest.raises(pydantic.ValidationError, match=said):
+            Backbone(architecture="auto", **content)
 
 
 def layouts(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ import torch
 
 from adaptsr.basicsr_compat import basicsr_module
 from adaptsr.config import Metric, Scoring
-from adaptsr.data.images import read_image, to_float, write_png
+from adaptsr.data.degradation import bicubic, bicubic_enlarged
+from adaptsr.data.images import read_image, to_float, to_uint8, write_png
 from adaptsr.errors import UserError
 from adaptsr.randomness import generator
 from adaptsr.scoring import (
@@ -163,6 +164,37 @@ def test_published_scores_are_reproduced(assets: Path) -> None:
         for metric, column in (("psnr", "psnr_y_db"), ("ssim", "ssim_y")):
             assert measured[row["image"], metric] == pytest.approx(float(row[column]), abs=KNOWN_ANSWER_TOLERANCE)
     assert {row.color_space for row in rows} == {"ycbcr"}
+
+
+@pytest.mark.slow
+def test_bicubic_on_set5_has_the_psnr_that_everybody_prints(assets: Path) -> None:
+    """28.43 dB: MATLAB-like bicubic down and up by 4, border of 4."""
+    restored, references = [], []
+    for path in sorted((assets / "hr" / "Set5").glob("*.png")):
+        hr = read_image(path)
+        references.append(hr[:, : hr.shape[1] // 4 * 4, : hr.shape[2] // 4 * 4])
+        restored.append(enlarged(to_uint8(bicubic(to_float(references[-1])[None], 4)[0])))
+    assert psnr_of(restored, references, crop_border=4) == pytest.approx(28.43, abs=0.01)
+
+
+@pytest.mark.slow
+def test_bicubic_on_the_realsr_crops(assets: Path) -> None:
+    """27.12 dB over all 100 crops, without a border."""
+    names = sorted(path.name for path in (assets / "pairs/realsr/lr").iterdir())
+    restored = [enlarged(read_image(assets / "pairs/realsr/lr" / name)) for name in names]
+    references = [read_image(assets / "pairs/realsr/hr" / name) for name in names]
+    assert len(names) == 100
+    assert psnr_of(restored, references) == pytest.approx(27.12, abs=0.01)
+
+
+def enlarged(lr: torch.Tensor) -> torch.Tensor:
+    return to_uint8(bicubic_enlarged(to_float(lr)[None], 4)[0])
+
+
+def psnr_of(restored: list[torch.Tensor], references: list[torch.Tensor], crop_border: int = 0) -> float:
+    scorer = Scorer(metrics("psnr").model_copy(update={"crop_border": crop_border}))
+    measured = values(scorer, list(zip(restored, references, strict=True)))["psnr"]
+    return math.fsum(value for value in measured if value is not None) / len(measured)
 
 
 def test_squeezenet_lpips_gives_the_documented_values(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:

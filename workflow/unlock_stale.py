@@ -29,7 +29,10 @@ def main() -> int:
         return 0
     running = running_here()
     if running:
-        print(f"This folder is in use by another snakemake (process {running[0]}); wait for it or stop it.", file=sys.stderr)
+        print(
+            f"This folder is in use by another snakemake (process {running[0]}); wait for it or stop it.",
+            file=sys.stderr,
+        )
         return 1
     print("A snakemake that was killed has left its lock on this folder; removing it and going on.", file=sys.stderr)
     return subprocess.run([str(Path(sys.executable).with_name("snakemake")), "--unlock", "--quiet"]).returncode

@@ -299,7 +299,7 @@ def write_pair(root: Path, name: str) -> None:
     for side, size in (("lr", 16), ("hr", 64)):
         (root / side).mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(len(name) + size).integers(0, 256, (size, size, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(root / side / f"{name}.png")
+        Image.fromarray(pixels).save(root / side / f"{name}.png", "PNG")
 
 
 def pairs_of(root: Path) -> config.Pairs:

@@ -45,9 +45,8 @@ def visit(browser: str, page: Path, script: str, scratch: Path, width: int | Non
     `width`: of the window in CSS pixels; without it a desktop's.
     """
     copy = page.with_name(f".test-{page.name}")
-    copy.write_text(
-        page.read_text(encoding="utf-8").replace("</body>", TEMPLATE.format(script=script)), encoding="utf-8"
-    )
+    code = TEMPLATE.format(script=script.replace("</", r"<\/"))
+    copy.write_text(page.read_text(encoding="utf-8").replace("</body>", code), encoding="utf-8")
     address = copy.resolve().as_uri()
     if width:
         frame = scratch / "frame.html"

@@ -62,7 +62,10 @@ class Workspace:
     def trained_at(self) -> dict[str, int]:
         """When each run's record was written, by its folder under results/demo/."""
         folder = self.root / "results/demo"
-        return {str(path.parent.relative_to(folder)): path.stat().st_mtime_ns for path in folder.glob("*/*/*/seed*/record.json")}
+        return {
+            str(path.parent.relative_to(folder)): path.stat().st_mtime_ns
+            for path in folder.glob("*/*/*/seed*/record.json")
+        }
 
 
 def tiny(content: dict[str, Any]) -> dict[str, Any]:
@@ -76,12 +79,15 @@ def tiny(content: dict[str, Any]) -> dict[str, Any]:
     content["training"].update(iterations=4, batch_size=2, crop=32, validate_every=2)
     rows = {"full_finetuning": ["all"], "lora": ["r1"]}
     content["baselines"] = {
-        path.stem: {"rows": rows.get(path.stem, [])} for path in (Path(__file__).resolve().parents[2] / "baselines").glob("*.py")
+        path.stem: {"rows": rows.get(path.stem, [])}
+        for path in (Path(__file__).resolve().parents[2] / "baselines").glob("*.py")
     }
     metrics = content["scoring"]["metrics"]
     content["scoring"]["metrics"] = {name: metrics[name] for name in ("psnr_y", "ssim_y", "lpips")}
     content["report"]["pictures"] = []
-    content["report"]["comparisons"] = [{"title": "Against full fine-tuning", "rows": ["*/*"], "reference": "full_finetuning/all"}]
+    content["report"]["comparisons"] = [
+        {"title": "Against full fine-tuning", "rows": ["*/*"], "reference": "full_finetuning/all"}
+    ]
     return content
 
 

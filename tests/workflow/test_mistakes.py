@@ -36,9 +36,15 @@ MISTAKES: dict[str, tuple[Change, list[str]]] = {
     "negative rank": (set_key("baselines", "lora", value={"variants": {"x": {"rank": -1}}}), ["rank", "-1"]),
     "duplicate seed": (set_key("seeds", value=[1, 2, 1]), ["seeds", "1", "twice"]),
     "negative seed": (set_key("seeds", value=[-1]), ["seeds", "-1"]),
-    "unknown dataset": (set_key("data", "validation", "dataset", value="degradd"), ["data.validation.dataset", "degraded"]),
+    "unknown dataset": (
+        set_key("data", "validation", "dataset", value="degradd"),
+        ["data.validation.dataset", "degraded"],
+    ),
     "crop off the scale": (set_key("training", "crop", value=33), ["training.crop", "33", "4"]),
-    "missing weights file": (set_key("backbones", "safmn", "weights", value="nowhere.safetensors"), ["nowhere.safetensors"]),
+    "missing weights file": (
+        set_key("backbones", "safmn", "weights", value="nowhere.safetensors"),
+        ["nowhere.safetensors"],
+    ),
     "unknown metric": (set_key("scoring", "metrics", value={"x": {"name": "psnrr"}}), ["psnrr", "psnr"]),
     "unknown published table": (set_key("report", "tables", "table2", "published", value="tabel2.csv"), ["tabel2.csv"]),
     "wrong type": (set_key("training", "lr", value="fast"), ["training.lr", "fast"]),

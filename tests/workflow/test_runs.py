@@ -111,7 +111,9 @@ def test_a_dropped_in_baseline_joins_every_table_and_trains_alone(workspace: Wor
 
 def test_a_new_variant_trains_alone(workspace: Workspace) -> None:
     before = workspace.trained_at()
-    text = MY_METHOD.replace('{"full": {}}', '{"full": {}, "half": {"share": 0.5}}').replace('["full"]', '["full", "half"]')
+    text = MY_METHOD.replace('{"full": {}}', '{"full": {}, "half": {"share": 0.5}}').replace(
+        '["full"]', '["full", "half"]'
+    )
     (workspace.root / "baselines/my_method.py").write_text(text)
     run_all(workspace)
     after = workspace.trained_at()
@@ -147,7 +149,9 @@ def test_a_new_metric_scores_again_and_trains_nothing(workspace: Workspace) -> N
     assert "gmsd" in set(scores(workspace)["metric"])
 
 
-def test_a_killed_job_leaves_nothing_that_looks_finished_and_the_next_call_completes_the_rest(workspace: Workspace) -> None:
+def test_a_killed_job_leaves_nothing_that_looks_finished_and_the_next_call_completes_the_rest(
+    workspace: Workspace,
+) -> None:
     content = workspace.profile()
     content["training"]["iterations"] = 400
     content["baselines"]["lora"]["rows"] = ["r1", "r2"]

@@ -1,0 +1,255 @@
+"""The page as a whole: its numbers, its holes, what it is remade from, and its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from furnished_benchmark import COMMAND, PICTURES, furnish, report
+from made_up_benchmark import BACKBONES, NASTY, ROWS, SEEDS, World, row_of
+
+from adaptsr.errors import UserError
+
+
+class Cells(HTMLParser):
+    """Every measured number of the page: the `data-value` of body cells, by table, backbone and row, in order."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.table: tuple[str, str] = ("", "")
+        self.row = ""
+        self.values: dict[tuple[str, str, str], list[str]] = {}
+        self.text = ""
+        self.links: list[str] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "table":
+            self.table = (found.get("data-table") or "", found.get("data-backbone") or "")
+        if tag == "tr":
+            self.row = found.get("data-row") or ""
+        if tag == "td" and self.row and found.get("class") != "published":
+            self.values.setdefault((*self.table, self.row), []).append(found.get("data-value") or "")
+        if found.get("href") or found.get("src"):
+            self.links.append(str(found.get("href") or found.get("src")))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def full(world: World) -> World:
+    return furnish(world)
+
+
+def text_of(page: Path) -> str:
+    return " ".join(Cells(page).text.split())
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file below a folder with the hash of its content."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+# Numbers
+
+
+def test_table_cells_are_those_of_a_few_lines_of_pandas(full: World) -> None:
+    cells = Cells(report(full)).values
+    scores = full.scores.assign(row=(full.scores["baseline"] + "/" + full.scores["variant"]).str.rstrip("/"))
+    by_seed = scores.groupby(["backbone", "row", "metric", "seed"], dropna=False)["value"].mean()
+    means = by_seed.groupby(level=[0, 1, 2]).mean()
+    for backbone in BACKBONES:
+        for row in ("unadapted", "full_finetuning/all", "lora/r1", "lora/r2", "lora/r8", "rank_aware/gradient"):
+            _, *shown = cells["table2", backbone, row]
+            expected = [means[backbone, row, metric] for metric in ("psnr_y", "ssim_y", "lpips", "vif")]
+            assert [float(value) for value in shown] == pytest.approx(expected, rel=1e-9)
+
+
+def test_seed_means_are_written_for_every_run(full: World) -> None:
+    page = report(full)
+    written = pd.read_csv(page.parent / "seeds.csv")
+    assert len(written) == len(BACKBONES) * 4 * (1 + (len(ROWS) - 1) * len(SEEDS))
+    one = full.scores[full.lines(backbone="safmn", baseline="lora", variant="r8", seed=3, metric="lpips")]["value"]
+    shown = written.query("backbone == 'safmn' and row == 'lora/r8' and seed == '3' and metric == 'lpips'")
+    assert shown["value"].item() == pytest.approx(one.mean(), rel=1e-7)
+    assert shown["images"].item() == 6
+
+
+def test_published_numbers_stand_beside_with_their_difference(full: World) -> None:
+    full.scores.loc[full.lines(backbone="swinir", baseline="lora", variant="r1", metric="psnr_y"), "value"] = 28.5
+    text = text_of(report(furnish(full)))
+    assert "28.3383 (+0.1617)" in text
+
+
+# Holes
+
+
+def test_a_diverged_a_missing_and_an_unscored_run_are_visible(full: World) -> None:
+    diverged = full.records["edsr", "lora/r1", 2]
+    full.records["edsr", "lora/r1", 2] = diverged.model_copy(update={"status": "diverged", "diverged_at": 4})
+    full.scores = full.scores[~full.lines(backbone="edsr", baseline="lora", variant="r1", seed=2)]
+    full.scores = full.scores[~full.lines(backbone="drct", baseline="lora", variant="r1", seed=4)]
+    full.scores = full.scores[~full.lines(backbone="drct", baseline="lora", variant="r2", seed=5)]
+    furnish(full)
+    shutil.rmtree(full.results / "drct/lora/r2/seed5")
+    page = report(full)
+    text = text_of(page)
+    assert "Of 160 runs, 157 are trained and scored, 1 diverged and 2 are not finished or not scored." in text
+    assert "EDSR, LoRA, r = 1, seed 2: diverged at iteration 4" in text
+    assert "DRCT, LoRA, r = 1, seed 4: trained, not scored" in text
+    assert "DRCT, LoRA, r = 2, seed 5: not run or not finished" in text
+    assert "4 of 5, 1 diverged" in text
+    assert "(n = 4)" in text
+    assert Cells(page).values["table2", "edsr", "lora/r1"][1] != ""
+
+
+def test_why_a_run_failed_is_taken_from_its_log_or_checkpoint(full: World) -> None:
+    for seed in (1, 2):
+        shutil.rmtree(full.results / f"edsr/lora/r1/seed{seed}")
+    logs = full.results / "logs/train/edsr/lora/r1"
+    logs.mkdir(parents=True)
+    (logs / "1.log").write_text("iteration 3\nadaptsr: out of memory with batches of 8\n", encoding="utf-8")
+    checkpoints = full.results / "edsr/lora/r1/seed2/checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "000001500.safetensors").write_bytes(b"")
+    text = text_of(report(full))
+    assert "seed 1: not run or not finished: out of memory with batches of 8" in text
+    assert "seed 2: not run or not finished: there is a checkpoint at iteration 1,500" in text
+
+
+def test_partial_takes_the_scores_that_lie_beside_the_runs(full: World) -> None:
+    (full.results / "scores.parquet").unlink()
+    with pytest.raises(UserError, match="--partial"):
+        report(full)
+    assert "Of 160 runs, 0 are trained and scored" in text_of(report(full, partial=True))
+    for backbone, row, seed in (("edsr", "lora/r1", 1), ("edsr", "full_finetuning/all", 1)):
+        baseline, _, variant = row.partition("/")
+        lines = full.scores[full.lines(backbone=backbone, baseline=baseline, variant=variant, seed=seed)]
+        lines.to_parquet(full.results / backbone / row / f"seed{seed}" / "scores.parquet")
+    page = report(full, partial=True)
+    assert "Of 160 runs, 2 are trained and scored" in text_of(page)
+    assert Cells(page).values["table2", "edsr", "lora/r1"][1] != ""
+    assert Cells(page).values["table2", "edsr", "lora/r2"][1] == ""
+
+
+def test_partial_scores_older_than_the_run_are_not_of_the_run(full: World) -> None:
+    import os
+
+    run = full.results / "edsr/lora/r1/seed1"
+    full.scores[full.lines(backbone="edsr", baseline="lora", variant="r1", seed=1)].to_parquet(run / "scores.parquet")
+    os.utime(run / "scores.parquet", (1, 1))
+    assert "Of 160 runs, 0 are trained and scored" in text_of(report(full, partial=True))
+
+
+def test_an_empty_profile_still_has_a_page(world: World) -> None:
+    world.records.clear()
+    world.write()
+    (world.results / "scores.parquet").unlink()
+    text = text_of(report(world, partial=True))
+    assert "nothing to compare" in text
+    assert "There is nothing to draw yet." in text
+
+
+# What it says of itself
+
+
+def test_a_profile_that_is_not_the_papers_says_so(full: World) -> None:
+    for comparable in (False, True):
+        full.content["report"]["comparable_with_paper"] = comparable
+        assert ("Not the paper's profile." in text_of(report(full))) != comparable
+
+
+def test_the_audit_is_linked_where_it_is(full: World) -> None:
+    page = report(full)
+    assert "audit.html" not in Cells(page).links
+    (page.parent / "audit.html").write_text("<p>audit</p>", encoding="utf-8")
+    assert "audit.html" in Cells(report(full)).links
+
+
+def test_provenance_names_command_code_data_and_machines(full: World) -> None:
+    other = full.records["edsr", "lora/r1", 1]
+    machine = other.provenance.model_copy(update={"processor": "Another processor", "packages": {"torch": "2.0"}})
+    full.records["edsr", "lora/r1", 1] = other.model_copy(update={"provenance": machine})
+    text = text_of(report(furnish(full)))
+    for phrase in (COMMAND, "Another processor", "torch 2.0", "Machine of 159 runs", "photos", "a folder of pairs"):
+        assert phrase in text
+
+
+def test_records_are_copied_as_they_are(full: World) -> None:
+    page = report(full)
+    for backbone, row, seed in full.records:
+        copy = page.parent / "records" / backbone / row / f"seed{seed}.json"
+        assert copy.read_bytes() == (full.results / backbone / row / f"seed{seed}" / "record.json").read_bytes()
+
+
+# Bytes
+
+
+def test_every_link_leads_somewhere_in_the_folder(full: World) -> None:
+    page = report(full)
+    identities = set(re.findall(r'\bid="([^"]+)"', page.read_text(encoding="utf-8")))
+    for link in Cells(page).links:
+        path, _, anchor = link.partition("#")
+        assert not re.match(r"\w+:|//", link)
+        assert (page.parent / path).is_file() or not path
+        assert anchor in identities or not anchor
+
+
+def test_the_same_results_give_the_same_bytes(two_worlds: Callable[[], tuple[World, World]]) -> None:
+    one, other = two_worlds()
+    other.scores = other.scores.sample(frac=1, random_state=0)
+    pages = [report(furnish(world)) for world in (one, other)]
+    assert tree(pages[0].parent.parent) == tree(pages[1].parent.parent)
+    report(one)
+    assert tree(pages[0].parent.parent) == tree(pages[1].parent.parent)
+
+
+def test_the_zip_holds_the_folder(full: World) -> None:
+    page = report(full)
+    with zipfile.ZipFile(page.parent.with_suffix(".zip")) as archive:
+        inside = {info.filename: hashlib.sha256(archive.read(info)).hexdigest() for info in archive.infolist()}
+    assert inside == {f"toy/{name}": digest for name, digest in tree(page.parent).items()}
+
+
+def test_nothing_of_an_earlier_report_is_left(full: World) -> None:
+    page = report(full)
+    (page.parent / "figures/old.svg").write_text("", encoding="utf-8")
+    full.content["report"]["pictures"] = PICTURES[:1]
+    report(full)
+    assert not (page.parent / "figures/old.svg").exists()
+    assert len(list((page.parent / "pictures").iterdir())) == 1
+
+
+def test_a_title_that_is_code_stays_text_everywhere(full: World) -> None:
+    full.rows[4] = row_of(full.rows[4].name, NASTY)
+    page = report(full)
+    source = page.read_text(encoding="utf-8")
+    assert source.count("<script>") == 1
+    assert NASTY in Cells(page).text
+    for path in (page.parent / "figures").glob("*.svg"):
+        assert "<script" not in path.read_text(encoding="utf-8")
+
+
+def test_pictures_that_no_test_dataset_has_are_a_mistake(full: World) -> None:
+    full.content["report"]["pictures"] = ["cat-9"]
+    with pytest.raises(UserError, match=r"no test image 'cat-9' \(did you mean 'cat-"):
+        report(full)
+
+
+def test_a_picture_restored_by_another_run_is_not_shown(full: World) -> None:
+    listed = full.results / "edsr/lora/r1/seed1/pictures/pictures.json"
+    listed.write_text(json.dumps({**json.loads(listed.read_text()), "key": "of an earlier run"}), encoding="utf-8")
+    page = report(full)
+    assert "not restored yet" in text_of(page)
+    assert not list((page.parent / "pictures").glob("*/edsr-lora-r1.png"))
