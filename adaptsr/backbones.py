@@ -146,7 +146,7 @@ def resolve_weights(weights: str) -> Path:
     """The checkpoint of a profile's `weights`: a path, or a name of config/weights.tsv that has been fetched."""
     if weights_file(weights) is not None:
         return fetched_weights(weights)
-    path = Path(weights).expanduser()
+    path = config.expanded(weights)
     if not path.is_file():
         raise UserError(
             f"{weights}: no such weights file; give the path of a checkpoint, or a name of config/weights.tsv"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -463,6 +464,11 @@ def load_profile(path: Path, settings: Mapping[str, str] | None = None) -> Profi
     return validate(filled, path)
 
 
+def expanded(text: str) -> Path:
+    """The path that a user wrote, `~` being the home folder; that of a user who is not there stays as it is."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 (pathlib raises for a user who is not there)
+
+
 def _read_text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
@@ -544,7 +550,7 @@ def _fill(value: Any, settings: dict[str, str], path: Path) -> Any:
             raise UserError(
                 f"{path}: this profile needs {name!r}: give it as `--config {name}=...` to snakemake or `--set {name}=...` to adaptsr"
             )
-        return str(Path(settings[name]).expanduser()) if settings[name].startswith("~") else settings[name]
+        return str(expanded(settings[name])) if settings[name].startswith("~") else settings[name]
 
     return re.sub(r"\$\{([a-z_]+)\}", replace, value)
 

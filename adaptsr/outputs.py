@@ -22,7 +22,7 @@ NOT_MEASURED = "not measured"
 def output_folder(profile: config.Profile, name: str, dataset: str) -> Path:
     """Where the images of `outputs.<name>` for a test dataset lie, or would."""
     declared = profile.outputs[name].folders.get(dataset)
-    return Path(declared).expanduser() if declared else Path("resources") / config.OUTPUTS / name / dataset
+    return config.expanded(declared) if declared else Path("resources") / config.OUTPUTS / name / dataset
 
 
 def folders_as_they_are(profile: config.Profile, datasets: Iterable[str]) -> list[list[str | int]]:

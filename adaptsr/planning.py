@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from adaptsr import config, records
@@ -90,9 +89,7 @@ class BackbonePlan:
 
     @property
     def hours(self) -> float | None:
-        parts = (self.training_hours, self.validation_hours, self.scoring_hours)
-        known = [part for part in parts if part is not None]
-        return sum(known) if len(known) == len(parts) else None
+        return _sum_of_known([self.training_hours, self.validation_hours, self.scoring_hours])
 
 
 @dataclass(frozen=True)
@@ -107,8 +104,14 @@ class Plan:
     result_bytes: int
 
     @property
-    def hours(self) -> float:
-        return sum(backbone.hours or 0 for backbone in self.backbones)
+    def hours(self) -> float | None:
+        return _sum_of_known([backbone.hours for backbone in self.backbones])
+
+
+def _sum_of_known(values: Sequence[float | None]) -> float | None:
+    """The sum, or None where one of the values is not known."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def plan(matrix: Matrix) -> Plan:
@@ -174,8 +177,7 @@ def _finished(matrix: Matrix, backbone: str, variant: Variant) -> list[records.R
 
 
 def _total_hours(runs: Sequence[tuple[int, float | None]]) -> float | None:
-    seconds = [count * each for count, each in runs if each is not None]
-    return sum(seconds) / 3600 if len(seconds) == len(runs) else None
+    return _sum_of_known([count * each / 3600 if each is not None else None for count, each in runs])
 
 
 def _training_seconds(
@@ -272,12 +274,17 @@ def _weights_bytes(backbone: config.Backbone) -> int:
     timing = TIMINGS.get(backbone.weights or "")
     if timing:
         return 4 * timing.parameters
-    path = Path(backbone.weights or "").expanduser()
+    path = config.expanded(backbone.weights or "")
     return path.stat().st_size if path.is_file() else 0
 
 
 def _notes(matrix: Matrix) -> Iterator[str]:
     profile = matrix.profile
+    left_out = [test.dataset for test in profile.data.test if test not in matrix.tests]
+    if left_out:
+        yield f"Left out until its archive is there: {', '.join(left_out)}."
+    if not any(backbone.weights in TIMINGS for backbone in profile.backbones.values()):
+        return
     yield (
         "Hours are of one RTX 4090: published times per iteration at batch 8 and HR crop 256, in proportion to the pixels of an "
         "iteration; half-precision restoring times doubled; metric times of a V100. Data loading is not in them."
@@ -293,9 +300,6 @@ def _notes(matrix: Matrix) -> Iterator[str]:
         yield f"The number of images of {', '.join(counts)} is not known beforehand: {ASSUMED_IMAGES} are assumed."
     if profile.outputs:
         yield "Restoring and scoring the outputs of other models is not in them."
-    left_out = [test.dataset for test in profile.data.test if test not in matrix.tests]
-    if left_out:
-        yield f"Left out until its archive is there: {', '.join(left_out)}."
 
 
 def _size_known(profile: config.Profile, split: config.Split) -> bool:
@@ -315,7 +319,7 @@ def to_text(made: Plan) -> str:
     finished = sum(backbone.finished for backbone in made.backbones)
     runs = sum(backbone.runs for backbone in made.backbones)
     lines = [f"Profile {made.profile}: {runs:,} runs, {finished:,} of them finished", "", *_hours_text(made), ""]
-    lines += [*made.notes, ""]
+    lines += [*made.notes, ""] if made.notes else []
     lines += ["Downloads", *as_text(made.downloads).rstrip().splitlines()] if made.downloads else ["No downloads"]
     lines += [f"metric weights: {title}, {'there' if there else 'missing'}" for title, there in made.metric_weights]
     unknown = [state.source.name for state in made.downloads if not state.source.bytes]

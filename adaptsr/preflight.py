@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from adaptsr import config
+from adaptsr.data.catalogue import read_catalogue
 from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix, matching
 from adaptsr.reporting.published import FOLDER as PUBLISHED
@@ -59,9 +58,10 @@ def _check_weights(matrix: Matrix) -> None:
     profile = matrix.profile
     named = [(f"backbones.{name}", backbone.weights) for name, backbone in profile.backbones.items()]
     named += [(f"outputs.{name}", output.weights) for name, output in profile.outputs.items()]
+    known = read_catalogue().weights
     for where, weights in named:
-        if weights and Path(weights).suffix and not Path(weights).expanduser().is_file():
+        if weights and weights not in known and not config.expanded(weights).is_file():
             raise UserError(
-                f"{matrix.source}: {where}.weights: no file {weights!r}; "
-                "give the path of a checkpoint, or a name of config/weights.tsv"
+                f"{matrix.source}: {where}.weights: no file {weights!r}; give the path of a checkpoint, "
+                f"or a name of config/weights.tsv{config.suggestion(weights, known)}: {config.listing(known)}"
             )

@@ -83,13 +83,13 @@ def _read(path: Path) -> tuple[pd.DataFrame, str]:
             table = pyarrow.parquet.read_table(file)
         about = json.loads((table.schema.metadata or {})[METADATA])
         frame = typed(table.to_pandas())
-        key, expected = str(about["key"]), about["sha256"]
+        key, expected, found = str(about["key"]), about["sha256"], _checksum(frame)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file of scores") from None
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: no file of scores, or a torn one ({reason}); {_REMAKE}") from None
-    if _checksum(frame) != expected:
+    if found != expected:
         raise UserError(f"{path}: changed after it was written: its rows differ from their checksum; {_REMAKE}")
     return frame, key
 

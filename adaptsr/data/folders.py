@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations, groupby
 from pathlib import Path
 
-from adaptsr.config import Pairs
+from adaptsr.config import Pairs, expanded
 from adaptsr.data.images import SUFFIXES, read_image
 from adaptsr.data.manifest import Item, Manifest, SplitName
 from adaptsr.errors import UserError
@@ -97,7 +97,7 @@ def _end(names: Sequence[str], end: str, count: int, where: str) -> list[str]:
 
 
 def _folder(where: str, text: str) -> Path:
-    path = Path(text).expanduser()
+    path = expanded(text)
     if not path.is_dir():
         raise UserError(f"{where}: {path}: no such folder; give the folder that holds the images")
     return path.resolve()

@@ -26,7 +26,7 @@ def clear(folder: Path, names: Iterable[str]) -> None:
         (folder / name).mkdir(parents=True)
 
 
-def record_link(backbone: str, row: str, seed: int) -> str:
+def record_link(backbone: str, row: str, seed: int | str) -> str:
     """Where the copy of a run's record lies, from the page."""
     return f"{RECORDS}/{backbone}/{row}/seed{seed}.json"
 

@@ -25,10 +25,11 @@ from adaptsr.statistics import row_names
 Pixels = NDArray[np.uint8]
 """RGB, shape (H, W, 3)."""
 
-CROP = 96
+CROP = 80
 OVERVIEW = 256
 BOX = (255, 60, 0)
 ERROR_QUANTILE = 0.995
+ERROR_LEVELS = 64
 LEAST_ERROR = 8.0
 """Levels of 255 at which an error map is saturated at the least, so that it does not magnify rounding."""
 
@@ -246,8 +247,8 @@ class _Builder:
         return self._save(name, Image.fromarray(pixels))
 
     def _write_error(self, name: str, error: NDArray[np.float64], scale: float) -> str:
-        """An error map: 256 levels of one palette, 0 to `scale`."""
-        levels = np.clip(error / scale * 255, 0, 255).round().astype(np.uint8)
+        """An error map: `ERROR_LEVELS` colours of one palette, 0 to `scale`."""
+        levels = np.clip(error / scale * (ERROR_LEVELS - 1), 0, ERROR_LEVELS - 1).round().astype(np.uint8)
         image = Image.fromarray(levels)
         image.putpalette(error_palette())
         return self._save(name, image)
@@ -310,7 +311,8 @@ def error_palette() -> list[int]:
     """Dark is no error, bright is much; read alike with and without colour vision."""
     from matplotlib import colormaps
 
-    return [round(255 * level) for color in colormaps["cividis"].resampled(256)(range(256)) for level in color[:3]]
+    colours = colormaps["cividis"].resampled(ERROR_LEVELS)(range(ERROR_LEVELS))
+    return [round(255 * level) for colour in colours for level in colour[:3]]
 
 
 def overview(image: Pixels, box: Box) -> Pixels:

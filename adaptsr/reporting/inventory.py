@@ -96,13 +96,13 @@ def take_inventory(results: Results) -> Inventory:
 
 
 def _scored(results: Results) -> set[tuple[str, str, int | str]]:
-    """Runs with scores on every test dataset, diverged ones left out."""
+    """What has scores on every test dataset; of what is trained, only runs with a record that did not diverge."""
     means = results.seed_means
     scored: dict[tuple[str, str, int | str], set[str]] = {}
     for backbone, row, seed, dataset in means[["backbone", "row", "seed", "dataset"]].itertuples(index=False):
         scored.setdefault((backbone, row, seed), set()).add(dataset)
-    diverged = {key for key, record in results.records.items() if record.status == "diverged"}
-    return {run for run, datasets in scored.items() if len(datasets) == len(results.datasets)} - diverged
+    unsound = {run for run in results.runs if run not in results.records or results.records[run].status == "diverged"}
+    return {run for run, datasets in scored.items() if len(datasets) == len(results.datasets)} - unsound
 
 
 def _reason(results: Results, backbone: str, row: str, seed: int) -> str:

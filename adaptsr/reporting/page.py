@@ -20,7 +20,7 @@ from adaptsr.reporting.metrics import metric_columns
 from adaptsr.reporting.model import TableModel
 from adaptsr.reporting.provenance import Origin, trace_origin
 from adaptsr.reporting.render import render
-from adaptsr.reporting.results import Results, read_results
+from adaptsr.reporting.results import Results, RunName, read_results
 from adaptsr.reporting.significance import (
     SignificanceReport,
     build_report,
@@ -84,10 +84,12 @@ class Page:
     audit: bool
     zip_name: str
     colours: dict[str, str]
+    recorded: frozenset[RunName]
 
     def record(self, backbone: str, row: str, seed: int | str) -> str:
-        """The link to a run's record; empty for the unadapted backbone, which has none."""
-        return record_link(backbone, row, seed) if isinstance(seed, int) else SEEDS
+        """The link to a run's record; what has none, such as the unadapted backbone, stands in the seed means."""
+        recorded = isinstance(seed, int) and (backbone, row, seed) in self.recorded
+        return record_link(backbone, row, seed) if recorded else SEEDS
 
 
 def write_report(
@@ -143,6 +145,7 @@ def build_page(
         origin=trace_origin(results, command),
         audit=(folder / "audit.html").is_file(),
         zip_name=f"{folder.name}.zip",
+        recorded=frozenset(results.records),
         colours={name: look.colour for name, look in looks(results.rows).items()},
     )
 

@@ -95,6 +95,7 @@ class Results:
         keys = ["backbone", "dataset", "row", "metric", "seed"]
         grouped = scores.assign(row=row_names(scores), seed=seeds).groupby(keys, sort=False)["value"]
         means = grouped.agg(value="mean", counted="count", images="size").reset_index()
+        means["value"] = means["value"].round(12)  # the last bits depend on the order of the scores
         complete = means["images"] == means.groupby(["backbone", "dataset"])["images"].transform("max")
         diverged = [self._diverged(*run) for run in zip(means["backbone"], means["row"], means["seed"], strict=True)]
         sound = complete & (means["counted"] == means["images"]) & ~pd.Series(diverged, dtype=bool, index=means.index)

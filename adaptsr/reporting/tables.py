@@ -299,7 +299,9 @@ def _origin(profile: Profile, row: Row) -> str:
     """Where restored images of another model come from."""
     output = profile.outputs[row.variant]
     made = f"Restored here with the weights {output.weights}" if output.weights else "Restored by others, scored here"
-    return f"{made}{f'; {output.source}' if output.source else ''}. The number of parameters is its authors'."
+    source = f" ({output.source})" if output.source else ""
+    stated = " The number of parameters is the one that its authors state." if output.parameters else ""
+    return f"{made}{source}.{stated}"
 
 
 def _parameters(profile: Profile, row: Row, records: Sequence[RunRecord]) -> Parameters:

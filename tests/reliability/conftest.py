@@ -15,6 +15,9 @@ import yaml
 from adaptsr.records import RunRecord, read_record
 from tests.reliability import processes
 from tests.reliability.processes import Done, Sabotage, Started
+from tests.workflow.conftest import workspace
+
+__all__ = ["workspace"]
 
 BACKBONE = "safmn"
 VOLATILE = {"wall_seconds", "peak_memory_bytes", "resumed_from", "provenance"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 from adaptsr.cli import main
 
@@ -93,6 +94,11 @@ def succeed(root: Path, *words: str) -> Done:
     done = run(root, *words)
     assert done.status == 0, done.said[-3000:]
     return done
+
+
+def replace(place: object, name: str, other: Callable[..., Any]) -> None:
+    """Put another function in place of one of ours, in this process: a sabotage's tool."""
+    setattr(place, name, other)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS) -> None:

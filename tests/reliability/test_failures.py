@@ -20,6 +20,7 @@ from adaptsr import records, training
 from adaptsr.errors import UserError
 from adaptsr.records import atomic_write
 from tests.reliability.conftest import Place, comparable, train_words
+from tests.reliability.processes import replace
 
 SCORE = (
     ["evaluate", "--backbone", "safmn", "--out", "results/demo/scores/safmn.parquet"],
@@ -51,7 +52,7 @@ def break_weights(after: int) -> None:
                 next(p for p in model.parameters() if p.requires_grad).fill_(torch.nan)
         return loss
 
-    training._step = broken
+    replace(training, "_step", broken)
 
 
 DIVERGENCES: dict[str, tuple[dict[str, Any], Callable[[], None] | None, int]] = {
@@ -110,7 +111,7 @@ def run_out_of_memory(error: Exception) -> None:
             raise error
         return step(*arguments)
 
-    training._step = failing
+    replace(training, "_step", failing)
 
 
 ALLOCATORS = {
@@ -170,7 +171,7 @@ def full_at(name: str) -> None:
             # What the command says goes to a file too.
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
-    records.atomic_write = limited
+    replace(records, "atomic_write", limited)
 
 
 WRITTEN = ("plan.json", "checkpoints/", "adaptation.safetensors", "record.json", "runs.1.json")
@@ -218,9 +219,13 @@ def test_a_full_disk_in_data_scores_and_reports(place: Place) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES])
 def test_what_the_system_refuses_to_write_is_one_line(tmp_path: Path, number: int) -> None:
-    with pytest.raises(UserError) as caught, atomic_write(tmp_path / "scores.parquet") as temporary:
-        temporary.write_bytes(b"half")
-        raise OSError(number, os.strerror(number))
+    def write_half(path: Path) -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(UserError) as caught:
+        write_half(tmp_path / "scores.parquet")
     assert str(caught.value).startswith(f"{tmp_path / 'scores.parquet'}: cannot be written: {os.strerror(number)}")
     assert list(tmp_path.iterdir()) == []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -19,10 +18,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from adaptsr import reparametrization, training
+from adaptsr import training
 from adaptsr.training import Checkpoints, History
 from tests.reliability.conftest import Place, comparable, train_words
-from tests.reliability.processes import Done, wait_until
+from tests.reliability.processes import Done, replace, wait_until
 from tests.workflow.conftest import ADAPTSR
 
 KILLS = 10
@@ -51,7 +50,7 @@ def die_writing_checkpoint(number: int, share: float) -> None:
                     file.truncate(int(share * Path(path).stat().st_size))
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    reparametrization.safetensors.torch.save_file = torn  # type: ignore[assignment]
+    replace(safetensors.torch, "save_file", torn)
 
 
 def resumed_from(said: str) -> int:
@@ -103,7 +102,7 @@ def test_ten_kills_at_random_moments_change_no_bit(place: Place) -> None:
             done = Done(-signal.SIGKILL, killed_fresh(place, words, due, rng.uniform(0, 0.1)))
         else:
             process = place.start(*words)
-            wait_until(lambda: due() or not process.alive)
+            wait_until(lambda process=process: due() or not process.alive)  # type: ignore[misc]
             time.sleep(rng.uniform(0, 0.1))
             done = process.kill(signal.SIGKILL)
         assert done.status == -signal.SIGKILL, done.said
@@ -161,7 +160,7 @@ def report_steps(path: Path) -> None:
             file.write(".")
         return loss
 
-    training._step = reported
+    replace(training, "_step", reported)
 
 
 def terminate_after(last_iteration: int) -> None:
@@ -173,7 +172,7 @@ def terminate_after(last_iteration: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         return validate(*arguments)
 
-    training._validate = interrupted
+    replace(training, "_validate", interrupted)
 
 
 @pytest.mark.slow
@@ -303,7 +302,9 @@ def test_checkpoints_of_another_key_are_not_used_and_do_not_push_out_ours(tmp_pa
 def test_an_unfinished_write_is_no_checkpoint(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 4)
     whole = (tmp_path / "000000004.safetensors").read_bytes()
-    (tmp_path / ".000000008.safetensors.abc.tmp.safetensors").write_bytes(whole.replace(b'"iteration\\": 4', b'"iteration\\": 8'))
+    (tmp_path / ".000000008.safetensors.abc.tmp.safetensors").write_bytes(
+        whole.replace(b'"iteration\\": 4', b'"iteration\\": 8')
+    )
     assert checkpoints.resume(*stepped(0))[0] == 4
     assert names(tmp_path) == ["000000004.safetensors"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.reliability import processes
+from tests.reliability.conftest import train_words
 from tests.reliability.processes import wait_until
 from tests.workflow.conftest import Workspace
 
@@ -45,17 +49,36 @@ def has_a_checkpoint(root: Path) -> bool:
     return bool(checkpoints(root))
 
 
-def prepare(workspace: Workspace) -> None:
+def prepare(workspace: Workspace) -> dict[str, bytes]:
+    """Write the profile; what it gives undisturbed, by the commands that the workflow calls."""
     content = workspace.profile()
     content["training"].update(iterations=60, validate_every=30, checkpoint_iterations=5)
     content["scoring"]["metrics"] = {"psnr_y": content["scoring"]["metrics"]["psnr_y"]}
     content["report"]["pictures"] = []
     workspace.write_profile(content)
+    scores = "results/demo/scores/safmn.parquet"
+    for words in (
+        ["data", "prepare", "degraded"],
+        train_words("full_finetuning/all", 1, 2),
+        train_words("lora/r1", 1, 2),
+        ["evaluate", "--backbone", "safmn", "--out", scores],
+        ["gather", scores, "--out", "results/demo/scores.parquet"],
+    ):
+        processes.succeed(workspace.root, *words)
+    found = contents(workspace.root)
+    assert len(found) == 5
+    shutil.rmtree(workspace.root / "results/demo")
+    return found
 
 
 def contents(root: Path) -> dict[str, bytes]:
     """What has to be the same to the byte: scores and weights."""
-    paths = [*(root / "results/demo").glob("*/*/*/seed*/adaptation.safetensors"), root / "results/demo/scores.parquet"]
+    scores = "results/demo/scores.parquet"
+    return {**contents_of_runs(root), scores: (root / scores).read_bytes()}
+
+
+def contents_of_runs(root: Path) -> dict[str, bytes]:
+    paths = (root / "results/demo").glob("*/*/*/seed*/adaptation.safetensors")
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
 
@@ -63,12 +86,8 @@ def contents(root: Path) -> dict[str, bytes]:
 def test_killed_snakemakes_and_two_at_once_end_as_one_that_was_not_disturbed(workspace: Workspace) -> None:
     """Training is killed, then Snakemake alone, then its whole group, then it is called twice at once."""
     root = workspace.root
-    prepare(workspace)
     everything = ("--cores", "2", "results/demo/scores.parquet")
-    assert workspace.snakemake(*everything).returncode == 0
-    undisturbed = contents(root)
-    assert len(undisturbed) == 5
-    (root / "results/demo").rename(root / "undisturbed")
+    undisturbed = prepare(workspace)
 
     first = workspace.start(*everything)
     wait_until(lambda: has_a_checkpoint(root))
@@ -84,7 +103,9 @@ def test_killed_snakemakes_and_two_at_once_end_as_one_that_was_not_disturbed(wor
     assert removed.returncode == 0
     assert "A snakemake that was killed has left its lock on this folder" in removed.stderr
     second = workspace.start(*everything)
-    wait_until(lambda: second.poll() is not None or len(list((root / "results/demo").glob("*/*/*/seed1/record.json"))) == 2)
+    wait_until(
+        lambda: second.poll() is not None or len(list((root / "results/demo").glob("*/*/*/seed1/record.json"))) == 2
+    )
     os.killpg(second.pid, signal.SIGKILL)
     second.communicate()
     for process in training(root):
@@ -92,16 +113,39 @@ def test_killed_snakemakes_and_two_at_once_end_as_one_that_was_not_disturbed(wor
 
     assert unlock(workspace).returncode == 0
     third, fourth = (workspace.start(*everything) for _ in range(2))
-    ended = [process.communicate(timeout=600)[0] for process in (third, fourth)]
-    assert sorted(process.returncode == 0 for process in (third, fourth)) in ([False, True], [True, True])
-    for process, said in zip((third, fourth), ended, strict=True):
-        assert process.returncode == 0 or "cannot be locked" in said or "LockException" in said, said
+    ended = [call.communicate(timeout=600)[0] for call in (third, fourth)]
+    assert sorted(call.returncode == 0 for call in (third, fourth)) in ([False, True], [True, True])
+    for call, said in zip((third, fourth), ended, strict=True):
+        assert call.returncode == 0 or "cannot be locked" in said or "LockException" in said, said
 
     last = workspace.snakemake(*everything)
     assert last.returncode == 0
     assert "Nothing to be done" in last.stdout
     assert contents(root) == undisturbed
     assert not list(root.glob("results/**/.*.tmp*")), "nothing torn is left"
+
+
+@pytest.mark.slow
+def test_what_a_cluster_sends_before_its_time_limit_costs_nothing(workspace: Workspace) -> None:
+    """SIGTERM to a whole training job, `tee` and shell included; the same call of Snakemake tries again and goes on."""
+    root = workspace.root
+    shutil.rmtree(root / "results/demo", ignore_errors=True)
+    undisturbed = prepare(workspace)
+    content = workspace.profile()
+    content["training"]["checkpoint_iterations"] = None
+    workspace.write_profile(content)
+    call = workspace.start("--cores", "1", "results/demo/safmn/lora/r1/runs.1-2.json")
+    wait_until(lambda: (root / "results/demo/safmn/lora/r1/seed1/plan.json").exists())
+    time.sleep(0.1)
+    (process,) = training(root)
+    for member in [*process.parents()[:1], *process.parents()[0].children(recursive=True)]:
+        member.send_signal(signal.SIGTERM)
+    said, _ = call.communicate(timeout=600)
+    assert call.returncode == 0, said
+    assert "Trying to restart job" in said
+    assert json.loads((root / "results/demo/safmn/lora/r1/seed1/record.json").read_text())["resumed_from"] > 0
+    for name, found in contents_of_runs(root).items():
+        assert found == undisturbed[name]
 
 
 @pytest.fixture
@@ -146,7 +190,9 @@ def test_a_live_lock_is_respected(locked: Path, repository: Path) -> None:
     assert list((locked / ".snakemake/locks").glob("*"))
 
 
-def test_a_snakemake_in_another_folder_does_not_matter(locked: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_snakemake_in_another_folder_does_not_matter(
+    locked: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     other = tmp_path_factory.mktemp("other")
     (other / "snakemake").write_text(SLEEPING_SNAKEMAKE)
     process = subprocess.Popen([sys.executable, str(other / "snakemake")], cwd=other)

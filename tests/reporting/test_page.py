@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -49,6 +50,13 @@ class Cells(HTMLParser):
 @pytest.fixture
 def full(world: World) -> World:
     return furnish(world)
+
+
+@pytest.fixture(autouse=True)
+def figures_where_they_matter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of a page's time; tests that ask for them are marked slow."""
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setattr("adaptsr.reporting.page.draw_figures", lambda *_: [])
 
 
 def text_of(page: Path) -> str:
@@ -144,8 +152,6 @@ def test_partial_takes_the_scores_that_lie_beside_the_runs(full: World) -> None:
 
 
 def test_partial_scores_older_than_the_run_are_not_of_the_run(full: World) -> None:
-    import os
-
     run = full.results / "edsr/lora/r1/seed1"
     full.scores[full.lines(backbone="edsr", baseline="lora", variant="r1", seed=1)].to_parquet(run / "scores.parquet")
     os.utime(run / "scores.parquet", (1, 1))
@@ -159,6 +165,7 @@ def test_an_empty_profile_still_has_a_page(world: World) -> None:
     text = text_of(report(world, partial=True))
     assert "nothing to compare" in text
     assert "There is nothing to draw yet." in text
+    assert "Of 160 runs, 0 are trained and scored" in text
 
 
 # What it says of itself
@@ -196,6 +203,7 @@ def test_records_are_copied_as_they_are(full: World) -> None:
 # Bytes
 
 
+@pytest.mark.slow
 def test_every_link_leads_somewhere_in_the_folder(full: World) -> None:
     page = report(full)
     identities = set(re.findall(r'\bid="([^"]+)"', page.read_text(encoding="utf-8")))
@@ -206,6 +214,7 @@ def test_every_link_leads_somewhere_in_the_folder(full: World) -> None:
         assert anchor in identities or not anchor
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_bytes(two_worlds: Callable[[], tuple[World, World]]) -> None:
     one, other = two_worlds()
     other.scores = other.scores.sample(frac=1, random_state=0)
@@ -231,6 +240,7 @@ def test_nothing_of_an_earlier_report_is_left(full: World) -> None:
     assert len(list((page.parent / "pictures").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_title_that_is_code_stays_text_everywhere(full: World) -> None:
     full.rows[4] = row_of(full.rows[4].name, NASTY)
     page = report(full)

@@ -45,6 +45,19 @@ MISTAKES: dict[str, tuple[Change, list[str]]] = {
         set_key("backbones", "safmn", "weights", value="nowhere.safetensors"),
         ["nowhere.safetensors"],
     ),
+    "unknown weights": (set_key("backbones", "safmn", "weights", value="safmn-x"), ["no file 'safmn-x'", "safmn-x4"]),
+    "unknown weights of outputs": (
+        set_key("outputs", value={"theirs": {"title": "Theirs", "weights": "nowhere.pth"}}),
+        ["outputs.theirs.weights", "nowhere.pth"],
+    ),
+    "unknown backbone of a row": (
+        set_key("baselines", "lora", "only", value={"r1": ["safnm"]}),
+        ["baselines.lora.only", "safnm", "safmn"],
+    ),
+    "taken dataset name": (
+        set_key("datasets", "weights", value={"kind": "archive", "row": "div2k-bicubic-x4"}),
+        ["datasets: 'weights' is taken", "resources/weights/"],
+    ),
     "unknown metric": (set_key("scoring", "metrics", value={"x": {"name": "psnrr"}}), ["psnrr", "psnr"]),
     "unknown published table": (set_key("report", "tables", "table2", "published", value="tabel2.csv"), ["tabel2.csv"]),
     "wrong type": (set_key("training", "lr", value="fast"), ["training.lr", "fast"]),

@@ -125,5 +125,6 @@ def all_reports():
     return [*files, audit_report(), f"reports/{NAME}/index.html", f"reports/{NAME}.zip"]
 
 
-def report_key():
+def report_key(wildcards):
+    """A function, as all keys: Snakemake would take braces in a title for wildcards."""
     return [PROFILE.title, PROFILE.report.model_dump(mode="json"), [[row.name, row.title] for row in MATRIX.rows]]

@@ -20,7 +20,7 @@ for name in tested_reports():
             f"results/{NAME}/logs/report/{name}.log",
         params:
             name=name,
-            key=report_key(),
+            key=report_key,
         localrule: True
         message:
             "Rendering {params.name}"
@@ -56,7 +56,7 @@ rule report:
     log:
         f"results/{NAME}/logs/report/report.log",
     params:
-        key=report_key(),
+        key=report_key,
     localrule: True
     message:
         "Rendering the report: {output.page}"

@@ -8,7 +8,7 @@ rule metric_weights:
     log:
         f"results/{NAME}/logs/metric_weights.log",
     params:
-        metrics=PROFILE.scoring.model_dump(mode="json"),
+        metrics=lambda wildcards: PROFILE.scoring.model_dump(mode="json"),
     localrule: True
     message:
         "Fetching the network weights that metrics need"
@@ -39,7 +39,7 @@ rule score:
 rule score_outputs:
     input:
         data=manifests(MATRIX.tests),
-        models=checkpoints(PROFILE.outputs.values()),
+        models=lambda wildcards: checkpoints(PROFILE.outputs.values()),
         metrics=rules.metric_weights.output,
     output:
         f"results/{NAME}/scores/{OUTPUTS}.parquet",

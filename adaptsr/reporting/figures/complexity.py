@@ -135,7 +135,7 @@ def _panel(
             )
     axes.set_xscale("log")
     axes.margins(x=0.12, y=0.15)
-    axes.xaxis.set_minor_formatter("")
+    axes.minorticks_off()
     axes.xaxis.set_major_formatter(lambda value, _position: short_number(value))
 
 

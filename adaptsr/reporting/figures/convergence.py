@@ -16,6 +16,9 @@ from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
 
+MOST_DOTS = 8
+"""Validations are marked as long as there are no more of them."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -61,7 +64,7 @@ def convergence(results: Results) -> Drawing | None:
         name="convergence",
         kind="convergence",
         title="Training against validation PSNR-Y",
-        caption="After Figure 6 of the paper. Lines are means over the seeds, bands span their lowest and highest (and may leave the panel); dots are validations. Where a row ends before the longest, a dotted line keeps its last level. Above by iterations, below by time on this machine, validation excluded; how fast a run was depends on what else ran beside it. Validation images choose nothing.",
+        caption="After Figure 6 of the paper. Lines are means over the seeds, bands span their lowest and highest (and may leave the panel). Where a row ends before the longest, a dotted line keeps its last level. Above by iterations, below by time on this machine, validation excluded; how fast a run was depends on what else ran beside it. Validation images choose nothing.",
         alt=f"Line plots of validation PSNR-Y against iterations and against time, one column per backbone. {_ends(results, curves)}",
         figure=figure,
     )
@@ -94,7 +97,8 @@ def _curve(row: str, records: Sequence[RunRecord]) -> Curve | None:
 
 def _draw(axes: Axes, curve: Curve, x: Sequence[float], look: Look) -> None:
     axes.fill_between(x, curve.low, curve.high, color=look.colour, alpha=0.12, linewidth=0)
-    axes.plot(x, curve.mean, color=look.colour, linestyle=look.dash, marker=".", markersize=3)
+    marker = "." if len(x) <= MOST_DOTS else None
+    axes.plot(x, curve.mean, color=look.colour, linestyle=look.dash, marker=marker, markersize=3)
 
 
 def _follow_means(axes: Axes, curves: Sequence[Curve]) -> None:
