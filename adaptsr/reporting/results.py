@@ -15,7 +15,8 @@ import pandas as pd
 from adaptsr.data.manifest import Manifest, read_manifest
 from adaptsr.errors import UserError
 from adaptsr.records import RunRecord, read_record
-from adaptsr.statistics import UNSEEDED, row_names
+from adaptsr.scores import read_scores
+from adaptsr.statistics import UNSEEDED, row_names, seed_tables
 
 if TYPE_CHECKING:
     from adaptsr.config import Profile
@@ -76,6 +77,27 @@ class Results:
             if row.on(backbone)
             for seed in self.profile.seeds
         ]
+
+    @cached_property
+    def _blocks(self) -> dict[tuple[str, str], pd.DataFrame]:
+        return {(str(key[0]), str(key[1])): lines for key, lines in self.scores.groupby(["backbone", "dataset"])}
+
+    @cached_property
+    def _seed_tables(self) -> dict[tuple[str, str], dict[str, dict[str, pd.DataFrame]]]:
+        return {}
+
+    def block(self, backbone: str, dataset: str) -> pd.DataFrame:
+        """The scores on one backbone and test dataset."""
+        return self._blocks.get((backbone, dataset), self.scores.iloc[:0])
+
+    def seed_tables(self, backbone: str, dataset: str) -> dict[str, dict[str, pd.DataFrame]]:
+        """Metric to row to values, seeds by images, on one backbone and test dataset; made once for all tables."""
+        if (backbone, dataset) not in self._seed_tables:
+            lines = self.block(backbone, dataset)
+            self._seed_tables[backbone, dataset] = {
+                str(metric): seed_tables(of_metric) for metric, of_metric in lines.groupby("metric")
+            }
+        return self._seed_tables[backbone, dataset]
 
     @cached_property
     def decimals(self) -> dict[str, int]:
@@ -169,10 +191,7 @@ def _read_scores(folder: Path, profile: Profile, rows: Sequence[Row]) -> pd.Data
             f"{path}: no scores of profile {profile.name}; run `snakemake {path}` first, "
             "or `adaptsr report --partial` for what there is"
         )
-    try:
-        return pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: not a file of scores ({error}); delete it to have it made again") from None
+    return read_scores(path)
 
 
 def _gather_scores(folder: Path, profile: Profile, rows: Sequence[Row]) -> pd.DataFrame:
@@ -193,8 +212,8 @@ def _scores_of_run(run: Path) -> pd.DataFrame | None:
     scores, record = run / "scores.parquet", run / "record.json"
     try:
         outdated = record.exists() and scores.stat().st_mtime < record.stat().st_mtime
-        return None if outdated else pd.read_parquet(scores).astype({"seed": "Int64"})
-    except (ValueError, OSError):
+        return None if outdated else read_scores(scores)
+    except (UserError, OSError):
         return None
 
 

@@ -23,7 +23,7 @@ from adaptsr.reporting.model import Block, Cell, ColumnHead, Line, Mark, Paramet
 from adaptsr.reporting.published import DATASET_TITLES, PublishedRow, read_published, shown_beside
 from adaptsr.reporting.render import render, write_frame
 from adaptsr.reporting.results import NO_BACKBONE, NOT_THERE, Results, read_results
-from adaptsr.statistics import UNSEEDED, row_names, seed_tables
+from adaptsr.statistics import UNSEEDED, row_names
 
 if TYPE_CHECKING:
     from adaptsr.config import Profile, Table
@@ -191,13 +191,7 @@ class _BlockBuilder:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        scores = self.results.scores
-        return scores[(scores["backbone"] == self.backbone) & (scores["dataset"] == self.dataset)]
-
-    @cached_property
-    def seed_tables(self) -> dict[str, dict[str, pd.DataFrame]]:
-        """Metric to row to values, seeds by images."""
-        return {m.name: seed_tables(self.scores[self.scores["metric"] == m.name]) for m in self.metrics}
+        return self.results.block(self.backbone, self.dataset)
 
     @cached_property
     def reasons(self) -> dict[tuple[Hashable, ...], str]:
@@ -283,7 +277,8 @@ class _BlockBuilder:
         record = self.results.records.get((self.backbone, row.name, seed)) if isinstance(seed, int) else None
         if record is not None and record.status == "diverged":
             return Hole("diverged in training", of_run=True)
-        values = self.seed_tables[metric.name].get(row.name, pd.DataFrame())
+        tables = self.results.seed_tables(self.backbone, self.dataset)
+        values = tables.get(metric.name, {}).get(row.name, pd.DataFrame())
         if seed in values.index:
             mean = float(values.loc[seed].to_numpy(dtype=float).mean())
             reason = self.reasons.get((row.name, metric.name, seed)) or "some images have no value"

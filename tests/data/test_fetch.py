@@ -529,7 +529,9 @@ def prepared() -> Path:
 
 
 def below(folder: str) -> set[str]:
-    return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file() and path.name != ".lock"}
+    return {
+        str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file() and path.name != ".lock"
+    }
 
 
 IMAGES = {f"test/{side}/{name}.png" for side in ("lr", "hr") for name in ("0001", "0002", "0003")}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from adaptsr.config import Archive, Degradation, Pairs, Photographs
+from adaptsr.config import Degradation, Pairs, Photographs
 from adaptsr.data import photographs as photographs_module
 from adaptsr.data.degradation import bicubic
 from adaptsr.data.folders import split_names
@@ -55,7 +55,11 @@ def pairs(root: Path, **split: str) -> Pairs:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
 
 
 class TestPhotographs:

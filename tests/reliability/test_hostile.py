@@ -298,7 +298,9 @@ NAMES = [
 def write_pair(root: Path, name: str) -> None:
     for side, size in (("lr", 16), ("hr", 64)):
         (root / side).mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(zlib.crc32(name.encode()) + size).integers(0, 256, (size, size, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(zlib.crc32(name.encode()) + size).integers(
+            0, 256, (size, size, 3), dtype=np.uint8
+        )
         Image.fromarray(pixels).save(root / side / f"{name}.png", "PNG")
 
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow
-import pyarrow.parquet
 
 from adaptsr.config import Profile, validate
 from adaptsr.data.manifest import Item, Manifest
 from adaptsr.matrix import Row
 from adaptsr.records import Provenance, RunRecord
+from adaptsr.scores import typed, write_scores
 
 BACKBONES = {"edsr": "EDSR", "safmn": "SAFMN", "swinir": "SwinIR", "drct": "DRCT"}
 SEEDS = [1, 2, 3, 4, 5]
@@ -187,8 +186,7 @@ class World:
     def write(self) -> World:
         folder = self.results
         folder.mkdir(parents=True, exist_ok=True)
-        table = pyarrow.Table.from_pandas(self.scores, preserve_index=False).replace_schema_metadata({})
-        pyarrow.parquet.write_table(table, folder / "scores.parquet")
+        write_scores(typed(self.scores), folder / "scores.parquet")
         for (backbone, row, seed), record in self.records.items():
             path = folder / backbone / row / f"seed{seed}" / "record.json"
             path.parent.mkdir(parents=True, exist_ok=True)

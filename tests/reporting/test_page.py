@@ -18,6 +18,7 @@ from furnished_benchmark import COMMAND, PICTURES, furnish, report
 from made_up_benchmark import BACKBONES, NASTY, ROWS, SEEDS, World, row_of
 
 from adaptsr.errors import UserError
+from adaptsr.scores import typed, write_scores
 
 
 class Cells(HTMLParser):
@@ -144,7 +145,7 @@ def test_partial_takes_the_scores_that_lie_beside_the_runs(full: World) -> None:
     for backbone, row, seed in (("edsr", "lora/r1", 1), ("edsr", "full_finetuning/all", 1)):
         baseline, _, variant = row.partition("/")
         lines = full.scores[full.lines(backbone=backbone, baseline=baseline, variant=variant, seed=seed)]
-        lines.to_parquet(full.results / backbone / row / f"seed{seed}" / "scores.parquet")
+        write_scores(typed(lines), full.results / backbone / row / f"seed{seed}" / "scores.parquet")
     page = report(full, partial=True)
     assert "Of 160 runs, 2 are trained and scored" in text_of(page)
     assert Cells(page).values["table2", "edsr", "lora/r1"][1] != ""
@@ -153,7 +154,8 @@ def test_partial_takes_the_scores_that_lie_beside_the_runs(full: World) -> None:
 
 def test_partial_scores_older_than_the_run_are_not_of_the_run(full: World) -> None:
     run = full.results / "edsr/lora/r1/seed1"
-    full.scores[full.lines(backbone="edsr", baseline="lora", variant="r1", seed=1)].to_parquet(run / "scores.parquet")
+    lines = full.scores[full.lines(backbone="edsr", baseline="lora", variant="r1", seed=1)]
+    write_scores(typed(lines), run / "scores.parquet")
     os.utime(run / "scores.parquet", (1, 1))
     assert "Of 160 runs, 0 are trained and scored" in text_of(report(full, partial=True))
 

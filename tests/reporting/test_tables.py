@@ -378,7 +378,7 @@ def test_mistakes_are_one_line(world: World) -> None:
     with pytest.raises(UserError, match=r"no published table 'table7'; .* has table1, table2, table3, table4"):
         table_of(world)
     (world.results / "scores.parquet").write_bytes(b"torn")
-    with pytest.raises(UserError, match="not a file of scores"):
+    with pytest.raises(UserError, match="no file of scores, or a torn one"):
         read_results(world.profile, world.rows, world.results)
 
 
