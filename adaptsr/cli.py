@@ -142,6 +142,12 @@ def _parser() -> argparse.ArgumentParser:
     params.add_argument("--json", action="store_true")
     params.set_defaults(command=_params)
 
+    stability = _with_profile(commands.add_parser("stability", help="how well importance scores of mini-batches agree"))
+    stability.add_argument("--backbone", required=True)
+    stability.add_argument("--score", default="gradient", help="gradient (default), fisher, activation, snip or random")
+    stability.add_argument("--batches", type=int, default=50, metavar="N")
+    stability.set_defaults(command=_stability)
+
     merge = commands.add_parser("merge", help="write the adapted backbone of a run as a checkpoint of its architecture")
     merge.add_argument(
         "run", type=Path, metavar="RUN", help="folder of a finished run, results/<profile>/<backbone>/..."
@@ -389,6 +395,32 @@ def _params(parsed: argparse.Namespace) -> None:
         print(f"  trainable, {kind:<10} {number:>11,}")
     if counted.left_out:
         print(f"  untouched sites: {', '.join(counted.left_out)}")
+
+
+def _stability(parsed: argparse.Namespace) -> None:
+    from adaptsr.allocation import importance, rank_correlation
+    from adaptsr.backbones import select
+    from adaptsr.training import Workbench
+
+    if parsed.batches < 2:
+        raise UserError(
+            f"--batches {parsed.batches}: at least 2 were expected, since they are compared with each other"
+        )
+    matrix = load_matrix(parsed)
+    bench = Workbench.of(matrix, _known_backbone(matrix, parsed.backbone))
+    calibration, sites = bench.calibration(matrix.profile.training, matrix.profile.seeds[0]), select(bench.sites)
+
+    def scores_of(index: int) -> dict[str, float]:
+        return importance(bench.fresh_backbone(), sites, parsed.score, lambda _: calibration(index), 1, seed=index)
+
+    vectors = [scores_of(index) for index in range(parsed.batches)]
+    agreement = rank_correlation(vectors)
+    print(
+        f"Spearman correlation of {parsed.score} scores at {len(sites)} sites of {parsed.backbone}, {parsed.batches} mini-batches"
+    )
+    print(f"  mean over all pairs      {agreement['pairwise']:.3f}   (the paper says 0.91, not of which)")
+    print(f"  mean against the mean    {agreement['with_mean']:.3f}")
+    print(f"  lowest pair              {agreement['minimum']:.3f}")
 
 
 def _merge(parsed: argparse.Namespace) -> None:
