@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 CORES ?= 8
 TEST_WORKERS ?= 2
 
-.PHONY: all env test quick lint lock
+.PHONY: all env test quick soak lint lock
 
 all: env
 	@.venv/bin/python workflow/unlock_stale.py
@@ -27,7 +27,11 @@ test: lint
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 quick: env
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow and not soak"
+
+# Hours of kills and faults, and the pilot on real camera pairs (ADAPTSR_TEST_ASSETS names their folder).
+soak: env
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m soak
 
 lint: env
 	.venv/bin/ruff check .

@@ -10,10 +10,13 @@ import copy
 import hashlib
 import json
 import math
+import os
+import re
 import resource
 import shutil
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -98,6 +101,8 @@ class Outcome:
     history: History
     resumed_from: int
     diverged_at: int | None
+    undetermined: tuple[str, ...] = ()
+    """Operators that have no deterministic form on the device."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +195,10 @@ def prepare_device(compute: config.Compute) -> torch.device:
     if compute.device == "cuda" and not torch.cuda.is_available():
         raise UserError("compute.device: cuda was asked for, but this machine has none; use `auto` or `cpu`")
     torch.set_num_threads(compute.threads)
-    torch.use_deterministic_algorithms(compute.deterministic)
+    # cuBLAS reads it when its first handle is made.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # An operator without a deterministic form is named in the record; refusing it would leave out whole backbones.
+    torch.use_deterministic_algorithms(compute.deterministic, warn_only=True)
     # Filling fresh memory with NaN is a debugging aid that costs every operator a pass over its output.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     use_cuda = compute.device != "cpu" and torch.cuda.is_available()
@@ -277,7 +285,7 @@ def train_run(
         },
         title=variant.title,
         extension=variant.extension(bench.sites),
-        notes=_notes(plan),
+        notes=[*_notes(plan), *_undetermined_note(outcome.undetermined)],
         total_parameters=parameter_count(bench.backbone),
         trainable_parameters=trainable_count(model),
         iterations=training.iterations,
@@ -317,7 +325,7 @@ def optimise(
         history.validation.append(_validate(bench, model, 0, history.seconds))
     every = max(1, training.iterations // LOSS_POINTS)
     saved_at = time.monotonic()
-    with _memory_explained(training):
+    with _memory_explained(training), _undetermined_noted() as undetermined:
         for iteration in range(start, training.iterations):
             began = time.monotonic()
             loss = _step(bench, model, optimizer, training, seed, iteration)
@@ -326,7 +334,7 @@ def optimise(
             last = done == training.iterations
             if not loss <= training.diverged_above or (last and not _all_finite(parameters.values())):
                 history.record_divergence(done, loss)
-                return Outcome(history, start, done)
+                return Outcome(history, start, done, tuple(sorted(undetermined)))
             history.pending.append(loss)
             if done % every == 0 or last:
                 history.losses.append(
@@ -349,7 +357,7 @@ def optimise(
                 progress(
                     f"iteration {done} of {training.iterations}: validation PSNR-Y {history.validation[-1].psnr_y:.2f} dB"
                 )
-    return Outcome(history, start, None)
+    return Outcome(history, start, None, tuple(sorted(undetermined)))
 
 
 def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
@@ -505,6 +513,30 @@ def _memory_explained(training: config.Training) -> Iterator[None]:
             f"out of memory with batches of {training.batch_size} crops of {training.crop} pixels: "
             "lower training.batch_size or training.crop, or run fewer jobs at once"
         ) from error
+
+
+@contextmanager
+def _undetermined_noted() -> Iterator[set[str]]:
+    """The names of operators that torch warns to be without a deterministic form; other warnings are shown."""
+    names: set[str] = set()
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(message: Warning | str, *others: Any, **more: Any) -> None:
+            found = re.match(r"(\S+) does not have a deterministic implementation", str(message))
+            if found:
+                names.add(found[1])
+            else:
+                show(message, *others, **more)
+
+        warnings.showwarning = note
+        yield names
+
+
+def _undetermined_note(operators: Sequence[str]) -> list[str]:
+    if not operators:
+        return []
+    return [f"run again, the last bits differ: no deterministic form on this device of {', '.join(operators)}"]
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from adaptsr import training
+from adaptsr import config, training
 from adaptsr.training import Checkpoints, History
 from tests.reliability.conftest import Place, comparable, train_words
 from tests.reliability.processes import Done, replace, wait_until
@@ -71,10 +72,17 @@ def killed_fresh(place: Place, words: list[str], due: Callable[[], bool], delay:
     return (place.root / "fresh.log").read_text()
 
 
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
 @pytest.mark.slow
-def test_ten_kills_at_random_moments_change_no_bit(place: Place) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+def test_ten_kills_at_random_moments_change_no_bit(place: Place, device: str) -> None:
     """SwinIR draws from the global generators (DropPath), rank-aware LoRA plans from data: both are in this run."""
     row, backbone = "rank_aware/gradient", "swinir"
+    content = place.profile()
+    content["compute"]["device"] = device
+    place.write_profile(content)
     place.change_training(iterations=ITERATIONS, validate_every=50, checkpoint_iterations=INTERVAL)
     words = train_words(row, 1, backbone=backbone)
     undisturbed = place.copy(place.root.with_name("undisturbed"))
@@ -323,3 +331,20 @@ def test_the_handler_of_before_is_back_afterwards() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert terminated()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_operator_without_a_deterministic_form_is_named_and_not_refused() -> None:
+    """`put_` stands for those of a GPU, such as SAFMN's adaptive max pooling."""
+
+    def act() -> set[str]:
+        with training._undetermined_noted() as names:
+            torch.zeros(4).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]))
+            warnings.warn("something else", stacklevel=1)
+        return names
+
+    training.prepare_device(config.Compute(device="cpu"))
+    with pytest.warns(UserWarning, match="something else"):
+        names = act()
+    assert names == {"put_"}
+    assert "no deterministic form on this device of put_" in training._undetermined_note(sorted(names))[0]
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

@@ -97,7 +97,8 @@ def test_killed_snakemakes_and_two_at_once_end_as_one_that_was_not_disturbed(wor
     # `retries` starts it again within the same call; it is killed once more, now alone, and its jobs live on.
     wait_until(lambda: has_a_checkpoint(root) and bool(training(root)))
     os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
+    first.wait()
+    assert training(root), "its jobs live on, and the next call finds them at work"
 
     removed = unlock(workspace)
     assert removed.returncode == 0

@@ -1,0 +1,193 @@
+"""What the figures show, in which colours, and that they are the same every time."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from furnished_benchmark import furnish
+from made_up_benchmark import BACKBONES, NASTY, World, row_of
+from PIL import Image
+
+from adaptsr.reporting.figures import DrawnFigure, draw_figures
+from adaptsr.reporting.figures.canvas import DARK
+from adaptsr.reporting.figures.complexity import Point, pareto_front, points_of, short_number
+from adaptsr.reporting.figures.convergence import curves_of, time_unit
+from adaptsr.reporting.figures.palette import METHOD_COLOURS, UNADAPTED_COLOUR, looks, method_title
+from adaptsr.reporting.figures.ranks import ELSEWHERE, heatmap, place_of
+from adaptsr.reporting.results import Results, read_results
+from adaptsr.reporting.significance import compare_rows
+
+
+def results_of(world: World) -> Results:
+    return read_results(world.profile, world.rows, world.results, world.resources)
+
+
+def draw(world: World, folder: Path) -> list[DrawnFigure]:
+    results = results_of(world)
+    return draw_figures(results, compare_rows(results), folder)
+
+
+# Colours
+
+
+def luminance(colour: str) -> float:
+    levels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("colour", [*METHOD_COLOURS, UNADAPTED_COLOUR])
+@pytest.mark.parametrize("ground", ["#ffffff", DARK["#ffffff"]])
+def test_colours_stand_out_from_a_white_and_a_dark_page(colour: str, ground: str) -> None:
+    lighter, darker = sorted([luminance(colour), luminance(ground)], reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 3
+
+
+DEUTERANOPIA = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])
+PROTANOPIA = np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]])
+"""Machado, Oliveira, Fernandes 2009, severity 1, on linear RGB."""
+
+
+@pytest.mark.parametrize("vision", [np.eye(3), DEUTERANOPIA, PROTANOPIA])
+def test_colours_can_be_told_apart_without_full_colour_vision(vision: np.ndarray) -> None:
+    def seen(colour: str) -> np.ndarray:
+        levels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        return np.clip(vision @ levels**2.2, 0, 1) ** (1 / 2.2) * 255
+
+    for one, other in itertools.combinations([*METHOD_COLOURS, UNADAPTED_COLOUR], 2):
+        assert np.linalg.norm(seen(one) - seen(other)) > 20, (one, other)
+
+
+def test_a_method_has_one_colour_and_its_variants_differ() -> None:
+    look = looks([row_of(name, name) for name in ("unadapted", "lora/r1", "lora/r8", "arc/svd50")])
+    assert look["lora/r1"].colour == look["lora/r8"].colour != look["arc/svd50"].colour
+    assert look["lora/r1"].dash != look["lora/r8"].dash
+    assert (look["lora/r8"].variant, look["arc/svd50"].variant) == ("r8", "")
+
+
+def test_a_methods_title_is_what_its_rows_share() -> None:
+    assert method_title("lora", ["LoRA, r = 1", "LoRA, r = 16"]) == "LoRA"
+    assert method_title("arc", ["ARC (svd50)", "ARC (svd100)"]) == "ARC"
+    assert method_title("shira", ["SHiRA"]) == "SHiRA"
+    assert method_title("mine", ["First", "Second"]) == "mine"
+
+
+# Content
+
+
+def test_the_pareto_front_holds_what_nothing_beats() -> None:
+    random = np.random.default_rng(0)
+    points = [Point(str(i), p, s, True) for i, (p, s) in enumerate(random.integers(1, 9, (40, 2)).tolist())]
+    for lower_better in (False, True):
+        sign = -1 if lower_better else 1
+        front = pareto_front(points, lower_better)
+        for point in points:
+            beaten = any(
+                other.parameters <= point.parameters
+                and sign * other.score >= sign * point.score
+                and (other.parameters, other.score) != (point.parameters, point.score)
+                for other in points
+            )
+            on_front = (point.parameters, point.score) in {(p.parameters, p.score) for p in front}
+            assert on_front != beaten
+
+
+def test_points_are_means_over_seeds_and_rows_with_holes_are_marked(world: World) -> None:
+    world.scores = world.scores[~world.lines(backbone="edsr", baseline="lora", variant="r1", seed=2)]
+    world.write()
+    points = {point.row: point for point in points_of(results_of(world), "edsr", "photos", "psnr_y")}
+    lines = world.scores[world.lines(backbone="edsr", baseline="lora", variant="r8", metric="psnr_y")]
+    assert points["lora/r8"].score == pytest.approx(lines["value"].mean())
+    assert points["lora/r8"].parameters == 1_500
+    assert (points["lora/r1"].complete, points["lora/r8"].complete) == (False, True)
+    assert "unadapted" not in points
+
+
+@pytest.mark.parametrize(
+    ("site", "block", "module"),
+    [
+        ("layers.0.residual_group.blocks.1.attn.qkv", "layers 0, blocks 1", "attn.qkv"),
+        ("layers.2.conv", "layers 2", "conv"),
+        ("layers.0.swin5.mlp.fc1", "layers 0, swin 5", "mlp.fc1"),
+        ("layers.0.adjust1", "layers 0", "adjust1"),
+        ("body.12.conv2", "body 12", "conv2"),
+        ("feats.3.ccm.ccm.0", "feats 3", "ccm.ccm.0"),
+        ("feats.3.safm.mfr.2", "feats 3", "safm.mfr.2"),
+        ("conv_first", ELSEWHERE, "conv_first"),
+        ("upsample.0", ELSEWHERE, "upsample.0"),
+    ],
+)
+def test_sites_are_placed_by_block_and_module(site: str, block: str, module: str) -> None:
+    assert place_of(site) == (block, module)
+
+
+def test_the_heatmap_is_the_mean_over_plans_in_natural_order() -> None:
+    plans = [{"body.2.a": 1, "body.10.a": 3, "head": 5}, {"body.2.a": 3, "body.10.a": 3, "head": 6}]
+    table = heatmap(plans)
+    assert list(table.index) == ["body 2", "body 10", ELSEWHERE]
+    assert table.loc["body 2", "a"] == 2
+    assert table.loc[ELSEWHERE, "head"] == 5.5
+    assert np.isnan(table.loc["body 2", "head"])
+
+
+def test_curves_are_means_over_the_runs_that_got_there(world: World) -> None:
+    furnish(world)
+    short = world.records["edsr", "lora/r1", 1]
+    world.records["edsr", "lora/r1", 1] = short.model_copy(update={"validation": short.validation[:2]})
+    world.write()
+    curve = next(curve for curve in curves_of(results_of(world), "edsr") if curve.row == "lora/r1")
+    assert curve.iterations == (0, 5, 10)
+    assert curve.seconds == (0, 3600, 7200)
+    assert curve.mean[0] == 26.0
+
+
+def test_numbers_are_short() -> None:
+    assert [short_number(n) for n in (12, 1_500, 2_000_000)] == ["12", "1.5k", "2M"]
+    assert time_unit([30.0]) == ("seconds", 1.0)
+    assert time_unit([150.0]) == ("minutes", 60.0)
+    assert time_unit([40_000.0]) == ("hours", 3600.0)
+
+
+# Files
+
+
+@pytest.mark.slow
+def test_every_figure_is_written_twice_and_described(world: World, tmp_path: Path) -> None:
+    figures = draw(furnish(world), tmp_path)
+    kinds = [figure.kind for figure in figures]
+    assert set(kinds) == {"forest", "complexity", "ranks", "convergence", "costs"}
+    assert kinds.count("ranks") == len(BACKBONES)
+    for figure in figures:
+        assert len(figure.alt) > 40
+        assert len(figure.caption) > 40
+        root = ElementTree.parse(tmp_path / f"{figure.name}.svg").getroot()
+        assert root.tag.endswith("svg")
+        assert not re.search(r"https?://(?!www\.w3\.org|purl\.org)", (tmp_path / f"{figure.name}.svg").read_text())
+        with Image.open(tmp_path / f"{figure.name}.png") as image:
+            assert image.width == pytest.approx(1.5 * figure.width, abs=2)
+            assert "dc:date" not in image.info
+
+
+@pytest.mark.slow
+def test_the_same_results_give_the_same_figures(two_worlds: Callable[[], tuple[World, World]], tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for world, folder in zip(two_worlds(), folders, strict=True):
+        draw(furnish(world), folder)
+    for path in folders[0].iterdir():
+        assert path.read_bytes() == (folders[1] / path.name).read_bytes()
+
+
+@pytest.mark.slow
+def test_titles_are_drawn_as_they_stand(world: World, tmp_path: Path) -> None:
+    world.rows[4] = row_of(world.rows[4].name, NASTY)
+    draw(furnish(world), tmp_path)
+    texts = [
+        element.text for element in ElementTree.parse(tmp_path / "costs.svg").iter() if element.tag.endswith("text")
+    ]
+    assert NASTY in texts
