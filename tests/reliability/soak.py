@@ -1,6 +1,7 @@
 """The long version of the reliability tests: the demo matrix under a hundred faults, compared with one left alone.
 
-`make soak` runs it; `python -m tests.reliability.soak --help` says what can be chosen. It ends with status 1 and the
+`make soak` runs it; `python -m tests.reliability.soak --help` says what can be chosen, and `--backbones safmn --faults 40`
+is the version of an hour. It ends with status 1 and the
 names of what differs, or with the figures of what was survived.
 """
 
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def make_workspace(root: Path, backbones: list[str]) -> Workspace:
     return workspace
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--pause", type=float, default=12.0, help="mean seconds between two faults")
@@ -183,7 +184,7 @@ def main() -> int:
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=0, help="of the moments and kinds of faults")
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "build/soak")
-    parsed = parser.parse_args()
+    parsed = parser.parse_args(arguments)
     root = parsed.folder.resolve()
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)

@@ -15,7 +15,7 @@ from made_up_benchmark import BACKBONES, NASTY, World, row_of
 from PIL import Image
 
 from adaptsr.reporting.figures import DrawnFigure, draw_figures
-from adaptsr.reporting.figures.canvas import DARK
+from adaptsr.reporting.figures.canvas import DARK, follow_page
 from adaptsr.reporting.figures.complexity import Point, pareto_front, points_of, short_number
 from adaptsr.reporting.figures.convergence import curves_of, time_unit
 from adaptsr.reporting.figures.palette import METHOD_COLOURS, UNADAPTED_COLOUR, looks, method_title
@@ -152,6 +152,11 @@ def test_numbers_are_short() -> None:
     assert time_unit([30.0]) == ("seconds", 1.0)
     assert time_unit([150.0]) == ("minutes", 60.0)
     assert time_unit([40_000.0]) == ("hours", 3600.0)
+
+
+def test_shortening_leaves_the_text_alone() -> None:
+    shown = follow_page('<svg><metadata>x</metadata>\n<text x="1.234567">0.0001</text></svg>')
+    assert '<text x="1.23">0.0001</text>' in shown
 
 
 # Files

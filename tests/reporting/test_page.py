@@ -9,6 +9,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from furnished_benchmark import COMMAND, PICTURES, furnish, report
 from made_up_benchmark import BACKBONES, NASTY, ROWS, SEEDS, World, row_of
 
 from adaptsr.errors import UserError
+from adaptsr.matrix import Row
 from adaptsr.scores import typed, write_scores
 
 
@@ -168,6 +170,30 @@ def test_an_empty_profile_still_has_a_page(world: World) -> None:
     assert "nothing to compare" in text
     assert "There is nothing to draw yet." in text
     assert "Of 160 runs, 0 are trained and scored" in text
+
+
+def test_rows_of_other_models_and_of_one_backbone_have_their_place(full: World) -> None:
+    full.content["outputs"] = {"theirs": {"title": "Their model", "parameters": 1_000_000}}
+    full.rows.append(Row("outputs", "theirs", "Their model", ("",)))
+    full.rows[-2] = replace(full.rows[-2], backbones=("edsr", "drct"))
+    theirs = full.scores[full.lines(backbone="edsr", baseline="unadapted")].assign(
+        backbone="", baseline="outputs", variant="theirs"
+    )
+    elsewhere = full.lines(baseline="shira") & full.scores["backbone"].isin(["safmn", "swinir"])
+    full.scores = pd.concat([full.scores[~elsewhere], theirs])
+    for backbone in ("safmn", "swinir"):
+        for seed in SEEDS:
+            del full.records[backbone, "shira/paper", seed]
+    full.write()
+    page = report(full)
+    cells = Cells(page)
+    assert "All 150 runs are trained and scored." in cells.text
+    assert float(cells.values["table2", "", "outputs/theirs"][1]) == pytest.approx(
+        theirs[theirs["metric"] == "psnr_y"]["value"].mean()
+    )
+    assert ("table2", "drct", "shira/paper") in cells.values
+    assert ("table2", "safmn", "shira/paper") not in cells.values
+    assert "could not be tested" not in cells.text
 
 
 # What it says of itself

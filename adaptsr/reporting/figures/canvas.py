@@ -22,11 +22,12 @@ GROUND, INK, QUIET, LINE = "#ffffff", "#1c1e21", "#5b6168", "#d5d9de"
 DARK = {GROUND: "#15171a", INK: "#e6e8ea", QUIET: "#a3aab2", LINE: "#3a3f45"}
 """Colours of the style sheet in light, and what they become in dark."""
 FONT = """ font-family="'DejaVu Sans', 'Verdana', 'Arial', 'Helvetica', sans-serif\""""
+LONG_NUMBER = re.compile(r"-?\d+\.\d{4,}")
 SHORTER: tuple[tuple[re.Pattern[str], Any], ...] = (
     (re.compile(r"<!DOCTYPE[^>]*>\n| *<metadata>.*?</metadata>\n", re.DOTALL), ""),
     (re.compile(r" font-family: [^;\"]*;"), ""),
     (re.compile(r' transform="rotate\(-0 [^"]*\)"'), ""),
-    (re.compile(r"-?\d+\.\d{4,}"), lambda number: f"{float(number.group()):.2f}"),
+    (re.compile(r"<[^>]+>"), lambda tag: LONG_NUMBER.sub(lambda number: f"{float(number.group()):.2f}", tag.group())),
     (re.compile(r"\n +"), "\n"),
 )
 PANEL_WIDTH = 2.75

@@ -52,7 +52,9 @@ def complexity(results: Results, dataset: str) -> Drawing | None:
                 names = _titles(results, [point.row for point in front])
                 fronts.append(f"{backbone_title(results.profile, backbone)}, {metric.title}: {names}")
         line[0].set_ylabel(f"{metric.title} {metric.arrow}{f' ({metric.unit})' if metric.unit else ''}")
-    figure.legend(handles=_legend(look), loc="outside lower center", ncols=5)
+    figure.legend(
+        handles=_legend([look[row.name] for row in results.adapted_rows]), loc="outside lower center", ncols=5
+    )
     return Drawing(
         name=f"complexity-{dataset}",
         kind="complexity",
@@ -152,12 +154,11 @@ def _titles(results: Results, names: Sequence[str]) -> str:
     return ", ".join(titles[name] for name in names)
 
 
-def _legend(look: Mapping[str, Look]) -> list[Line2D]:
+def _legend(look: Sequence[Look]) -> list[Line2D]:
     """One entry per method."""
     entries = {
         seen.method: Line2D([], [], color=seen.colour, marker=seen.marker, linestyle="none", label=seen.method)
-        for name, seen in look.items()
-        if name != UNADAPTED
+        for seen in look
     }
     dotted = Line2D([], [], color=QUIET, linewidth=1, linestyle=(0, (1, 1.5)), label="Unadapted")
     front = Line2D([], [], color=QUIET, linewidth=1, label="Pareto front")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import LogLocator
 
 from adaptsr.matrix import Row
 from adaptsr.records import read_json
@@ -19,6 +20,8 @@ from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
 
 ELSEWHERE = "other"
+WHITE = "#fefefe"
+"""White as the page's ground, but not turned over with it: the cells keep their colours."""
 INDEXED = re.compile(r"([A-Za-z_]*?)_?(\d+)")
 
 
@@ -121,8 +124,10 @@ def _panel(axes: Axes, values: pd.DataFrame, title: str, *, annotated: bool, log
     import seaborn
 
     positive = values.where(values > 0)
-    low, high = positive.min().min(), positive.max().max()
-    scale = LogNorm(low, high) if logarithmic and low < high else Normalize(0, high)
+    low, high = float(positive.min().min()), float(values.max().max())
+    logarithmic = logarithmic and low < high
+    scale = LogNorm(low, high) if logarithmic else Normalize(0, high or 1)
+    wide = logarithmic and high > 100 * low
     labels = values.map(lambda value: "" if np.isnan(value) else f"{value:.3g}")
     seaborn.heatmap(
         positive if logarithmic else values,
@@ -134,9 +139,17 @@ def _panel(axes: Axes, values: pd.DataFrame, title: str, *, annotated: bool, log
         annot_kws={"fontsize": 6.5},
         linewidths=0.5,
         linecolor="none",
-        cbar_kws={"shrink": min(1.0, 6 / len(values) + 0.3), "aspect": 25, "format": lambda value, _: f"{value:g}"},
+        cbar_kws={
+            "shrink": min(1.0, 6 / len(values) + 0.3),
+            "aspect": 25,
+            "format": lambda value, _position: f"{value:g}",
+            "ticks": LogLocator(subs=(1,) if wide else (1, 2, 5)) if logarithmic else None,
+        },
     )
     axes.collections[0].colorbar.minorticks_off()  # type: ignore[union-attr]
+    for label in axes.texts:
+        if label.get_color() == "w":
+            label.set_color(WHITE)
     axes.set_title(title)
     axes.grid(False)
     axes.tick_params(length=0)
