@@ -93,7 +93,7 @@ def build(backbone: config.Backbone, scale: int, lr_size: int | None = None, loa
     """
     if backbone.architecture == config.AUTO:
         path = resolve_weights(str(backbone.weights))
-        return _checked_scale(*_detected(read_checkpoint(path), str(path), lr_size), scale, path).eval()
+        return _ready(_checked_scale(*_detected(read_checkpoint(path), str(path), lr_size), scale, path))
     state = read_checkpoint(resolve_weights(backbone.weights)) if backbone.weights and load else None
     options = dict(backbone.options)
     if not options and state is not None and backbone.architecture != "edsr":
@@ -103,13 +103,18 @@ def build(backbone: config.Backbone, scale: int, lr_size: int | None = None, loa
     model = _construct(backbone.architecture, options, scale)
     if state is not None:
         load_weights(model, state, str(backbone.weights))
-    return model.eval()
+    return _ready(model)
 
 
 def build_from_file(path: Path) -> nn.Module:
     """A backbone from nothing but its checkpoint: EDSR by its keys, anything else as spandrel detects it."""
     model, _ = _detected(read_checkpoint(resolve_weights(str(path))), str(path))
-    return model.eval()
+    return _ready(model)
+
+
+def _ready(model: nn.Module) -> nn.Module:
+    """In eval mode, and in the memory layout in which convolutions run fastest: kernels with their channels last."""
+    return model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _detected(state: StateDict, where: str, lr_size: int | None = None) -> tuple[nn.Module, int]:

@@ -15,6 +15,7 @@ import re
 import resource
 import shutil
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,11 +30,13 @@ from torch import nn
 from torch.nn import functional
 
 from adaptsr import config, randomness, records
+from adaptsr.acceleration import accelerate
 from adaptsr.backbones import Site, build, find_sites, resolve_weights, restore
 from adaptsr.baselines import Variant
 from adaptsr.data.manifest import read_manifest
 from adaptsr.data.pairs import PairSet, load_split
 from adaptsr.data.sampling import WeightedSource, sample_batch
+from adaptsr.devices import claim_gpu
 from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix, manifest_path
 from adaptsr.reparametrization import (
@@ -191,7 +194,12 @@ def load_sources(profile: config.Profile) -> list[WeightedSource]:
 
 
 def prepare_device(compute: config.Compute) -> torch.device:
-    """The device of a profile, with threads and determinism set as it says."""
+    """The device of a profile, with threads and determinism set as it says.
+
+    A GPU is held until the process ends, and waited for where others hold all of them (`adaptsr.devices`).
+    """
+    if compute.device != "cpu" and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        claim_gpu(compute.jobs_per_gpu, lambda line: print(line, file=sys.stderr, flush=True))
     if compute.device == "cuda" and not torch.cuda.is_available():
         raise UserError("compute.device: cuda was asked for, but this machine has none; use `auto` or `cpu`")
     torch.set_num_threads(compute.threads)
@@ -199,6 +207,8 @@ def prepare_device(compute: config.Compute) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # An operator without a deterministic form is named in the record; refusing it would leave out whole backbones.
     torch.use_deterministic_algorithms(compute.deterministic, warn_only=True)
+    # Shift masks of window attention leave numbers of 1e-44, with which processors calculate very slowly.
+    torch.set_flush_denormal(True)
     # Filling fresh memory with NaN is a debugging aid that costs every operator a pass over its output.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     use_cuda = compute.device != "cpu" and torch.cuda.is_available()
@@ -258,6 +268,7 @@ def train_run(
     model = bench.fresh_backbone()
     variant.attach(model, plan)
     model.to(bench.device)
+    accelerate(model)
     checkpoints = Checkpoints(folder / "checkpoints", key)
     name = f"{bench.name} {variant.row} seed {seed}"
     outcome = optimise(bench, model, training, seed, checkpoints, lambda line: progress(f"{name}: {line}"), terminated)
@@ -285,7 +296,7 @@ def train_run(
         },
         title=variant.title,
         extension=variant.extension(bench.sites),
-        notes=[*_notes(plan), *_undetermined_note(outcome.undetermined)],
+        notes=[*_notes(plan), *_undetermined_note(outcome.undetermined), *_sharing_note(bench)],
         total_parameters=parameter_count(bench.backbone),
         trainable_parameters=trainable_count(model),
         iterations=training.iterations,
@@ -459,12 +470,14 @@ class Checkpoints:
         self, model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
     ) -> None:
         state = {}
-        for index, name in enumerate(trainable_parameters(model)):
-            values = {
-                key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors
+        for index, (name, parameter) in enumerate(trainable_parameters(model).items()):
+            if f"step.{name}" not in tensors:
+                continue
+            # Adam's fused step goes through memory in order: moments lie as their parameter does.
+            moments = {
+                key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"]) for key in ("exp_avg", "exp_avg_sq")
             }
-            if values:
-                state[index] = values
+            state[index] = {"step": tensors[f"step.{name}"], **moments}
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -537,6 +550,13 @@ def _undetermined_note(operators: Sequence[str]) -> list[str]:
     if not operators:
         return []
     return [f"run again, the last bits differ: no deterministic form on this device of {', '.join(operators)}"]
+
+
+def _sharing_note(bench: Workbench) -> list[str]:
+    jobs = bench.matrix.profile.compute.jobs_per_gpu
+    if bench.device.type != "cuda" or jobs == 1:
+        return []
+    return [f"up to {jobs} processes shared the GPU: the time is not that of a run alone"]
 
 
 def _peak_memory(device: torch.device) -> int:

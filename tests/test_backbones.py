@@ -195,7 +195,7 @@ class TestCheckpoints:
         assert torch.equal(loaded(x), source(x))
 
     def test_safetensors(self, tmp_path: Path) -> None:
-        state = dict(fresh("safmn", seed=1).state_dict())
+        state = {key: value.contiguous() for key, value in fresh("safmn", seed=1).state_dict().items()}
         safetensors.torch.save_file(state, tmp_path / "model.safetensors")
         read = read_checkpoint(tmp_path / "model.safetensors")
         assert all(torch.equal(read[key], value) for key, value in state.items())
