@@ -61,6 +61,10 @@ class Compute(Section):
         1,
         description="runs that share one process; more saves start-up time, fewer spreads over more machines",
     )
+    jobs_per_gpu: PositiveInt = Field(
+        1,
+        description="training and scoring processes that share a GPU; 1 gives each a GPU to itself, as runs need whose time is to be compared; more fill a GPU that small backbones leave idle",
+    )
     deterministic: bool = Field(
         True, description="only deterministic algorithms; the same seed then gives the same bits"
     )

@@ -27,6 +27,8 @@ rule pretrained:
     log:
         f"results/{NAME}/logs/pretrained/{{backbone}}.log",
     threads: PROFILE.compute.threads
+    resources:
+        **ON_GPU,
     message:
         "Pretraining {wildcards.backbone} on bicubic pairs"
     shell:

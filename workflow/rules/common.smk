@@ -1,9 +1,10 @@
 # Reads and checks the profile; what the other rule files share. No rules here.
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
-from adaptsr import preflight
+from adaptsr import devices, preflight
 from adaptsr.config import OUTPUTS, load_profile
 from adaptsr.data.catalogue import weights_file
 from adaptsr.errors import UserError
@@ -39,6 +40,14 @@ PROFILE = MATRIX.profile
 shell.prefix(f"set -euo pipefail; PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 NAME = PROFILE.name
 
+# Jobs take their GPU themselves and wait for one; counting keeps them from waiting on cores that others could use. The
+# count of a cluster is not that of the machine which submits.
+ON_GPU = {} if PROFILE.compute.device == "cpu" else {"gpu": 1}
+if ON_GPU and "gpu" not in workflow.global_resources and workflow.nodes is None:
+    SLOTS = PROFILE.compute.jobs_per_gpu * len(devices.shared_gpus())
+    if SLOTS:
+        workflow.register_resource("gpu", SLOTS)
+
 
 wildcard_constraints:
     backbone="|".join(PROFILE.backbones),
@@ -58,6 +67,7 @@ def checkpoints(models):
     return [str(weights_file(model.weights) or model.weights) for model in models if model.weights]
 
 
+@cache
 def weights(backbone):
     return checkpoints([PROFILE.backbones[backbone]])
 
@@ -74,7 +84,12 @@ def training_inputs(wildcards):
 
 def job_key(wildcards):
     """What makes the runs of a job stale; the runs themselves are checked once more when the job starts."""
-    return MATRIX.job_key(wildcards.backbone, MATRIX.variant(f"{wildcards.baseline}/{wildcards.variant}"))
+    return variant_key(wildcards.backbone, f"{wildcards.baseline}/{wildcards.variant}")
+
+
+@cache
+def variant_key(backbone, row):
+    return MATRIX.job_key(backbone, MATRIX.variant(row))
 
 
 def trained(wildcards):

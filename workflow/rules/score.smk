@@ -29,6 +29,8 @@ rule score:
     params:
         key=scoring_key,
     threads: PROFILE.compute.threads
+    resources:
+        **ON_GPU,
     message:
         "Scoring all runs on {wildcards.backbone}"
     shell:
@@ -48,6 +50,8 @@ rule score_outputs:
     params:
         key=outputs_key,
     threads: PROFILE.compute.threads
+    resources:
+        **ON_GPU,
     message:
         "Scoring the outputs of other models"
     shell:

@@ -13,6 +13,8 @@ rule train:
         key=job_key,
         seeds=lambda wildcards: wildcards.seeds.replace("-", " "),
     threads: PROFILE.compute.threads
+    resources:
+        **ON_GPU,
     retries: 1
     message:
         "Training {wildcards.baseline}/{wildcards.variant} on {wildcards.backbone}, seeds {params.seeds}"
