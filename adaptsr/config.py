@@ -236,6 +236,10 @@ class Training(Section):
     )
     decay: PositiveFloat = Field(0.75, description="factor at each milestone")
     validate_every: PositiveInt = Field(description="iterations between two validations")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of forward and backward: `bfloat16` is automatic mixed precision, with parameters and Adam in float32",
+    )
     checkpoint_minutes: PositiveFloat = Field(10.0, description="minutes between two checkpoints")
     checkpoint_iterations: PositiveInt | None = Field(
         None, description="iterations between two checkpoints, in addition to the minutes"

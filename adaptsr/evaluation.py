@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,10 +16,10 @@ from torch import nn
 from adaptsr import config, records
 from adaptsr.backbones import build, resolve_weights, restore
 from adaptsr.data.manifest import read_manifest
-from adaptsr.data.pairs import PairSet, load_split
+from adaptsr.data.pairs import PairSet, Split, open_split
 from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix, Row, manifest_path
-from adaptsr.merging import load_run
+from adaptsr.merging import merge_run
 from adaptsr.outputs import images_digest, output_folder, read_outputs
 from adaptsr.pictures import Picture, find_pictures, keep_pictures, kept_pictures
 from adaptsr.scores import kept_scores, read_scores, sorted_scores, typed, write_scores
@@ -32,19 +34,45 @@ Restorer = Callable[[PairSet], "Sequence[torch.Tensor] | str"]
 """Restores the images of a test dataset, uint8 (3, H, W) each, or says why there are none."""
 
 
-class Subject(NamedTuple):
-    """What is scored: the folder that keeps its scores, the key of what it is, and how to have it restore."""
+SUBJECTS_TOGETHER = 32
+"""How many subjects keep their weights in memory while the groups of test images pass by."""
+SCORES = "scores.parquet"
+PARTS = "scores.parts"
 
+
+class Subject(NamedTuple):
+    """What is scored: its row and seed, the folder that keeps its scores, and how to have it restore.
+
+    `key` says what it is; `weights` names the bytes of a run's weights, which may change when it is trained again.
+    """
+
+    row: Row
+    seed: int | None
     folder: Path
     key: str
+    weights: str | None
     load: Callable[[], Restorer]
+
+
+class Piece(NamedTuple):
+    """Consecutive images of a test dataset."""
+
+    test: Split
+    start: int
+    stop: int
+
+
+Group = Sequence[Piece]
+"""Test images that are decoded and scored together."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One backbone with the decoded test sets and the metrics, shared by all runs scored in this process.
+    """One backbone with the test sets and the metrics, shared by all runs scored in this process.
 
-    The name `""` stands for no backbone: what is scored then are the outputs of other models.
+    Test images come in groups, and a group is decoded once and scored with every subject before the next: what metrics
+    see of an HR image is computed once, however many images there are. The name `""` stands for no backbone: what is
+    scored then are the outputs of other models.
     """
 
     matrix: Matrix
@@ -55,12 +83,34 @@ class Evaluation:
         return prepare_device(self.matrix.profile.compute)
 
     @cached_property
-    def tests(self) -> list[PairSet]:
-        return [load_split(manifest_path(test.dataset), test.split) for test in self.matrix.tests]
+    def tests(self) -> list[Split]:
+        """The test datasets; `UserError` for a file of theirs that is not as its manifest says."""
+        tests = [open_split(manifest_path(test.dataset), test.split) for test in self.matrix.tests]
+        for test in tests:
+            test.check()
+        return tests
 
     @cached_property
     def scorer(self) -> Scorer:
         return Scorer(self.matrix.profile.scoring, str(self.device))
+
+    @cached_property
+    def groups(self) -> Sequence[Group]:
+        """All test images in their order, in groups that fit the scorer's memory."""
+        groups: list[list[Piece]] = []
+        filled = Fraction(1)
+        for test in self.tests:
+            for index, size in enumerate(test.hr_sizes()):
+                share = Fraction(1, self.scorer.capacity(*size))
+                filled += share
+                if filled > 1:
+                    groups.append([])
+                    filled = share
+                if groups[-1] and groups[-1][-1].test is test:
+                    groups[-1][-1] = groups[-1][-1]._replace(stop=index + 1)
+                else:
+                    groups[-1].append(Piece(test, index, index + 1))
+        return groups
 
     @cached_property
     def _conventions_key(self) -> str:
@@ -77,30 +127,113 @@ class Evaluation:
     def _data_key(self) -> str:
         return data_key(self.matrix, self.name)
 
-    def scores(self, row: Row, seed: int | None, progress: Progress) -> pd.DataFrame | None:
-        """Scores of one run, of the unadapted backbone or of outputs; None for a run that diverged.
+    def subjects(self, rows: Sequence[Row]) -> Iterator[Subject]:
+        """What there is to score of these rows, in their order: diverged runs have nothing.
 
-        Kept beside the run under a key of run, metrics and test images, and only made when that is not there. The
-        pictures of the profile are those of the first seed.
+        `UserError` for a run whose record is missing or of another protocol, schedule, data or options.
         """
-        subject = self._subject(row, seed)
-        if subject is None:
-            return None
-        pictures = self._pictures_of(row) if seed in (None, self.matrix.profile.seeds[0]) else []
-        path, key = subject.folder / "scores.parquet", self._key(subject.key)
-        cached = _sound_scores(path, key, progress)
-        if cached is not None and kept_pictures(subject.folder, subject.key) >= set(pictures):
-            return cached
-        restorer = subject.load()
-        frame = self._score(restorer, row, seed) if cached is None else cached
-        if pictures:
-            keep_pictures(subject.folder, subject.key, pictures, lambda picture: self._restored(restorer, picture))
-        write_scores(frame, path, key)
-        progress(
-            " ".join(part for part in (self.name, row.name, f"seed {seed}" if seed is not None else "") if part)
-            + ": scored"
-        )
+        for row in rows:
+            seeds: Sequence[int | None] = self.matrix.profile.seeds if row.seeded else [None]
+            for seed in seeds:
+                if (subject := self._subject(row, seed)) is not None:
+                    yield subject
+
+    def scores(self, subjects: Sequence[Subject], progress: Progress) -> list[pd.DataFrame]:
+        """Scores of these subjects, in their order.
+
+        Kept beside each under a key of what it is, metrics and test images, and only made when they are not there. The
+        pictures of the profile are those of the first seed. Of a job that is killed, every group of images that a
+        subject was scored on is kept in its folder `PARTS` until all of them are.
+        """
+        frames = {subject: self._kept_scores(subject, progress) for subject in subjects}
+        wanting = [subject for subject in subjects if frames[subject] is None or self._lacks_pictures(subject)]
+        together = 1 if wanting and len(self.groups) == 1 else SUBJECTS_TOGETHER
+        for first in range(0, len(wanting), together):
+            frames.update(self._made(wanting[first : first + together], frames, progress))
+        return [frame for frame in frames.values() if frame is not None]
+
+    def _made(
+        self, subjects: Sequence[Subject], kept: Mapping[Subject, pd.DataFrame | None], progress: Progress
+    ) -> dict[Subject, pd.DataFrame]:
+        """Scores and pictures of subjects that lack one of the two, made and kept; their weights are loaded once."""
+        restorer_of = cache(lambda subject: subject.load())
+        frames = {subject: frame for subject in subjects if (frame := kept[subject]) is not None}
+        frames |= self._score([subject for subject in subjects if subject not in frames], restorer_of, progress)
+        for subject, frame in frames.items():
+            if pictures := self._pictures_of(subject):
+                restored = partial(self._restored, restorer_of(subject))
+                keep_pictures(subject.folder, subject.key, pictures, restored)
+            write_scores(frame, subject.folder / SCORES, self._key(subject))
+            shutil.rmtree(subject.folder / PARTS, ignore_errors=True)
+            progress(f"{self._label(subject)}: scored")
+        return frames
+
+    def _score(
+        self, subjects: Sequence[Subject], restorer_of: Callable[[Subject], Restorer], progress: Progress
+    ) -> dict[Subject, pd.DataFrame]:
+        parts: dict[Subject, list[pd.DataFrame]] = {subject: [] for subject in subjects}
+        for number, group in enumerate(self.groups):
+            for subject in subjects:
+                parts[subject].append(self._part(subject, number, restorer_of, progress))
+            if len(self.groups) > 1 and subjects:
+                last = group[-1]
+                labels = " to ".join(self._label(subject) for subject in subjects[:: max(1, len(subjects) - 1)])
+                progress(f"{labels}: {last.test.name} up to image {last.stop} of {len(last.test)}")
+        return {subject: _joined(frames) for subject, frames in parts.items()}
+
+    def _part(
+        self, subject: Subject, number: int, restorer_of: Callable[[Subject], Restorer], progress: Progress
+    ) -> pd.DataFrame:
+        """The scores of one group of images."""
+        if len(self.groups) == 1:
+            return self._score_group(restorer_of(subject), subject, number)
+        path, key = subject.folder / PARTS / f"{number}.parquet", self._part_key(subject, number)
+        frame = _sound_scores(path, key, progress)
+        if frame is None:
+            frame = self._score_group(restorer_of(subject), subject, number)
+            write_scores(frame, path, key)
         return frame
+
+    def _score_group(self, restorer: Restorer, subject: Subject, number: int) -> pd.DataFrame:
+        import pandas as pd
+
+        identity = {
+            "profile": self.matrix.profile.name,
+            "backbone": self.name,
+            "baseline": subject.row.baseline,
+            "variant": subject.row.variant,
+            "seed": subject.seed,
+        }
+        return typed(
+            pd.DataFrame(
+                [
+                    {**identity, "dataset": test.name, **score._asdict()}
+                    for test in self._decoded(number)
+                    for score in self._score_images(test, restorer(test))
+                ]
+            )
+        )
+
+    @cached_property
+    def _decoded(self) -> Callable[[int], list[PairSet]]:
+        """The images of a group, remembered until those of another are asked for."""
+
+        @lru_cache(maxsize=1)
+        def decoded(number: int) -> list[PairSet]:
+            return [test.load(start, stop) for test, start, stop in self.groups[number]]
+
+        return decoded
+
+    def _score_images(self, test: PairSet, restored: Sequence[torch.Tensor] | str) -> Sequence[ScoreRow]:
+        if isinstance(restored, str):
+            return list(self._missing(test, restored))
+        return self.scorer.score(restored, test.hr, list(test.names))
+
+    def _missing(self, test: PairSet, reason: str) -> Iterator[ScoreRow]:
+        border = self.matrix.profile.scoring.crop_border
+        for name in test.names:
+            for metric in self.scorer.conventions:
+                yield ScoreRow(name, metric.column, None, reason, metric.color_space, border)
 
     def _subject(self, row: Row, seed: int | None) -> Subject | None:
         if seed is not None:
@@ -113,84 +246,94 @@ class Evaluation:
                 )
             if record.status == "diverged":
                 return None
-            return Subject(run, record.key, lambda: self._restoring(load_run(run)))
+            return Subject(row, seed, run, record.key, record.adaptation_sha256, lambda: self._run_restorer(run))
         folder = self.matrix.results / self.name / row.name
         if row.baseline != config.OUTPUTS:
-            return self._unadapted(self.matrix.profile.backbones[self.name], folder)
+            return self._unadapted(row, self.matrix.profile.backbones[self.name], folder)
         declared = self.matrix.profile.outputs[row.variant]
         if declared.weights:
-            return self._unadapted(config.Backbone(architecture=config.AUTO, weights=declared.weights), folder)
+            return self._unadapted(row, config.Backbone(architecture=config.AUTO, weights=declared.weights), folder)
         folders = self._output_folders(row)
         found = {
             test.name: [str(folders[test.name]), images_digest(folders[test.name], test.names)] for test in self.tests
         }
-        return Subject(folder, records.digest(found), lambda: lambda test: read_outputs(folders[test.name], test))
+        return Subject(
+            row, None, folder, records.digest(found), None, lambda: lambda test: read_outputs(folders[test.name], test)
+        )
 
-    def _unadapted(self, backbone: config.Backbone, folder: Path) -> Subject:
+    def _unadapted(self, row: Row, backbone: config.Backbone, folder: Path) -> Subject:
         weights = records.file_sha256(resolve_weights(backbone.weights)) if backbone.weights else None
         key = records.digest([backbone.model_dump(mode="json", exclude={"title"}), weights])
-        return Subject(folder, key, lambda: self._restoring(build(backbone, self.matrix.profile.scale)))
 
-    def _restoring(self, model: nn.Module) -> Restorer:
-        scale = self.matrix.profile.scale
-        model = model.to(self.device)
-        return lambda test: [restore(model, lr[None], scale)[0] for lr in test.lr]
+        def load() -> Restorer:
+            return partial(self._restore, build(backbone, self.matrix.profile.scale).to(self.device))
+
+        return Subject(row, None, folder, key, weights, load)
+
+    def _run_restorer(self, run: Path) -> Restorer:
+        """Keeps the merged weights of a run, not a model: there is one for all runs, since a copy costs milliseconds."""
+        merged = merge_run(run)
+
+        def restorer(test: PairSet) -> Sequence[torch.Tensor]:
+            self._shared_model.load_state_dict(merged)
+            return self._restore(self._shared_model, test)
+
+        return restorer
+
+    @cached_property
+    def _shared_model(self) -> nn.Module:
+        return build(self.matrix.profile.backbones[self.name], self.matrix.profile.scale).to(self.device)
+
+    def _restore(self, model: nn.Module, test: PairSet) -> Sequence[torch.Tensor]:
+        return [restore(model, lr[None], self.matrix.profile.scale)[0] for lr in test.lr]
 
     def _output_folders(self, row: Row) -> dict[str, Path]:
         profile = self.matrix.profile
         return {test.name: output_folder(profile, row.variant, test.name) for test in self.tests}
 
-    def _pictures_of(self, row: Row) -> list[Picture]:
-        """The pictures that this row can have: outputs without a folder have none."""
+    @cached_property
+    def pictures(self) -> list[Picture]:
+        return find_pictures(self.matrix.profile.report.pictures, [(test.name, test.names) for test in self.tests])
+
+    def _pictures_of(self, subject: Subject) -> list[Picture]:
+        """The pictures of the profile that this subject has: those of the first seed, and of outputs with a folder."""
+        row = subject.row
+        if subject.seed not in (None, self.matrix.profile.seeds[0]):
+            return []
         if row.baseline != config.OUTPUTS or self.matrix.profile.outputs[row.variant].weights:
             return self.pictures
         folders = self._output_folders(row)
         return [picture for picture in self.pictures if folders[picture.dataset].is_dir()]
 
-    @cached_property
-    def pictures(self) -> list[Picture]:
-        return find_pictures(self.matrix.profile.report.pictures, [(test.name, test.names) for test in self.tests])
+    def _lacks_pictures(self, subject: Subject) -> bool:
+        return not kept_pictures(subject.folder, subject.key) >= set(self._pictures_of(subject))
 
     def _restored(self, restorer: Restorer, picture: Picture) -> torch.Tensor:
         test = next(test for test in self.tests if test.name == picture.dataset and picture.image in test.names)
-        index = list(test.names).index(picture.image)
-        restored = restorer(replace(test, names=[picture.image], lr=[test.lr[index]], hr=[test.hr[index]]))
+        index = test.names.index(picture.image)
+        restored = restorer(test.load(index, index + 1))
         assert not isinstance(restored, str)
         return restored[0]
 
-    def _key(self, run: str) -> str:
-        return records.digest({"run": run, "conventions": self._conventions_key})
+    def _kept_scores(self, subject: Subject, progress: Progress) -> pd.DataFrame | None:
+        return _sound_scores(subject.folder / SCORES, self._key(subject), progress)
 
-    def _score(self, restorer: Restorer, row: Row, seed: int | None) -> pd.DataFrame:
-        import pandas as pd
+    def _key(self, subject: Subject) -> str:
+        return records.digest({"run": subject.key, "conventions": self._conventions_key})
 
-        identity = {
-            "profile": self.matrix.profile.name,
-            "backbone": self.name,
-            "baseline": row.baseline,
-            "variant": row.variant,
-            "seed": seed,
-        }
-        return typed(
-            pd.DataFrame(
-                [
-                    {**identity, "dataset": test.name, **score._asdict()}
-                    for test in self.tests
-                    for score in self._score_images(test, restorer(test))
-                ]
-            )
-        )
+    def _part_key(self, subject: Subject, number: int) -> str:
+        images = [[test.name, *test.names[start:stop]] for test, start, stop in self.groups[number]]
+        return records.digest({"scores": self._key(subject), "weights": subject.weights, "images": images})
 
-    def _score_images(self, test: PairSet, restored: Sequence[torch.Tensor] | str) -> Sequence[ScoreRow]:
-        if isinstance(restored, str):
-            return list(self._missing(test, restored))
-        return self.scorer.score(restored, test.hr, list(test.names))
+    def _label(self, subject: Subject) -> str:
+        seed = "" if subject.seed is None else f"seed {subject.seed}"
+        return " ".join(part for part in (self.name, subject.row.name, seed) if part)
 
-    def _missing(self, test: PairSet, reason: str) -> Iterator[ScoreRow]:
-        border = self.matrix.profile.scoring.crop_border
-        for name in test.names:
-            for metric in self.scorer.conventions:
-                yield ScoreRow(name, metric.column, None, reason, metric.color_space, border)
+
+def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
+    return frames[0] if len(frames) == 1 else typed(pd.concat(frames, ignore_index=True))
 
 
 def _sound_scores(path: Path, key: str, progress: Progress) -> pd.DataFrame | None:
@@ -205,11 +348,14 @@ def score_backbone(matrix: Matrix, backbone: str, rows: Sequence[Row], out: Path
     """Score the unadapted backbone and all runs on it, or the outputs for `""`; write them as one file."""
     prepare_device(matrix.profile.compute)  # merging is arithmetic too: its threads are the profile's from the start
     evaluation = Evaluation(matrix, backbone)
-    frames = []
-    for row in rows:
-        seeds: Sequence[int | None] = matrix.profile.seeds if row.seeded else [None]
-        frames += [evaluation.scores(row, seed, progress) for seed in seeds]
-    write_scores(sorted_scores([frame for frame in frames if frame is not None]), out)
+    subjects = []
+    try:
+        for subject in evaluation.subjects(rows):
+            subjects.append(subject)
+    except UserError:
+        evaluation.scores(subjects, progress)  # those before the run that is refused
+        raise
+    write_scores(sorted_scores(evaluation.scores(subjects, progress)), out)
 
 
 def gather(parts: Sequence[Path], out: Path) -> None:

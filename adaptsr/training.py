@@ -391,7 +391,9 @@ def _step(
         group["lr"] = learning_rate(training, iteration)
     training_mode(model)
     optimizer.zero_grad(set_to_none=True)
-    loss = functional.l1_loss(model(lr), hr)
+    with torch.autocast(lr.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+        restored = model(lr)
+    loss = functional.l1_loss(restored.float(), hr)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return float(loss.detach())

@@ -1,4 +1,4 @@
-"""LR/HR pairs in memory."""
+"""LR/HR pairs: where they lie, and decoded in memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from PIL import Image
 
 from adaptsr.config import listing
-from adaptsr.data.images import read_image
+from adaptsr.data.images import FORMATS, read_image
 from adaptsr.data.manifest import Item, SplitName, read_manifest
 from adaptsr.errors import UserError
 from adaptsr.records import file_sha256
@@ -31,26 +32,63 @@ class PairSet:
         return len(self.names)
 
 
+@dataclass(frozen=True)
+class Split:
+    """One split of a prepared dataset, whose images stay on disk until they are asked for."""
+
+    name: str
+    scale: int
+    folder: Path
+    items: Sequence[Item]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(item.name for item in self.items)
+
+    def check(self) -> None:
+        """`UserError` naming the first file that is missing or differs from the manifest's checksum."""
+        for item in self.items:
+            _check_file(self.folder / item.lr, item.lr_sha256)
+            _check_file(self.folder / item.hr, item.hr_sha256)
+
+    def hr_sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of each HR image as its file's header has it, before an EXIF orientation."""
+        return [header_size(self.folder / item.hr) for item in self.items]
+
+    def load(self, start: int = 0, stop: int | None = None) -> PairSet:
+        """Decode the pairs from `start` up to `stop`; raises what `load_split` raises for an image."""
+        items = self.items[start:stop]
+        pairs = [_load_pair(self.folder, item, self.scale) for item in items]
+        return PairSet(
+            name=self.name,
+            scale=self.scale,
+            names=tuple(item.name for item in items),
+            scenes=tuple(item.scene for item in items),
+            lr=[lr for lr, _ in pairs],
+            hr=[hr for _, hr in pairs],
+        )
+
+
+def open_split(manifest_path: Path, split: str) -> Split:
+    """One split of a prepared dataset; `UserError` when there is no such split or nothing in it."""
+    manifest = read_manifest(manifest_path)
+    items = manifest.splits.get(cast(SplitName, split))
+    if not items:
+        filled = [name for name, part in manifest.splits.items() if part]
+        raise UserError(f"{manifest_path}: the split {split!r} has no pairs; those with pairs: {listing(filled)}")
+    return Split(manifest.dataset, manifest.scale, manifest_path.parent, items)
+
+
 def load_split(manifest_path: Path, split: str) -> PairSet:
     """Decode one split of a prepared dataset.
 
     Raises `UserError` naming the file when an image is missing, differs from the manifest's checksum or has a size
     that does not fit its partner, and when there is no such split or nothing in it.
     """
-    manifest = read_manifest(manifest_path)
-    items = manifest.splits.get(cast(SplitName, split))
-    if not items:
-        filled = [name for name, part in manifest.splits.items() if part]
-        raise UserError(f"{manifest_path}: the split {split!r} has no pairs; those with pairs: {listing(filled)}")
-    pairs = [_load_pair(manifest_path.parent, item, manifest.scale) for item in items]
-    return PairSet(
-        name=manifest.dataset,
-        scale=manifest.scale,
-        names=tuple(item.name for item in items),
-        scenes=tuple(item.scene for item in items),
-        lr=[lr for lr, _ in pairs],
-        hr=[hr for _, hr in pairs],
-    )
+    return open_split(manifest_path, split).load()
 
 
 def _load_pair(folder: Path, item: Item, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,13 +102,27 @@ def _load_pair(folder: Path, item: Item, scale: int) -> tuple[torch.Tensor, torc
 
 
 def _load_checked(path: Path, sha256: str) -> torch.Tensor:
+    _check_file(path, sha256)
+    return read_image(path)
+
+
+def _check_file(path: Path, sha256: str) -> None:
     if not path.is_file():
         raise UserError(f"{path}: the manifest names this image, but it is gone; prepare the dataset again")
     if file_sha256(path) != sha256:
         raise UserError(f"{path}: the content differs from the manifest's checksum; prepare the dataset again")
-    return read_image(path)
 
 
 def size_text(image: torch.Tensor) -> str:
     """`WIDTHxHEIGHT` of an image of shape (3, H, W)."""
     return f"{image.shape[2]}x{image.shape[1]}"
+
+
+def header_size(path: Path) -> tuple[int, int]:
+    """(height, width) that an image file says it has, without decoding it; `UserError` for a file that is no image."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return image.height, image.width
+    except Exception:  # Pillow raises almost anything on damaged files, which decoding turns into one line
+        _, height, width = read_image(path).shape
+        return height, width

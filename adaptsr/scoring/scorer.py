@@ -1,7 +1,12 @@
-"""Scoring in memory: batches of one shape, reference features computed once."""
+"""Scoring in memory: batches of one shape, reference features computed once.
+
+Networks are pyiqa's. On a CPU the distance between DISTS features, and everywhere SSIM, is computed here in a faster order;
+the values stay within 1e-6 of pyiqa's own, those of SSIM within 1e-9.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections import OrderedDict
@@ -11,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adaptsr.config import Scoring
 from adaptsr.errors import UserError
 from adaptsr.scoring.conventions import Convention, conventions
+from adaptsr.scoring.dists import dists, with_moments
+from adaptsr.scoring.ssim import ssim
 from adaptsr.scoring.weights import WeightsMissing, build_network, missing_weights, missing_weights_error, one_line
 
 if TYPE_CHECKING:
@@ -18,7 +25,10 @@ if TYPE_CHECKING:
 
 _CUDA_BATCH_PIXELS = 8 * 512 * 512
 _CUDA_BATCH_IMAGES = 16
-_FEATURE_MEMORY_BYTES = 1 << 30
+_FEATURE_MEMORY_BYTES = {"cpu": 1 << 30, "cuda": 4 << 30}
+_FEATURES_PER_PIXEL = {"alex": 12, "vgg": 125, "squeeze": 37, "DISTS": 128}
+"""What is kept of a reference, in numbers of four bytes: the outputs of a network's layers, rounded up."""
+_BYTES_OF_A_PAIR_PER_PIXEL = 6
 
 
 class ScoreRow(NamedTuple):
@@ -40,23 +50,36 @@ class Scorer:
     size and which are filled up by repetition.
 
     What LPIPS and DISTS see of a reference is computed once and kept, up to `feature_memory` bytes with the least
-    recently used forgotten first: 8 MiB for a 128x128 image with DISTS, 128 MiB for 512x512. Score a few references
-    with every method before going on to the next few, and it is never computed twice.
+    recently used forgotten first (by default 1 GiB, 4 GiB on CUDA): 8 MiB for a 128x128 image with DISTS, 128 MiB for
+    512x512. Score `capacity` references with every method before going on to the next, and it is never computed twice.
 
     Raises `UserError` for metrics that cannot be what the profile says and, with `missing_weights: error`, for
     weights that are not on this machine. Nothing is ever downloaded here.
     """
 
-    def __init__(self, scoring: Scoring, device: str = "cpu", feature_memory: int = _FEATURE_MEMORY_BYTES) -> None:
+    def __init__(self, scoring: Scoring, device: str = "cpu", feature_memory: int | None = None) -> None:
         self.conventions = conventions(scoring)
         self._crop_border = scoring.crop_border
         self._device = device
         self._weights_required = scoring.missing_weights == "error"
-        self._memory = _FeatureMemory(feature_memory)
+        self._memory = _FeatureMemory(_feature_memory(device) if feature_memory is None else feature_memory)
         self._comparisons: dict[str, _Comparison | str] = {}
         for convention in self.conventions:
             if reason := missing_weights(convention):
                 self._give_up(convention, reason)
+
+    def capacity(self, height: int, width: int) -> int:
+        """How many references of a size are worth scoring together: all that is kept of them fits the memory."""
+        kept = sum(_FEATURES_PER_PIXEL.get(self._network_of(convention), 0) for convention in self.conventions)
+        fitting = self._memory.limit // ((_BYTES_OF_A_PAIR_PER_PIXEL + 4 * kept) * height * width)
+        batch = self._batch_size(height, width)
+        return max(batch, fitting // batch * batch)
+
+    def _network_of(self, convention: Convention) -> str:
+        """Whose layers' outputs are kept for a metric; nothing where it keeps none or cannot be built."""
+        if isinstance(self._comparisons.get(convention.column), str):
+            return ""
+        return str(convention.options["net"]) if convention.architecture == "LPIPS" else convention.architecture
 
     def score(
         self, restored: Sequence[torch.Tensor], references: Sequence[torch.Tensor], names: Sequence[str]
@@ -133,7 +156,7 @@ class Scorer:
                     raise
                 self._give_up(convention, f"{convention.name} could not be built: {one_line(error)}")
             else:
-                self._comparisons[convention.column] = _Comparison(convention, network, self._memory)
+                self._comparisons[convention.column] = _Comparison(convention, network, self._memory, self._device)
         return self._comparisons[convention.column]
 
     def _give_up(self, convention: Convention, reason: str) -> None:
@@ -171,10 +194,17 @@ class _Batch:
 class _Comparison:
     """One metric, built: a batch of pairs to a value or a reason each."""
 
-    def __init__(self, convention: Convention, network: Any, memory: _FeatureMemory) -> None:
+    def __init__(self, convention: Convention, network: Any, memory: _FeatureMemory, device: str) -> None:
+        import torch
+
         self._convention = convention
         self._network = network
         self._passes: _FeaturePasses | None = None
+        if convention.architecture == "SSIM" and not network.downsample:
+            network.forward = functools.partial(_ssim, network)
+        if convention.architecture in ("LPIPS", "DISTS") and device == "cpu":
+            # there the convolutions take this order as it is, and copy any other twice
+            network.to(memory_format=torch.channels_last)
         # LPIPS takes features of the reference first, DISTS of the restored image
         if convention.architecture == "LPIPS":
             extractor = network.net
@@ -183,6 +213,9 @@ class _Comparison:
         elif convention.architecture == "DISTS":
             self._passes = _FeaturePasses(convention.column, network.forward_once, memory, reference_first=False)
             network.forward_once = self._passes
+            if device == "cpu":
+                self._passes.of_reference = with_moments
+                network.forward = functools.partial(_dists, network)
 
     def __call__(self, batch: _Batch) -> list[_Outcome]:
         count = len(batch.references)
@@ -232,6 +265,8 @@ class _FeaturePasses:
         self._reference_first = reference_first
         self._keys: list[str] = []
         self._next_is_reference = reference_first
+        self.of_reference: Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]] = list
+        """What is remembered of a reference's features."""
 
     def begin(self, keys: list[str]) -> None:
         """Announce a comparison with the references of these keys."""
@@ -239,17 +274,21 @@ class _FeaturePasses:
         self._next_is_reference = self._reference_first
 
     def __call__(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
+        import torch
+
         is_reference, self._next_is_reference = self._next_is_reference, not self._next_is_reference
+        if not images.is_cuda:
+            images = images.contiguous(memory_format=torch.channels_last)
         if not is_reference:
             return self._extract(images)
-        return self._memory.recall(self._keys, lambda: self._extract(images))
+        return self._memory.recall(self._keys, lambda: self.of_reference(self._extract(images)))
 
 
 class _FeatureMemory:
     """Features of reference images by key, the least recently used forgotten above `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._bytes = 0
         self._kept: OrderedDict[str, list[torch.Tensor]] = OrderedDict()
 
@@ -269,12 +308,35 @@ class _FeatureMemory:
         return layers
 
     def _keep(self, key: str, features: list[torch.Tensor]) -> None:
-        if key in self._kept or _size(features) > self._limit:
+        if key in self._kept or _size(features) > self.limit:
             return
         self._kept[key] = [feature.clone() for feature in features]
         self._bytes += _size(features)
-        while self._bytes > self._limit:
+        while self._bytes > self.limit:
             self._bytes -= _size(self._kept.popitem(last=False)[1])
+
+
+def _ssim(network: Any, restored: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """What pyiqa's SSIM gives: the same rounded channels, the same window."""
+    import torch
+    from pyiqa.archs.func_util import preprocess_rgb
+    from pyiqa.matlab_utils import fspecial
+
+    ours, theirs = (
+        preprocess_rgb(images, network.test_y_channel, network.data_range, network.color_space).to(torch.float64)
+        for images in (restored, reference)
+    )
+    return ssim(ours, theirs, network.data_range, fspecial(11, 1.5, 1)[0, 0].to(torch.float64))
+
+
+def _dists(network: Any, restored: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """What pyiqa's DISTS gives, of its own features and weights."""
+    layers = network.forward_once(restored)
+    return dists(layers, network.forward_once(reference), network.alpha, network.beta)
+
+
+def _feature_memory(device: str) -> int:
+    return _FEATURE_MEMORY_BYTES["cuda" if device.startswith("cuda") else "cpu"]
 
 
 def _size(features: list[torch.Tensor]) -> int:

@@ -9,7 +9,7 @@ import torch
 
 from adaptsr.data.images import write_png
 from adaptsr.data.manifest import Item, Manifest
-from adaptsr.data.pairs import load_split
+from adaptsr.data.pairs import load_split, open_split
 from adaptsr.errors import UserError
 from adaptsr.records import file_sha256
 
@@ -60,3 +60,32 @@ def test_sizes_that_do_not_fit_are_named(tmp_path: Path) -> None:
 def test_an_empty_or_unknown_split_is_named(tmp_path: Path, split: str) -> None:
     with pytest.raises(UserError, match=f"the split '{split}' has no pairs; those with pairs: test"):
         load_split(write_dataset(tmp_path), split)
+
+
+def test_a_part_of_a_split_is_decoded_alone(tmp_path: Path) -> None:
+    """What is not asked for is not read: the second image is gone."""
+    manifest_path = write_dataset(tmp_path)
+    first = Manifest.model_validate_json(manifest_path.read_text()).splits["test"][0]
+    second = first.model_copy(update={"name": "b", "lr": "lr/gone.png"})
+    manifest = Manifest(
+        dataset="d", scale=4, kind="pairs", split_rule="All.", splits={"test": [first, second], "train": []}
+    )
+    manifest.write(manifest_path)
+    split = open_split(manifest_path, "test")
+    assert (len(split), split.names) == (2, ("a", "b"))
+    assert split.load(0, 1).names == ("a",)
+    with pytest.raises(UserError, match=r"lr/gone\.png: the manifest names this image, but it is gone"):
+        split.load(1, 2)
+    with pytest.raises(UserError, match=r"lr/gone\.png: the manifest names this image, but it is gone"):
+        split.check()
+
+
+def test_sizes_are_known_without_decoding(tmp_path: Path) -> None:
+    """Also of a file that is cut behind its header; what is no image is one line."""
+    split = open_split(write_dataset(tmp_path), "test")
+    hr = tmp_path / "hr/a.png"
+    hr.write_bytes(hr.read_bytes()[:50])
+    assert split.hr_sizes() == [(16, 20)]
+    hr.write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"hr/a\.png: unreadable or truncated image"):
+        split.hr_sizes()

@@ -1,0 +1,46 @@
+"""SSIM with its window taken apart into its two directions: pyiqa's numbers in a fraction of the time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def ssim(restored: torch.Tensor, reference: torch.Tensor, data_range: float, window: torch.Tensor) -> torch.Tensor:
+    """Mean structural similarity over the pixels where the window fits, of shape (N,).
+
+    Both images are float64 of shape (N, C, H, W); `window` is a product of two equal directions, float64 of shape
+    (K, K). K1 = 0.01 and K2 = 0.03; negative structure counts as 0. Source: Wang et al., "Image Quality Assessment:
+    From Error Visibility to Structural Similarity", 2004, equations 13 to 16.
+
+    Raises `ValueError` for images smaller than the window.
+    """
+    import torch
+
+    if min(restored.shape[-2:]) < len(window):
+        raise ValueError(f"the window of {len(window)}x{len(window)} pixels is larger than the image")
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    products = torch.stack([restored, reference, restored * restored, reference * reference, restored * reference])
+    direction = (window.sum(dim=0) / window.sum().sqrt()).tolist()
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = _blurred(products, direction)
+    variances = (mean_xx - mean_x.square()) + (mean_yy - mean_y.square())
+    structure = ((2 * (mean_xy - mean_x * mean_y) + c2) / (variances + c2)).relu()
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)
+    values: torch.Tensor = (luminance * structure).mean(dim=(1, 2, 3))
+    return values
+
+
+def _blurred(images: torch.Tensor, direction: list[float]) -> torch.Tensor:
+    """Weighted means along the last two dimensions, where the window fits.
+
+    Shifted copies are added up: convolutions in float64 have no fast form on any device.
+    """
+    for dimension in (-2, -1):
+        length = images.shape[dimension] - len(direction) + 1
+        total = images.narrow(dimension, 0, length) * direction[0]
+        for shift, weight in enumerate(direction[1:], start=1):
+            total.add_(images.narrow(dimension, shift, length), alpha=weight)
+        images = total
+    return images
