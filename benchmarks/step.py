@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -67,7 +67,7 @@ def candidate(kind: str, model: nn.Module) -> nn.Module:
         return model.requires_grad_(True)
     freeze(model)
     sites = find_sites(model)
-    plan = lora.plan(model, sites, {**lora.OPTIONS, "rank": 8}, lambda index: NotImplemented, 1)
+    plan = lora.plan(model, sites, {**lora.OPTIONS, "rank": 8}, _no_data, 1)
     if kind == PEFT:
         from peft import LoraConfig, inject_adapter_in_model
 
@@ -78,6 +78,10 @@ def candidate(kind: str, model: nn.Module) -> nn.Module:
     if kind == OURS:
         accelerate(model)
     return model
+
+
+def _no_data(index: int) -> NoReturn:
+    raise AssertionError(f"LoRA's plan needs no data, and asked for batch {index}")
 
 
 def stepper(model: nn.Module, lr: torch.Tensor, hr: torch.Tensor, autocast: bool = False) -> Callable[[], None]:
