@@ -22,12 +22,3 @@ def assets() -> Path:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long fault injection and the pilot on real pairs belong to `make soak`: they take as long as all other tests."""
-    for item in items:
-        long = item.path.parent.name == "reliability" or item.path.name == "test_pilot.py"
-        if long and item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.soak)
