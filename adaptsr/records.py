@@ -190,7 +190,9 @@ def read_record(path: Path) -> RunRecord:
 
 def redo(run: Path) -> str:
     """What a user does to have a run done again: it is checked, and found wanting, when its job runs again."""
-    return f"delete {run.parent}/runs.*.json and run snakemake again"
+    variant, backbone = run.parent, run.parent.parent.parent
+    scores = backbone.parent / "scores" / f"{backbone.name}.parquet"
+    return f"delete {variant}/runs.*.json and, where it is there, {scores}, and run snakemake again"
 
 
 @cache

@@ -150,7 +150,7 @@ def _make_lr(patch: Patch, config: Photographs, scale: int) -> torch.Tensor:
 
 def _split_rule(config: Photographs, photographs: dict[SplitName, list[Photograph]]) -> str:
     parts = [
-        f"{split} ({config.patches_per_scene[split]} of each photograph): "
+        f"{split} (at most {config.patches_per_scene[split]} of each photograph): "
         f"{', '.join(dict.fromkeys(photograph.scene for photograph in part)) or 'none'}"
         for split, part in photographs.items()
     ]

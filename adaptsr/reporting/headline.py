@@ -75,8 +75,9 @@ def _outcome(tested: pd.DataFrame, names: Mapping[str, str]) -> str:
     )
     spans = int(((significant["low"] <= 0) & (significant["high"] >= 0)).sum())
     if spans:
-        how_many = "none" if spans == len(significant) else f"all but {spans}"
-        sentence += f", {how_many} of which {'is' if how_many == 'none' else 'are'} shown for other scenes too"
+        sentence += (
+            f"; of these {'none is' if spans == len(significant) else f'{_are(spans)} not'} shown for other scenes too"
+        )
     return sentence + (f"; {_are(unclear)} not significant, which is no evidence of equality" if unclear else "")
 
 

@@ -356,7 +356,7 @@ def _conventions(
         if count > 1
         else f"Mean over the test images, for the one seed {profile.seeds[0]}."
     )
-    yield "Bold is best and underlined second best among the adapted rows that have all their seeds, by the digits shown; ties are marked alike."
+    yield "Bold (red on the page) is best and underlined (blue) second best among the adapted rows that have all their seeds, by the digits shown; ties are marked alike."
     yield "Trainable parameters are counted in every run, each once, also where sites share it; percentages are of all the backbone's parameters."
     yield f"{'; '.join(metric.description for metric in metrics)}."
     yield f"{_color_spaces(results.scores, metrics)}Restored images are rounded to 8 bit before scoring; the crop border is {_crop_borders(results)}."

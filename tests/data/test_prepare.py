@@ -106,7 +106,7 @@ class TestPhotographs:
 
     def test_the_split_rule_is_a_sentence_with_the_scenes(self, tmp_path: Path) -> None:
         rule = read_manifest(prepare("demo", photographs(), tmp_path, 4)).split_rule
-        assert "test (2 of each photograph): motorcycle_left, grace_hopper" in rule
+        assert "test (at most 2 of each photograph): motorcycle_left, grace_hopper" in rule
         assert rule.endswith(".")
 
     def test_killed_in_the_middle_there_is_no_manifest_and_the_next_call_cleans_up(

@@ -57,7 +57,7 @@ def test_differences_of_these_images_alone_are_said_to_be_so(world: World) -> No
         shift(world, 5.0 * sign, baseline="rank_aware", metric="psnr_y", image=image)
     first, _ = sentences(world)
     assert "4 are significantly better" in first
-    assert ", none of which is shown for other scenes too" in first
+    assert "; of these none is shown for other scenes too" in first
 
 
 def test_nothing_measured_is_nothing_to_compare(world: World) -> None:
