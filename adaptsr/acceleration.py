@@ -207,18 +207,17 @@ def _is_window_attention(module: nn.Module) -> TypeGuard[Any]:
 def _attention_forward(attention: Any) -> Callable[..., torch.Tensor]:
     """Softmax attention in one operator, with position bias and shift mask folded into one constant tensor."""
     plain = attention.forward
-    folded: dict[int, torch.Tensor] = {}
+    folded: list[tuple[torch.Tensor | None, torch.Tensor]] = []
 
     def forward(x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         if not torch.is_grad_enabled():
             return plain(x, mask)  # type: ignore[no-any-return]
-        key = 0 if mask is None else mask.data_ptr()
-        if key not in folded:
-            folded.clear()
-            folded[key] = _folded_bias(attention, mask)
+        # The mask of the training size is one tensor for good; those of other sizes are made anew in every call.
+        if not folded or folded[0][0] is not mask:
+            folded[:] = [(mask, _folded_bias(attention, mask))]
         windows, tokens, channels = x.shape
         qkv = _Heads.apply(attention.qkv(x), attention.num_heads)  # type: ignore[no-untyped-call]
-        bias = folded[key].to(qkv[0].dtype)
+        bias = folded[0][1].to(qkv[0].dtype)
         # One call an image: masks repeat after the windows of an image, which no strides express.
         size = windows if mask is None else len(bias)
         images = zip(*(part.split(size) for part in qkv), strict=True) if size < windows else [qkv]
