@@ -114,7 +114,8 @@ def test_ten_kills_at_random_moments_change_no_bit(place: Place, device: str) ->
             time.sleep(rng.uniform(0, 0.1))
             done = process.kill(signal.SIGKILL)
         assert done.status == -signal.SIGKILL, done.said
-        assert resumed_from(done.said) == before
+        # An early kill may come before the checkpoint is looked for.
+        assert resumed_from(done.said) in ({0, before} if kill in EARLY else {before})
         assert not (folder / "record.json").exists()
         assert not (folder / "adaptation.safetensors").exists()
         resumed.append(before)
