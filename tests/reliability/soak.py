@@ -1,8 +1,7 @@
 """The long version of the reliability tests: the demo matrix under a hundred faults, compared with one left alone.
 
-`make soak` runs it; `python -m tests.reliability.soak --help` says what can be chosen, and `--backbones safmn --faults 40`
-is the version of an hour. It ends with status 1 and the
-names of what differs, or with the figures of what was survived.
+`make soak` runs it; `python -m tests.reliability.soak --help` says what can be chosen, and `--backbones safmn --faults 20`
+is the version of ten minutes. It ends with status 1 and the names of what differs, or with the figures of what was survived.
 """
 
 from __future__ import annotations
