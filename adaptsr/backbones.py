@@ -21,8 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from adaptsr import config
-from adaptsr.data.catalogue import weights_file
-from adaptsr.data.fetch import fetched_weights
+from adaptsr.data.fetch import resolve_weights
 from adaptsr.errors import UserError
 
 Kind = Literal["conv", "attention", "mlp"]
@@ -145,18 +144,6 @@ def _checked_scale(model: nn.Module, found: int, scale: int, path: Path) -> nn.M
     if found != scale:
         raise UserError(f"{path}: weights of a model of scale {found}, that of the profile is {scale}")
     return model
-
-
-def resolve_weights(weights: str) -> Path:
-    """The checkpoint of a profile's `weights`: a path, or a name of config/weights.tsv that has been fetched."""
-    if weights_file(weights) is not None:
-        return fetched_weights(weights)
-    path = config.expanded(weights)
-    if not path.is_file():
-        raise UserError(
-            f"{weights}: no such weights file; give the path of a checkpoint, or a name of config/weights.tsv"
-        )
-    return path
 
 
 def _construct(architecture: str, options: Mapping[str, Any], scale: int) -> nn.Module:

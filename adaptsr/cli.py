@@ -261,23 +261,26 @@ def _fetch_metric_weights(parsed: argparse.Namespace) -> None:
 
 def _report(parsed: argparse.Namespace) -> None:
     from adaptsr.reporting.page import write_report
-    from adaptsr.reporting.significance import write_significance
-    from adaptsr.reporting.tables import write_table
+    from adaptsr.reporting.results import read_results
+    from adaptsr.reporting.significance import compare_rows, write_significance
+    from adaptsr.reporting.tables import build_table, write_table
 
     matrix = load_matrix(parsed)
     known = ["index", "significance", *matrix.profile.report.tables]
-    for name in parsed.names or ["index"]:
+    names = parsed.names or ["index"]
+    for name in names:
         if name not in known:
             raise UserError(
                 f"report {name}: no such report in {matrix.source}{suggestion(name, known)}; there are {listing(known)}"
             )
-        if name == "index" or parsed.partial:
-            command = shlex.join(_report_command(parsed))
-            write_report(matrix.profile, matrix.rows, matrix.results, matrix.reports, command, partial=parsed.partial)
+    results = read_results(matrix.profile, matrix.rows, matrix.asked_for(), matrix.results, partial=parsed.partial)
+    for name in ["index"] if parsed.partial else names:
+        if name == "index":
+            write_report(results, matrix.reports, shlex.join(_report_command(parsed)))
         elif name == "significance":
-            write_significance(matrix.profile, matrix.rows, matrix.results, matrix.reports)
+            write_significance(results, compare_rows(results), matrix.reports)
         else:
-            write_table(matrix.profile, matrix.rows, matrix.results, matrix.reports, name)
+            write_table(build_table(results, name), matrix.reports)
 
 
 def _report_command(parsed: argparse.Namespace) -> list[str]:

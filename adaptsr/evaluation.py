@@ -8,23 +8,24 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import nn
 
 from adaptsr import config, records
-from adaptsr.backbones import build, resolve_weights, restore
+from adaptsr.backbones import build, restore
+from adaptsr.data.fetch import resolve_weights
 from adaptsr.data.manifest import read_manifest
 from adaptsr.data.pairs import PairSet, Split, open_split
 from adaptsr.errors import UserError
-from adaptsr.matrix import Matrix, Row, manifest_path
+from adaptsr.matrix import AskedFor, Matrix, Row, manifest_path
 from adaptsr.merging import merge_run
 from adaptsr.outputs import images_digest, output_folder, read_outputs
 from adaptsr.pictures import Picture, find_pictures, keep_pictures, kept_pictures
-from adaptsr.scores import kept_scores, read_scores, sorted_scores, typed, write_scores
+from adaptsr.scores import REMAKE, Basis, kept_scores, read_scores, run_name, sorted_scores, typed, write_scores
 from adaptsr.scoring import Scorer, ScoreRow, weight_files
-from adaptsr.training import data_key, prepare_device, run_key
+from adaptsr.training import prepare_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,19 +114,31 @@ class Evaluation:
         return groups
 
     @cached_property
+    def _conventions(self) -> Basis:
+        tests = self.matrix.tests
+        return Basis.of(
+            self.matrix.profile.scoring,
+            [(read_manifest(manifest_path(test.dataset)), test.split) for test in tests],
+        )
+
+    def basis(self, subjects: Sequence[Subject]) -> Basis:
+        """What the scores of these subjects are made of."""
+        runs = [subject for subject in subjects if subject.seed is not None]
+        return self._conventions.of_runs(
+            {run_name(self.name, run.row.name, cast(int, run.seed)): cast(str, run.weights) for run in runs}
+        )
+
+    @cached_property
     def _conventions_key(self) -> str:
         """Changes with the metrics, the network weights that are there, and the test images."""
         scoring = self.matrix.profile.scoring
-        tests = [
-            [test.dataset, test.split, read_manifest(manifest_path(test.dataset)).digest(test.split)]
-            for test in self.matrix.tests
-        ]
         weights = [[file.metric, file.path.is_file()] for file in weight_files(scoring)]
+        tests = self._conventions.tests
         return records.digest({"scoring": scoring.model_dump(mode="json"), "tests": tests, "weights": weights})
 
     @cached_property
-    def _data_key(self) -> str:
-        return data_key(self.matrix, self.name)
+    def _asked_for(self) -> AskedFor:
+        return self.matrix.asked_for()
 
     def subjects(self, rows: Sequence[Row]) -> Iterator[Subject]:
         """What there is to score of these rows, in their order: diverged runs have nothing.
@@ -163,7 +176,7 @@ class Evaluation:
             if pictures := self._pictures_of(subject):
                 restored = partial(self._restored, restorer_of(subject))
                 keep_pictures(subject.folder, subject.key, pictures, restored)
-            write_scores(frame, subject.folder / SCORES, self._key(subject))
+            write_scores(frame, subject.folder / SCORES, self.basis([subject]), self._key(subject))
             shutil.rmtree(subject.folder / PARTS, ignore_errors=True)
             progress(f"{self._label(subject)}: scored")
         return frames
@@ -191,7 +204,7 @@ class Evaluation:
         frame = _sound_scores(path, key, progress)
         if frame is None:
             frame = self._score_group(restorer_of(subject), subject, number)
-            write_scores(frame, path, key)
+            write_scores(frame, path, self.basis([subject]), key)
         return frame
 
     def _score_group(self, restorer: Restorer, subject: Subject, number: int) -> pd.DataFrame:
@@ -238,12 +251,13 @@ class Evaluation:
     def _subject(self, row: Row, seed: int | None) -> Subject | None:
         if seed is not None:
             run = self.matrix.run_folder(self.name, row.name, seed)
-            record = records.read_record(run / "record.json")
-            if record.key != run_key(self.matrix, self.name, self.matrix.variant(row.name), seed, self._data_key):
+            if not (run / "record.json").is_file():
                 raise UserError(
-                    f"{run / 'record.json'}: a run of another protocol, schedule, data or options than {self.matrix.source} "
-                    f"asks for; {records.redo(run)}"
+                    f"{run / 'record.json'}: no such record; the run is not there or not finished; {records.redo(run)}"
                 )
+            record = records.read_record(run / "record.json")
+            if not self._asked_for(self.name, row.name, seed, record):
+                raise UserError(records.another_run(run))
             if record.status == "diverged":
                 return None
             return Subject(row, seed, run, record.key, record.adaptation_sha256, lambda: self._run_restorer(run))
@@ -355,9 +369,18 @@ def score_backbone(matrix: Matrix, backbone: str, rows: Sequence[Row], out: Path
     except UserError:
         evaluation.scores(subjects, progress)  # those before the run that is refused
         raise
-    write_scores(sorted_scores(evaluation.scores(subjects, progress)), out)
+    write_scores(sorted_scores(evaluation.scores(subjects, progress)), out, evaluation.basis(subjects))
 
 
 def gather(parts: Sequence[Path], out: Path) -> None:
-    """Put the scores of all backbones into one file, sorted by all columns; `UserError` for a part that is not sound."""
-    write_scores(sorted_scores([read_scores(part) for part in parts]), out)
+    """Put the scores of all backbones into one file, sorted by all columns.
+
+    `UserError` for a part that is not sound, or was scored with other metrics or test images than the first.
+    """
+    scores = [read_scores(part) for part in parts]
+    first = scores[0].basis.of_runs({})
+    for part, (_, basis, _) in zip(parts, scores, strict=True):
+        if basis.of_runs({}) != first:
+            raise UserError(f"{part}: scored with other metrics or test images than {parts[0]}; {REMAKE}")
+    weights = {name: sha256 for _, basis, _ in scores for name, sha256 in basis.weights.items()}
+    write_scores(sorted_scores([part.rows for part in scores]), out, first.of_runs(weights))

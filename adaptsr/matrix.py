@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from adaptsr import config, records
 from adaptsr.baselines import FOLDER, BaselineFile, Variant, discover, resolve_variant, select_variants
-from adaptsr.data.catalogue import Catalogue, read_catalogue
+from adaptsr.data.catalogue import Catalogue, read_catalogue, weights_file
+from adaptsr.data.manifest import read_manifest
 from adaptsr.errors import UserError
+
+AskedFor = Callable[[str, str, int, records.RunRecord], bool]
+"""Whether a record is of the run of this backbone, row and seed that a profile asks for now."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,45 @@ class Matrix:
                 },
             }
         )
+
+    def data_key(self, backbone: str) -> str:
+        """Hash of the images that a backbone's runs see and of the weights they start from.
+
+        `UserError` for a manifest that is missing or damaged, and for weights that are missing.
+        """
+        from adaptsr.data.fetch import resolve_weights  # it takes as long to import as all the rest
+
+        weights = self.profile.backbones[backbone].weights
+        digests = [[s.dataset, s.split, read_manifest(manifest_path(s.dataset)).digest(s.split)] for s in self._learned]
+        return records.digest(
+            {"weights": records.file_sha256(resolve_weights(weights)) if weights else None, "data": digests}
+        )
+
+    def asked_for(self) -> AskedFor:
+        """The check of records against this profile, which reads files once, however many records it is given.
+
+        Data and weights that are not on this disk cannot be compared, and pass.
+        """
+        job_key = cache(lambda backbone, row: self.job_key(backbone, self.variant(row)))
+        data_key = cache(lambda backbone: self.data_key(backbone) if self._data_is_here(backbone) else None)
+
+        def asked(backbone: str, row: str, seed: int, record: records.RunRecord) -> bool:
+            data = data_key(backbone) or record.data
+            return record.key == records.run_key(job_key(backbone, row), data, seed)
+
+        return asked
+
+    def _data_is_here(self, backbone: str) -> bool:
+        weights = self.profile.backbones[backbone].weights
+        paths = [manifest_path(split.dataset) for split in self._learned]
+        if weights:
+            paths.append(weights_file(weights) or config.expanded(weights))
+        return all(path.is_file() for path in paths)
+
+    @property
+    def _learned(self) -> list[config.Source | config.Split]:
+        """The parts of the datasets that training sees."""
+        return [*self.profile.data.train, self.profile.data.validation]
 
     @property
     def results(self) -> Path:

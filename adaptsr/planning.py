@@ -17,7 +17,7 @@ from adaptsr.baselines import Variant
 from adaptsr.data.catalogue import Catalogue, read_catalogue
 from adaptsr.data.fetch import State, as_text, size_text, status
 from adaptsr.errors import UserError
-from adaptsr.matrix import Matrix, manifest_path
+from adaptsr.matrix import AskedFor, Matrix, manifest_path
 from adaptsr.scoring import conventions, weight_files
 
 
@@ -149,7 +149,8 @@ def _backbone_plan(matrix: Matrix, name: str) -> BackbonePlan:
     profile = matrix.profile
     timing = TIMINGS.get(profile.backbones[name].weights or "")
     variants = [matrix.variant(row.name) for row in matrix.rows_on(name) if row.seeded]
-    finished = {variant.row: _finished(matrix, name, variant) for variant in variants}
+    asked = matrix.asked_for()
+    finished = {variant.row: _finished(matrix, name, variant, asked) for variant in variants}
     left = {variant.row: len(profile.seeds) - len(finished[variant.row]) for variant in variants}
     waiting = [variant for variant in variants if left[variant.row]]
     training = [(left[v.row], _training_seconds(matrix, v, timing, finished[v.row])) for v in waiting]
@@ -166,11 +167,14 @@ def _backbone_plan(matrix: Matrix, name: str) -> BackbonePlan:
     )
 
 
-def _finished(matrix: Matrix, backbone: str, variant: Variant) -> list[records.RunRecord]:
+def _finished(matrix: Matrix, backbone: str, variant: Variant, asked: AskedFor) -> list[records.RunRecord]:
+    """The records of runs that the profile asks for and that need not be done again."""
     found = []
     for seed in matrix.profile.seeds:
         try:
-            found.append(records.read_record(matrix.run_folder(backbone, variant.row, seed) / "record.json"))
+            record = records.read_record(matrix.run_folder(backbone, variant.row, seed) / "record.json")
+            if asked(backbone, variant.row, seed, record):
+                found.append(record)
         except UserError:
             continue
     return found

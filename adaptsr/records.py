@@ -145,7 +145,10 @@ class RunRecord(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid")
 
-    key: str
+    job: str
+    """What the profile and the baseline's file asked for (`Matrix.job_key`)."""
+    data: str
+    """The images it was trained on and the weights it started from (`Matrix.data_key`)."""
     status: Literal["finished", "diverged"]
     profile: Name
     backbone: Name
@@ -170,8 +173,17 @@ class RunRecord(pydantic.BaseModel):
     plan_sha256: str | None = None
     provenance: Provenance
 
+    @property
+    def key(self) -> str:
+        return run_key(self.job, self.data, self.seed)
+
     def write(self, path: Path) -> None:
         write_json(path, self.model_dump(mode="json"))
+
+
+def run_key(job: str, data: str, seed: int) -> str:
+    """Hash of everything that determines a run; a finished run with this key is never done again."""
+    return digest({"job": job, "data": data, "seed": seed})
 
 
 def read_record(path: Path) -> RunRecord:
@@ -193,6 +205,11 @@ def redo(run: Path) -> str:
     variant, backbone = run.parent, run.parent.parent.parent
     scores = backbone.parent / "scores" / f"{backbone.name}.parquet"
     return f"delete {variant}/runs.*.json and, where it is there, {scores}, and run snakemake again"
+
+
+def another_run(run: Path) -> str:
+    """What is said of a run that lies where the profile asks for another one."""
+    return f"{run / 'record.json'}: a run of another protocol, schedule, data or options than its profile asks for; {redo(run)}"
 
 
 @cache

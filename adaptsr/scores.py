@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import pydantic
 
 from adaptsr import records
 from adaptsr.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from adaptsr import config
+    from adaptsr.data.manifest import Manifest, SplitName
 
 COLUMNS = (
     "profile",
@@ -29,22 +34,89 @@ COLUMNS = (
     "crop_border",
 )
 METADATA = b"adaptsr"
+REMAKE = "delete it to have it made again"
 
 
-def write_scores(frame: pd.DataFrame, path: Path, key: str = "") -> None:
-    """Write scores atomically, the same bytes for the same scores, with `key` and a checksum of the rows inside."""
+class Basis(pydantic.BaseModel):
+    """What scores were made of; it stands in their file, so that whoever reads it can tell whether that is still there.
+
+    weights: `<backbone>/<row>/seed<seed>` to the SHA-256 of the run's weights. tests: `<dataset>/<split>` to the digest of
+    the images. metrics: each of them to the digest of its conventions.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    weights: dict[str, str]
+    tests: dict[str, str]
+    metrics: dict[str, str]
+
+    @staticmethod
+    def of(scoring: config.Scoring, tests: Iterable[tuple[Manifest, SplitName]]) -> Basis:
+        """Of no run yet."""
+        digests = {f"{manifest.dataset}/{split}": manifest.digest(split) for manifest, split in tests}
+        metrics = {
+            name: records.digest([metric.model_dump(mode="json", exclude={"title"}), scoring.crop_border])
+            for name, metric in scoring.metrics.items()
+        }
+        return Basis(weights={}, tests=digests, metrics=metrics)
+
+    def of_runs(self, weights: Mapping[str, str]) -> Basis:
+        return self.model_copy(update={"weights": dict(weights)})
+
+    def difference(self, now: Basis) -> str | None:
+        """The first test dataset or metric that was another when the scores were made; what is only in one is none."""
+        for name, digest in self.tests.items():
+            if now.tests.get(name, digest) != digest:
+                return f"with other images of {name}"
+        for name, digest in self.metrics.items():
+            if now.metrics.get(name, digest) != digest:
+                return f"with other conventions of {name}"
+        return None
+
+
+def run_name(backbone: str, row: str, seed: int) -> str:
+    return f"{backbone}/{row}/seed{seed}"
+
+
+def write_scores(frame: pd.DataFrame, path: Path, basis: Basis, key: str = "") -> None:
+    """Write scores atomically, the same bytes for the same scores; `basis`, `key` and a checksum of the rows inside."""
     import pyarrow
     import pyarrow.parquet
 
-    about = json.dumps({"key": key, "sha256": _checksum(frame)}, sort_keys=True)
+    about = json.dumps({"key": key, "sha256": _checksum(frame), "basis": basis.model_dump()}, sort_keys=True)
     table = pyarrow.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata({METADATA: about})
     with records.atomic_write(path) as temporary:
         pyarrow.parquet.write_table(table, temporary)
 
 
-def read_scores(path: Path) -> pd.DataFrame:
-    """The rows of a file of scores; `UserError` where it is missing, torn or not as it was written."""
-    return _read(path)[0]
+class Scores(NamedTuple):
+    """What a file of scores holds: its rows, what they were made of, and the key they were written with."""
+
+    rows: pd.DataFrame
+    basis: Basis
+    key: str
+
+
+def read_scores(path: Path) -> Scores:
+    """The content of a file of scores; `UserError` where it is missing, torn or not as it was written."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        # Opened here: pyarrow reads every file of a folder, and takes some names for addresses.
+        with path.open("rb") as file:
+            table = pyarrow.parquet.read_table(file)
+        about = json.loads((table.schema.metadata or {})[METADATA])
+        scores = Scores(typed(table.to_pandas()), Basis.model_validate(about["basis"]), str(about["key"]))
+        expected, found = about["sha256"], _checksum(scores.rows)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file of scores") from None
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: no file of scores, or a torn one ({reason}); {REMAKE}") from None
+    if found != expected:
+        raise UserError(f"{path}: changed after it was written: its rows differ from their checksum; {REMAKE}")
+    return scores
 
 
 def kept_scores(path: Path, key: str) -> pd.DataFrame | None:
@@ -54,8 +126,8 @@ def kept_scores(path: Path, key: str) -> pd.DataFrame | None:
     """
     if not path.is_file():
         return None
-    frame, found = _read(path)
-    return frame if found == key else None
+    scores = read_scores(path)
+    return scores.rows if scores.key == key else None
 
 
 def sorted_scores(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -70,31 +142,6 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
     text = [name for name in COLUMNS if name not in ("seed", "value", "crop_border")]
     kinds = {**dict.fromkeys(text, "string"), "seed": "Int64", "value": "float64", "crop_border": "int64"}
     return frame[list(COLUMNS)].astype(kinds)
-
-
-def _read(path: Path) -> tuple[pd.DataFrame, str]:
-    """The rows and the key they were written with."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        # Opened here: pyarrow reads every file of a folder, and takes some names for addresses.
-        with path.open("rb") as file:
-            table = pyarrow.parquet.read_table(file)
-        about = json.loads((table.schema.metadata or {})[METADATA])
-        frame = typed(table.to_pandas())
-        key, expected, found = str(about["key"]), about["sha256"], _checksum(frame)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file of scores") from None
-    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: no file of scores, or a torn one ({reason}); {_REMAKE}") from None
-    if found != expected:
-        raise UserError(f"{path}: changed after it was written: its rows differ from their checksum; {_REMAKE}")
-    return frame, key
-
-
-_REMAKE = "delete it to have it made again"
 
 
 def _checksum(frame: pd.DataFrame) -> str:

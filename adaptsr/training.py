@@ -31,9 +31,8 @@ from torch.nn import functional
 
 from adaptsr import config, randomness, records
 from adaptsr.acceleration import accelerate
-from adaptsr.backbones import Site, build, find_sites, resolve_weights, restore
+from adaptsr.backbones import Site, build, find_sites, restore
 from adaptsr.baselines import Variant
-from adaptsr.data.manifest import read_manifest
 from adaptsr.data.pairs import PairSet, load_split
 from adaptsr.data.sampling import WeightedSource, sample_batch
 from adaptsr.devices import claim_gpu
@@ -136,11 +135,11 @@ class Workbench:
             sources=load_sources(profile),
             validation=load_split(manifest_path(validation.dataset), validation.split),
             device=device,
-            data_key=data_key(matrix, name),
+            data_key=matrix.data_key(name),
         )
 
     def run_key(self, variant: Variant, seed: int) -> str:
-        return run_key(self.matrix, self.name, variant, seed, self.data_key)
+        return records.run_key(self.matrix.job_key(self.name, variant), self.data_key, seed)
 
     def fresh_backbone(self) -> nn.Module:
         return copy.deepcopy(self.backbone)
@@ -168,22 +167,6 @@ class Workbench:
             other.attach(model, self.plan(other, seed))
             options[key] = trainable_count(model)
         return variant.plan(self.fresh_backbone(), self.sites, options, self.calibration(training, seed), seed)
-
-
-def data_key(matrix: Matrix, backbone: str) -> str:
-    """Hash of the images that a backbone's runs see and of the weights they start from."""
-    profile = matrix.profile
-    weights = profile.backbones[backbone].weights
-    used: list[config.Source | config.Split] = [*profile.data.train, profile.data.validation]
-    digests = [[s.dataset, s.split, read_manifest(manifest_path(s.dataset)).digest(s.split)] for s in used]
-    return records.digest(
-        {"weights": records.file_sha256(resolve_weights(weights)) if weights else None, "data": digests}
-    )
-
-
-def run_key(matrix: Matrix, backbone: str, variant: Variant, seed: int, data: str) -> str:
-    """Hash of everything that determines a run; a finished run with this key is never done again."""
-    return records.digest({"job": matrix.job_key(backbone, variant), "data": data, "seed": seed})
 
 
 def load_sources(profile: config.Profile) -> list[WeightedSource]:
@@ -231,7 +214,7 @@ def ensure_runs(
             with records.locked(folder, lambda folder=folder: progress(f"{folder}: waiting for another process")):  # type: ignore[misc]
                 record = finished_record(folder, key)
                 if record is None:
-                    record = train_run(bench, variant, seed, folder, key, progress, terminated)
+                    record = train_run(bench, variant, seed, folder, progress, terminated)
                     progress(_summary(record))
             entries.append({"seed": seed, "key": key, "status": record.status})
     return entries
@@ -253,7 +236,6 @@ def train_run(
     variant: Variant,
     seed: int,
     folder: Path,
-    key: str,
     progress: Progress,
     terminated: Callable[[], bool],
 ) -> records.RunRecord:
@@ -262,6 +244,7 @@ def train_run(
         (folder / name).unlink(missing_ok=True)
     records.remove_torn(folder)
     training = bench.matrix.training(variant)
+    key = bench.run_key(variant, seed)
     with _memory_explained(training):
         plan = bench.plan(variant, seed)
     plan.save(folder)
@@ -280,7 +263,8 @@ def train_run(
     else:
         adaptation.unlink(missing_ok=True)
     record = records.RunRecord(
-        key=key,
+        job=bench.matrix.job_key(bench.name, variant),
+        data=bench.data_key,
         status="finished" if finished else "diverged",
         profile=bench.matrix.profile.name,
         backbone=bench.name,

@@ -100,7 +100,7 @@ def _measured(
     for seed in range(1, seeds + 1):
         run = folder / str(seed)
         with contextlib.nullcontext() if accelerated else mock.patch("adaptsr.training.accelerate"):
-            training.train_run(bench, variant, seed, run, bench.run_key(variant, seed), print, lambda: False)
+            training.train_run(bench, variant, seed, run, print, lambda: False)
         model = load_run(run).to(bench.device)
         scores = [
             float(psnr_y(restore(model, lr[None], profile.scale), hr[None]))

@@ -140,7 +140,7 @@ class Place:
 
     def largest_difference(self) -> float:
         """Between the two sides' means of a method, for the metrics whose conventions they share."""
-        scores = read_scores(self.root / "scores.parquet")
+        scores = read_scores(self.root / "scores.parquet").rows
         ours = scores.groupby(["variant", "metric"])["value"].mean()
         return max(
             abs(float(ours[method, metric]) - self.means[method, metric])

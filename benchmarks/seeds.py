@@ -131,7 +131,7 @@ def _train(size: Size, seed: int, jobs: int, device: str) -> None:
     windows = Windows(size.warm_up, bench.device)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            train_run(bench, bench.matrix.variant(ROW), seed, Path(folder), "benchmark", lambda line: None, windows)
+            train_run(bench, bench.matrix.variant(ROW), seed, Path(folder), lambda line: None, windows)
         except Terminated:
             return
     raise RuntimeError(f"the run ended after {windows.steps} steps, before it was told to")

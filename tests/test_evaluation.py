@@ -127,7 +127,7 @@ def test_values_are_those_of_scoring_run_by_run(matrix: Matrix, room_for_two: No
         restored = [restore(model, lr[None], 4)[0] for lr in test.lr]
         for row in plain.score(restored, test.hr, test.names):
             expected[seed, row.image, row.metric] = row.value
-    scores = read_scores(OUT)
+    scores = read_scores(OUT).rows
     seeds = [None if seed != seed else seed for seed in scores["seed"].astype(float)]
     found = dict(zip(zip(seeds, scores["image"], scores["metric"], strict=True), scores["value"], strict=True))
     assert found == expected
@@ -193,7 +193,7 @@ def test_features_of_a_reference_are_computed_once_across_runs(
 
     monkeypatch.setattr(scorer._FeatureMemory, "recall", counting)
     score(learned)
-    assert read_scores(OUT)["value"].notna().sum() == SUBJECTS * TESTED
+    assert read_scores(OUT).rows["value"].notna().sum() == SUBJECTS * TESTED
     assert len(extracted) == len(set(extracted)) == TESTED
 
 

@@ -20,7 +20,8 @@ from adaptsr.evaluation import score_backbone
 from adaptsr.matrix import Matrix, manifest_path
 from adaptsr.outputs import folders_as_they_are
 from adaptsr.randomness import generator
-from adaptsr.reporting.tables import write_table
+from adaptsr.reporting.results import read_results
+from adaptsr.reporting.tables import build_table, write_table
 from adaptsr.scores import read_scores
 from adaptsr.scoring import psnr_y
 
@@ -84,7 +85,7 @@ def score(matrix: Matrix) -> tuple[pd.DataFrame, list[str]]:
     said: list[str] = []
     path = matrix.results / "scores" / "outputs.parquet"
     score_backbone(matrix, "", matrix.rows_on(""), path, said.append)
-    return read_scores(path), said
+    return read_scores(path).rows, said
 
 
 def place_outputs(test: PairSet, folder: Path = FOLDER) -> None:
@@ -194,7 +195,8 @@ def test_the_row_stands_among_other_methods_with_count_and_source(work: Path) ->
     place_outputs(prepared(matrix))
     scores, _ = score(matrix)
     shutil.copy(matrix.results / "scores" / "outputs.parquet", matrix.results / "scores.parquet")
-    write_table(matrix.profile, matrix.rows, matrix.results, matrix.reports, "table")
+    results = read_results(matrix.profile, matrix.rows, matrix.asked_for(), matrix.results)
+    write_table(build_table(results, "table"), matrix.reports)
     table = pd.read_csv(matrix.reports / "table.csv").set_index("row")
     mean = scores.query("metric == 'psnr_y' and variant == 'model'")["value"].mean()
     assert table.loc["outputs/model", "psnr_y_mean"] == pytest.approx(mean)

@@ -127,13 +127,19 @@ def test_what_nothing_is_published_for_has_no_hours(repository: Path) -> None:
 def test_finished_runs_are_counted_and_measured(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the finished seeds of a row took is what the others will take."""
 
-    def first_seed_alone(path: Path) -> RunRecord:
-        if path.parent.name != "seed1":
-            raise UserError("no such record")
-        return RunRecord.model_construct(wall_seconds=3600.0)
+    asked = matrix(repository, "demo.yaml")
 
-    monkeypatch.setattr(planning.records, "read_record", first_seed_alone)
-    plan = made(repository, "demo.yaml").backbones[0]
+    def found(path: Path) -> RunRecord:
+        """The first seed is of this profile, the second of an earlier one, the others are not there."""
+        seed = int(path.parent.name.removeprefix("seed"))
+        if seed > 2:
+            raise UserError("no such record")
+        backbone, baseline, variant = path.parts[-5:-2]
+        job = asked.job_key(backbone, asked.variant(f"{baseline}/{variant}")) if seed == 1 else "of an earlier profile"
+        return RunRecord.model_construct(job=job, data="not here", seed=seed, wall_seconds=3600.0)
+
+    monkeypatch.setattr(planning.records, "read_record", found)
+    plan = planning.plan(asked).backbones[0]
     seeds = 5
     assert plan.finished == plan.runs // seeds
     assert plan.training_hours == pytest.approx(plan.finished * (seeds - 1))

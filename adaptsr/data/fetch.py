@@ -27,8 +27,8 @@ import urllib3.exceptions
 from tqdm import tqdm
 
 from adaptsr import __version__, records
-from adaptsr.config import listing
-from adaptsr.data.catalogue import Source, read_catalogue
+from adaptsr.config import expanded, listing
+from adaptsr.data.catalogue import Source, read_catalogue, weights_file
 from adaptsr.errors import UserError
 
 ATTEMPTS = 4
@@ -96,6 +96,18 @@ def fetched_weights(name: str) -> Path:
         )
     _check_present(source)
     return source.path
+
+
+def resolve_weights(weights: str) -> Path:
+    """The checkpoint of a profile's `weights`: a path, or a name of config/weights.tsv that has been fetched."""
+    if weights_file(weights) is not None:
+        return fetched_weights(weights)
+    path = expanded(weights)
+    if not path.is_file():
+        raise UserError(
+            f"{weights}: no such weights file; give the path of a checkpoint, or a name of config/weights.tsv"
+        )
+    return path
 
 
 def status(names: Sequence[str] = ()) -> list[State]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptsr.matrix import Row
 from adaptsr.reporting.bundle import RECORDS, SEEDS, clear, copy_records, record_link, write_seed_means, write_zip
 from adaptsr.reporting.figures import DrawnFigure, draw_figures
 from adaptsr.reporting.figures.palette import looks
@@ -20,7 +19,7 @@ from adaptsr.reporting.metrics import metric_columns
 from adaptsr.reporting.model import TableModel
 from adaptsr.reporting.provenance import Origin, trace_origin
 from adaptsr.reporting.render import render
-from adaptsr.reporting.results import Results, RunName, read_results
+from adaptsr.reporting.results import Results, RunName
 from adaptsr.reporting.significance import (
     SignificanceReport,
     build_report,
@@ -28,9 +27,9 @@ from adaptsr.reporting.significance import (
     p_text,
     short_titles,
     signed,
-    write_significance_files,
+    write_significance,
 )
-from adaptsr.reporting.tables import build_table, scale_warning, write_table_files
+from adaptsr.reporting.tables import build_table, scale_warning, write_table
 
 if TYPE_CHECKING:
     from adaptsr.config import Profile
@@ -92,28 +91,18 @@ class Page:
         return record_link(backbone, row, seed) if recorded else SEEDS
 
 
-def write_report(
-    profile: Profile,
-    rows: Sequence[Row],
-    results_folder: Path,
-    out_folder: Path,
-    command: str,
-    resources_folder: Path = Path("resources"),
-    *,
-    partial: bool = False,
-) -> list[Path]:
+def write_report(results: Results, out_folder: Path, command: str) -> list[Path]:
     """Write `index.html`, all that it links and `<out_folder>.zip`; the same results give the same bytes.
 
     The page is written last but for the zip: where it is there, so is everything that it shows.
 
-    `command` is what remakes the page, as a reader would type it. With `partial` the page shows whatever is there.
+    `command` is what remakes the page, as a reader would type it.
     """
-    results = read_results(profile, rows, results_folder, resources_folder, partial=partial)
-    tables = [build_table(results, name) for name in profile.report.tables]
+    tables = [build_table(results, name) for name in results.profile.report.tables]
     comparisons = compare_rows(results)
     for table in tables:
-        write_table_files(table, out_folder)
-    write_significance_files(results, comparisons, out_folder)
+        write_table(table, out_folder)
+    write_significance(results, comparisons, out_folder)
     (out_folder / "index.html").unlink(missing_ok=True)
     clear(out_folder, FOLDERS)
     copy_records(results, out_folder)

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from adaptsr import records
 from adaptsr.data.manifest import Manifest, read_manifest
 from adaptsr.errors import UserError
-from adaptsr.records import RunRecord, read_record
-from adaptsr.scores import read_scores
+from adaptsr.scores import Basis, read_scores, run_name
 from adaptsr.statistics import UNSEEDED, row_names, seed_tables
 
 if TYPE_CHECKING:
     from adaptsr.config import Profile
-    from adaptsr.matrix import Row
+    from adaptsr.matrix import AskedFor, Row
+    from adaptsr.records import RunRecord
 
 RunName = tuple[str, str, int]
 """Backbone, row name and seed."""
@@ -70,13 +71,7 @@ class Results:
     @property
     def runs(self) -> list[RunName]:
         """Every run of the matrix, there or not."""
-        return [
-            (backbone, row.name, seed)
-            for backbone in self.profile.backbones
-            for row in self.adapted_rows
-            if row.on(backbone)
-            for seed in self.profile.seeds
-        ]
+        return _runs(self.profile, self.rows)
 
     @cached_property
     def _blocks(self) -> dict[tuple[str, str], pd.DataFrame]:
@@ -152,6 +147,7 @@ class Results:
 def read_results(
     profile: Profile,
     rows: Sequence[Row],
+    asked_for: AskedFor,
     results_folder: Path,
     resources_folder: Path = Path("resources"),
     *,
@@ -159,22 +155,28 @@ def read_results(
 ) -> Results:
     """Read the profile's results folder (`results/<profile>`) and the manifests of its test datasets.
 
-    Runs that are not there are left out. `UserError` when there are no scores, or a record is damaged. With `partial`,
-    scores are those that lie beside the runs, as far as they are there, and a damaged record is a run that is not there.
+    Runs that are not there are left out. `UserError` when there are no scores, when a record is damaged or of a run that
+    the profile no longer asks for, and when scores are of other weights, metrics or test images than those that are
+    there. With `partial`, scores are those that lie beside the runs, as far as they are there, and whatever would be
+    refused is a run that is not there.
     """
-    records, failures = _read_records(results_folder, profile, rows, partial)
-    read = _gather_scores if partial else _read_scores
+    found, failures = _read_records(results_folder, profile, rows, asked_for, partial)
     tested = {split.dataset for split in profile.data.test}
     manifests = {
         name: read_manifest(path)
         for name in profile.datasets
         if (path := resources_folder / name / "manifest.json").exists()
     }
+    tests = [(manifests[test.dataset], test.split) for test in profile.data.test if test.dataset in manifests]
+    now = Basis.of(profile.scoring, tests).of_runs(
+        {run_name(*run): record.adaptation_sha256 for run, record in found.items() if record.adaptation_sha256}
+    )
+    read = _gather_scores if partial else _read_scores
     return Results(
         profile=profile,
         rows=tuple(rows),
-        scores=_of_matrix(read(results_folder, profile, rows), profile, rows),
-        records=records,
+        scores=_of_matrix(read(results_folder, profile, rows, now), profile, rows),
+        records=found,
         scenes={name: _scenes(manifests[name], profile) if name in manifests else {} for name in tested},
         folder=results_folder,
         resources=resources_folder,
@@ -184,37 +186,43 @@ def read_results(
     )
 
 
-def _read_scores(folder: Path, profile: Profile, rows: Sequence[Row]) -> pd.DataFrame:
+def _read_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: Basis) -> pd.DataFrame:
     path = folder / "scores.parquet"
     if not path.exists():
         raise UserError(
             f"{path}: no scores of profile {profile.name}; run `snakemake {path}` first, "
             "or `adaptsr report --partial` for what there is"
         )
-    return read_scores(path)
+    scores = read_scores(path)
+    for run in (run_name(*run) for run in _runs(profile, rows)):
+        if scores.basis.weights.get(run) not in (None, now.weights.get(run)):
+            raise UserError(f"{path}: scores of {run} with weights that are not there; {records.redo(folder / run)}")
+    if difference := scores.basis.difference(now):
+        raise UserError(f"{path}: made {difference}; delete {folder}/scores/*.parquet and run snakemake again")
+    return scores.rows
 
 
-def _gather_scores(folder: Path, profile: Profile, rows: Sequence[Row]) -> pd.DataFrame:
-    """The scores beside the runs; those older than the run's record belong to a run that is no more."""
+def _gather_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: Basis) -> pd.DataFrame:
+    """The scores beside the runs, as far as they are of what is there now."""
     frames = []
     for backbone in [*profile.backbones, NO_BACKBONE]:
         for row in rows:
             runs = [folder / backbone / row.name] if row.on(backbone) else []
             if row.seeded:
                 runs = [run / f"seed{seed}" for run in runs for seed in profile.seeds]
-            frames += [frame for run in runs if (frame := _scores_of_run(run)) is not None]
+            frames += [frame for run in runs if (frame := _scores_of_run(run, now)) is not None]
     if not frames:
         return pd.DataFrame(columns=COLUMNS).astype({"value": float, "crop_border": "int64"})
     return pd.concat(frames, ignore_index=True)
 
 
-def _scores_of_run(run: Path) -> pd.DataFrame | None:
-    scores, record = run / "scores.parquet", run / "record.json"
+def _scores_of_run(run: Path, now: Basis) -> pd.DataFrame | None:
     try:
-        outdated = record.exists() and scores.stat().st_mtime < record.stat().st_mtime
-        return None if outdated else read_scores(scores)
-    except (UserError, OSError):
+        scores = read_scores(run / "scores.parquet")
+    except UserError:
         return None
+    of_these_weights = scores.basis.weights.items() <= now.weights.items()
+    return scores.rows if of_these_weights and not scores.basis.difference(now) else None
 
 
 def _of_matrix(scores: pd.DataFrame, profile: Profile, rows: Sequence[Row]) -> pd.DataFrame:
@@ -226,32 +234,48 @@ def _of_matrix(scores: pd.DataFrame, profile: Profile, rows: Sequence[Row]) -> p
     return scores[ours].reset_index(drop=True)
 
 
+def _runs(profile: Profile, rows: Sequence[Row]) -> list[RunName]:
+    """Every run of the matrix, there or not."""
+    return [
+        (backbone, row.name, seed)
+        for backbone in profile.backbones
+        for row in rows
+        if row.seeded and row.on(backbone)
+        for seed in profile.seeds
+    ]
+
+
 def _read_records(
-    folder: Path, profile: Profile, rows: Sequence[Row], partial: bool
+    folder: Path, profile: Profile, rows: Sequence[Row], asked_for: AskedFor, partial: bool
 ) -> tuple[dict[RunName, RunRecord], dict[RunName, str]]:
     """The records of the matrix, and why the others are not there."""
-    records: dict[RunName, RunRecord] = {}
+    found: dict[RunName, RunRecord] = {}
     failures: dict[RunName, str] = {}
-    for backbone in profile.backbones:
-        for row in rows:
-            for seed in profile.seeds if row.seeded and row.on(backbone) else ():
-                run = folder / backbone / row.baseline / row.variant / f"seed{seed}"
-                if not (run / "record.json").exists():
-                    failures[backbone, row.name, seed] = _why_not_there(folder, backbone, row, seed)
-                    continue
-                try:
-                    records[backbone, row.name, seed] = read_record(run / "record.json")
-                except UserError:
-                    if not partial:
-                        raise
-                    failures[backbone, row.name, seed] = "its record is damaged"
-    return records, failures
+    for name in _runs(profile, rows):
+        run = folder / run_name(*name)
+        if not (run / "record.json").exists():
+            failures[name] = _why_not_there(folder, *name)
+            continue
+        try:
+            record = records.read_record(run / "record.json")
+        except UserError:
+            if not partial:
+                raise
+            failures[name] = "its record is damaged"
+            continue
+        if asked_for(*name, record):
+            found[name] = record
+        elif partial:
+            failures[name] = "what lies there is a run of another protocol, schedule, data or options"
+        else:
+            raise UserError(records.another_run(run))
+    return found, failures
 
 
-def _why_not_there(folder: Path, backbone: str, row: Row, seed: int) -> str:
+def _why_not_there(folder: Path, backbone: str, row: str, seed: int) -> str:
     """From the log of the job that had to make the run, or the run's newest checkpoint."""
-    run = folder / backbone / row.baseline / row.variant / f"seed{seed}"
-    for log in _logs(folder / "logs" / "train" / backbone / row.baseline / row.variant, seed):
+    run = folder / run_name(backbone, row, seed)
+    for log in _logs(folder / "logs" / "train" / backbone / row, seed):
         lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         if lines and ERROR.match(lines[-1]):
             return f"{NOT_THERE}: {lines[-1].removeprefix('adaptsr: ')}"

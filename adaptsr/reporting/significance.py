@@ -17,7 +17,7 @@ from adaptsr.records import RunRecord
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import number_text
 from adaptsr.reporting.render import render, write_frame
-from adaptsr.reporting.results import Results, read_results
+from adaptsr.reporting.results import Results
 from adaptsr.reporting.tables import scale_warning
 from adaptsr.statistics import ALPHA, Family, seeds_note, significance
 
@@ -83,20 +83,8 @@ class SignificanceReport:
     comparisons: tuple[ComparisonReport, ...]
 
 
-def write_significance(
-    profile: Profile,
-    rows: Sequence[Row],
-    results_folder: Path,
-    out_folder: Path,
-    resources_folder: Path = Path("resources"),
-) -> list[Path]:
-    """Write `<out_folder>/significance.html` and `.csv`; the same results give the same bytes."""
-    results = read_results(profile, rows, results_folder, resources_folder)
-    return write_significance_files(results, compare_rows(results), out_folder)
-
-
-def write_significance_files(results: Results, frame: pd.DataFrame, out_folder: Path) -> list[Path]:
-    """The two files of the significance report; `frame` is from `compare_rows`."""
+def write_significance(results: Results, frame: pd.DataFrame, out_folder: Path) -> list[Path]:
+    """Write `<out_folder>/significance.html` and `.csv`, the same results the same bytes; `frame` is from `compare_rows`."""
     render("significance.html", out_folder / "significance.html", report=build_report(results, frame))
     write_frame(out_folder / "significance.csv", frame)
     return [out_folder / "significance.html", out_folder / "significance.csv"]

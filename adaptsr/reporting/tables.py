@@ -22,7 +22,7 @@ from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import Block, Cell, ColumnHead, Line, Mark, Parameters, TableModel
 from adaptsr.reporting.published import DATASET_TITLES, PublishedRow, read_published, shown_beside
 from adaptsr.reporting.render import render, write_frame
-from adaptsr.reporting.results import NO_BACKBONE, NOT_THERE, Results, read_results
+from adaptsr.reporting.results import NO_BACKBONE, NOT_THERE, Results
 from adaptsr.statistics import UNSEEDED, row_names
 
 if TYPE_CHECKING:
@@ -69,22 +69,8 @@ def dagger_sign(index: int) -> str:
     return DAGGERS[index % len(DAGGERS)] * (1 + index // len(DAGGERS))
 
 
-def write_table(
-    profile: Profile,
-    rows: Sequence[Row],
-    results_folder: Path,
-    out_folder: Path,
-    name: str,
-    resources_folder: Path = Path("resources"),
-) -> list[Path]:
+def write_table(table: TableModel, out_folder: Path) -> list[Path]:
     """Write `<out_folder>/<name>.html`, `.md`, `.csv` and `.tex`; the same results give the same bytes."""
-    return write_table_files(
-        build_table(read_results(profile, rows, results_folder, resources_folder), name), out_folder
-    )
-
-
-def write_table_files(table: TableModel, out_folder: Path) -> list[Path]:
-    """The four files of a table."""
     name = table.name
     paths = [out_folder / f"{name}.{kind}" for kind in ("html", "md", "tex")]
     for path in paths:

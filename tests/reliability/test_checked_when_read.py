@@ -143,6 +143,15 @@ def first_test(key: str, value: object) -> Change:
     )
 
 
+def profile_changed(change: Callable[[dict[str, Any]], object]) -> Change:
+    def apply(root: Path) -> None:
+        content = Place(root).profile()
+        change(content)
+        Place(root).write_profile(content)
+
+    return apply
+
+
 def other_weights(root: Path) -> None:
     """The profile is the same, but the checkpoint it names is another one."""
     shutil.copy(root / f"{RUN}/adaptation.safetensors", root / "resources/demo/safmn.safetensors")
@@ -174,9 +183,49 @@ REFUSED: dict[str, tuple[Change, list[str], str]] = {
     "all scores: by pandas": (rewritten(SCORES), REPORT, f"{SCORES}: no file of scores"),
     "all scores: torn": (cut(SCORES), REPORT, f"{SCORES}: no file of scores, or a torn one"),
     "record: another protocol": (
-        in_json(f"{RUN}/record.json", lambda c: c.update(key="0" * 64)),
+        in_json(f"{RUN}/record.json", lambda c: c.update(job="0" * 64)),
         EVALUATE,
         f"{RUN}/record.json: a run of another protocol",
+    ),
+    "record: another protocol, reported by hand": (
+        in_json(f"{RUN}/record.json", lambda c: c.update(job="0" * 64)),
+        REPORT,
+        f"{RUN}/record.json: a run of another protocol",
+    ),
+    "record: of another seed, reported by hand": (
+        copied(f"{OTHER}/record.json", f"{RUN}/record.json"),
+        REPORT,
+        f"{RUN}/record.json: a run of another protocol",
+    ),
+    "record: gone, reported by hand": (
+        removed(f"{RUN}/record.json"),
+        REPORT,
+        f"{SCORES}: scores of safmn/lora/r2/seed1 with weights that are not there",
+    ),
+    "record: other weights than were scored": (
+        in_json(f"{RUN}/record.json", lambda c: c.update(adaptation_sha256="0" * 64)),
+        REPORT,
+        f"{SCORES}: scores of safmn/lora/r2/seed1 with weights that are not there",
+    ),
+    "profile: another protocol, reported by hand": (
+        profile_changed(lambda c: c.update(protocol=2)),
+        REPORT,
+        "a run of another protocol, schedule, data or options",
+    ),
+    "profile: another schedule, reported by hand": (
+        profile_changed(lambda c: c["training"].update(iterations=7)),
+        REPORT,
+        "a run of another protocol, schedule, data or options",
+    ),
+    "profile: another crop, reported by hand": (
+        profile_changed(lambda c: c["scoring"].update(crop_border=4)),
+        REPORT,
+        f"{SCORES}: made with other conventions of psnr_y",
+    ),
+    "manifest: other test images, reported by hand": (
+        first_test("hr_sha256", "0" * 64),
+        REPORT,
+        f"{SCORES}: made with other images of degraded/test",
     ),
     "record: of another seed": (
         copied(f"{OTHER}/record.json", f"{RUN}/record.json"),
@@ -288,7 +337,7 @@ REMADE: dict[str, tuple[Change, list[list[str]], str]] = {
         "scoring again",
     ),
     "record: another protocol, trained again": (
-        in_json(f"{RUN}/record.json", lambda c: c.update(key="0" * 64)),
+        in_json(f"{RUN}/record.json", lambda c: c.update(job="0" * 64)),
         [TRAIN, EVALUATE, GATHER],
         "lora/r2 seed 1: validation",
     ),
@@ -337,6 +386,29 @@ def test_remade(finished: Place, tmp_path: Path, case: str) -> None:
     assert (place.root / SCORES).read_bytes() == (finished.root / SCORES).read_bytes()
 
 
+def test_runs_that_the_profile_no_longer_asks_for_are_none_of_its_finished_ones(
+    finished: Place, tmp_path: Path
+) -> None:
+    """Neither in the plan nor in a report of what there is."""
+    place = finished.copy(tmp_path / "place")
+    words = ("report", "--partial")
+    assert (
+        json.loads(place.succeed("plan", "--profile", "config/demo.yaml", "--json").said)["backbones"][0]["finished"]
+        == 2
+    )
+    place.succeed(*words)
+    assert "All 2 runs are trained and scored." in (place.root / "reports/demo/index.html").read_text()
+    profile_changed(lambda c: c.update(protocol=2))(place.root)
+    assert (
+        json.loads(place.succeed("plan", "--profile", "config/demo.yaml", "--json").said)["backbones"][0]["finished"]
+        == 0
+    )
+    place.succeed(*words)
+    page = (place.root / "reports/demo/index.html").read_text()
+    assert "Of 2 runs, 0 are trained and scored" in page
+    assert "what lies there is a run of another protocol, schedule, data or options" in page
+
+
 def test_other_images_make_other_keys(finished: Place, tmp_path: Path) -> None:
     """A manifest that names another image, with that image's checksum: everything made with the old one is stale."""
     place = finished.copy(tmp_path / "place")
@@ -368,9 +440,9 @@ def test_other_weights_of_the_backbone_make_other_keys(finished: Place, tmp_path
 
 def test_the_checksum_is_of_the_rows_alone(finished: Place, tmp_path: Path) -> None:
     """The same rows under another key are sound, and kept under no other."""
-    frame = read_scores(finished.root / SCORES)
-    write_scores(frame, tmp_path / "a.parquet", "a")
-    assert read_scores(tmp_path / "a.parquet").equals(frame)
+    frame, basis, _ = read_scores(finished.root / SCORES)
+    write_scores(frame, tmp_path / "a.parquet", basis, "a")
+    assert read_scores(tmp_path / "a.parquet").rows.equals(frame)
     assert kept_scores(tmp_path / "a.parquet", "b") is None
     found = kept_scores(tmp_path / "a.parquet", "a")
     assert found is not None

@@ -25,7 +25,7 @@ from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix
 from adaptsr.records import Provenance, RunRecord, read_record
 from adaptsr.reparametrization import Plan, load_tensors, save_tensors
-from adaptsr.scores import COLUMNS, read_scores, typed, write_scores
+from adaptsr.scores import COLUMNS, Basis, read_scores, typed, write_scores
 
 EXAMPLES = int(os.environ.get("ADAPTSR_FUZZ_EXAMPLES", "60"))
 FUZZ = settings(
@@ -148,7 +148,8 @@ def test_settings_of_anything(tmp_path: Path, demo: Any, settings_: dict[str, st
 
 
 RECORD = RunRecord(
-    key="0" * 64,
+    job="0" * 64,
+    data="0" * 64,
     status="finished",
     profile="demo",
     backbone="safmn",
@@ -172,6 +173,7 @@ RECORD = RunRecord(
         code_version="0", code_dirty=None, packages={}, python="", system="", processor="", cores=1, device="cpu"
     ),
 )
+BASIS = Basis(weights={"a/b/c/seed1": "0" * 64}, tests={"x/test": "1" * 64}, metrics={"psnr_y": "2" * 64})
 MANIFEST = {
     "dataset": "x",
     "scale": 4,
@@ -246,6 +248,6 @@ def test_scores_with_damage_are_the_rows_of_before_or_refused(tmp_path: Path, da
     row = dict.fromkeys(COLUMNS, "x") | {"seed": 1, "value": 27.5, "crop_border": 0}
     frame = typed(pd.DataFrame([row | {"image": str(image), "value": 27.5 + image} for image in range(3)]))
     path = tmp_path / "scores.parquet"
-    write_scores(frame, path, "key")
+    write_scores(frame, path, BASIS, "key")
     path.write_bytes(damaged(path.read_bytes(), data))
-    says_one_line(lambda: same_rows(read_scores(path), frame))
+    says_one_line(lambda: same_rows(read_scores(path).rows, frame))

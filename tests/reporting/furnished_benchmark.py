@@ -9,7 +9,6 @@ import numpy as np
 from made_up_benchmark import BACKBONES, IMAGES, SEEDS, World
 from PIL import Image
 
-from adaptsr.data.manifest import Item, Manifest
 from adaptsr.records import ValidationPoint
 from adaptsr.reporting.page import write_report
 
@@ -42,7 +41,7 @@ def furnish(world: World) -> World:
 def report(world: World, out: Path | None = None, *, partial: bool = False) -> Path:
     """Write the page of a world; returns it."""
     folder = out or world.reports / "toy"
-    write_report(world.profile, world.rows, world.results, folder, COMMAND, world.resources, partial=partial)
+    write_report(world.read(partial=partial), folder, COMMAND)
     return folder / "index.html"
 
 
@@ -53,22 +52,9 @@ def _curve(row: str) -> list[ValidationPoint]:
 
 
 def _write_dataset(folder: Path, hr: dict[str, np.ndarray]) -> None:
-    items = []
     for image, pixels in hr.items():
-        for side, content in (("hr", pixels), ("lr", pixels[::4, ::4])):
-            _save(folder / side / f"{image}.png", content)
-        items.append(
-            Item(
-                name=image,
-                scene=IMAGES[image],
-                lr=f"lr/{image}.png",
-                hr=f"hr/{image}.png",
-                lr_sha256="0",
-                hr_sha256="0",
-            )
-        )
-    manifest = Manifest(dataset="photos", scale=4, kind="pairs", split_rule="all", splits={"test": items})
-    manifest.write(folder / "manifest.json")
+        _save(folder / f"hr/{image}.png", pixels)
+        _save(folder / f"lr/{image}.png", pixels[::4, ::4])
 
 
 def _write_pictures(run: Path, hr: dict[str, np.ndarray], place: int, key: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from html.parser import HTMLParser
@@ -15,8 +17,10 @@ from adaptsr.config import Profile, validate
 from adaptsr.data.manifest import Item, Manifest
 from adaptsr.matrix import Row
 from adaptsr.records import Provenance, RunRecord
-from adaptsr.scores import typed, write_scores
+from adaptsr.reporting.results import Results, RunName, read_results
+from adaptsr.scores import Basis, run_name, typed, write_scores
 
+ASKED = "job"
 BACKBONES = {"edsr": "EDSR", "safmn": "SAFMN", "swinir": "SwinIR", "drct": "DRCT"}
 SEEDS = [1, 2, 3, 4, 5]
 IMAGES = {f"{scene}-{i}": scene for scene in ("cat", "cup", "sky") for i in (0, 1)}
@@ -54,7 +58,7 @@ def profile_content() -> dict[str, Any]:
         },
         "backbones": {name: {"architecture": title, "title": title} for name, title in BACKBONES.items()},
         "training": {"iterations": 10, "batch_size": 1, "crop": 32, "lr": 0.001, "validate_every": 5},
-        "scoring": {"metrics": METRICS},
+        "scoring": {"metrics": deepcopy(METRICS)},
         "report": {
             "tables": {
                 "table2": {
@@ -109,7 +113,8 @@ def made_up_scores() -> pd.DataFrame:
 @cache
 def made_up_record(backbone: str, row: Row, seed: int) -> RunRecord:
     return RunRecord(
-        key="0",
+        job=ASKED,
+        data="0",
         status="finished",
         profile="toy",
         backbone=backbone,
@@ -131,6 +136,7 @@ def made_up_record(backbone: str, row: Row, seed: int) -> RunRecord:
         start_psnr_y=26.0,
         losses=[],
         validation=[],
+        adaptation_sha256=f"weights of {run_name(backbone, row.name, seed)}",
         provenance=Provenance(
             code_version="0",
             code_dirty=None,
@@ -142,6 +148,19 @@ def made_up_record(backbone: str, row: Row, seed: int) -> RunRecord:
             device="cpu",
         ),
     )
+
+
+def asked_for(_backbone: str, _row: str, _seed: int, record: RunRecord) -> bool:
+    return record.job == ASKED
+
+
+@cache
+def made_up_manifest() -> Manifest:
+    items = [
+        Item(name=image, scene=scene, lr=f"lr/{image}.png", hr=f"hr/{image}.png", lr_sha256="0", hr_sha256="0")
+        for image, scene in IMAGES.items()
+    ]
+    return Manifest(dataset="photos", scale=4, kind="pairs", split_rule="all", splits={"test": items})
 
 
 @dataclass
@@ -186,18 +205,37 @@ class World:
     def write(self) -> World:
         folder = self.results
         folder.mkdir(parents=True, exist_ok=True)
-        write_scores(typed(self.scores), folder / "scores.parquet")
+        write_scores(typed(self.scores), folder / "scores.parquet", self.basis(self._scored_runs))
         for (backbone, row, seed), record in self.records.items():
             path = folder / backbone / row / f"seed{seed}" / "record.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(record.model_dump_json(), encoding="utf-8")
-        items = [
-            Item(name=image, scene=scene, lr=image, hr=image, lr_sha256="0", hr_sha256="0")
-            for image, scene in IMAGES.items()
-        ]
-        manifest = Manifest(dataset="photos", scale=4, kind="pairs", split_rule="all", splits={"test": items})
-        manifest.write(self.resources / "photos" / "manifest.json")
+        made_up_manifest().write(self.resources / "photos" / "manifest.json")
         return self
+
+    @property
+    def _scored_runs(self) -> list[RunName]:
+        keys = self.scores.assign(row=self.scores["baseline"] + "/" + self.scores["variant"]).dropna(subset="seed")
+        scored = set(zip(keys["backbone"], keys["row"], keys["seed"].astype(int), strict=True))
+        return [run for run in self.records if run in scored]
+
+    def basis(self, runs: Iterable[RunName]) -> Basis:
+        """What the scores of these runs are made of."""
+        conventions = Basis.of(self.profile.scoring, [(made_up_manifest(), "test")])
+        weights = {run_name(*run): self.records[run].adaptation_sha256 for run in runs}
+        return conventions.of_runs({run: sha256 for run, sha256 in weights.items() if sha256})
+
+    def write_run_scores(self, backbone: str, row: str, seed: int) -> None:
+        """What lies beside a run once it is scored."""
+        baseline, _, variant = row.partition("/")
+        lines = self.scores[self.lines(backbone=backbone, baseline=baseline, variant=variant, seed=seed)]
+        path = self.results / run_name(backbone, row, seed) / "scores.parquet"
+        write_scores(typed(lines), path, self.basis([(backbone, row, seed)]))
+
+    def read(self, resources: Path | None = None, *, partial: bool = False) -> Results:
+        return read_results(
+            self.profile, self.rows, asked_for, self.results, resources or self.resources, partial=partial
+        )
 
 
 NASTY = r"<script>alert(1)</script> 50% of a_b & c | d * \e {f} $g$ # `h` ~ ^"

@@ -20,12 +20,12 @@ from adaptsr.reporting.figures.complexity import Point, pareto_front, points_of,
 from adaptsr.reporting.figures.convergence import curves_of, time_unit
 from adaptsr.reporting.figures.palette import METHOD_COLOURS, UNADAPTED_COLOUR, looks, method_title
 from adaptsr.reporting.figures.ranks import ELSEWHERE, heatmap, place_of
-from adaptsr.reporting.results import Results, read_results
+from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import compare_rows
 
 
 def results_of(world: World) -> Results:
-    return read_results(world.profile, world.rows, world.results, world.resources)
+    return world.read()
 
 
 def draw(world: World, folder: Path) -> list[DrawnFigure]:

@@ -21,11 +21,11 @@ from adaptsr.reporting.gallery import (
     most_different,
     overview,
 )
-from adaptsr.reporting.results import read_results
+from adaptsr.scores import run_name
 
 
 def gallery_of(world: World, folder: Path) -> Gallery:
-    return build_gallery(read_results(world.profile, world.rows, world.results, world.resources), folder)
+    return build_gallery(world.read(), folder)
 
 
 def test_the_crop_lies_where_the_rows_differ_most(world: World, tmp_path: Path) -> None:
@@ -96,7 +96,11 @@ def test_holes_say_why(world: World, tmp_path: Path) -> None:
     world.records[key] = world.records[key].model_copy(update={"status": "diverged", "diverged_at": 9})
     furnish(world)
     (world.results / "edsr/lora/r2/seed1/pictures/photos" / f"{PICTURES[0]}.png").unlink()
-    (world.results / "edsr/lora/r8/seed1/record.json").unlink()
+    lost = ("edsr", "lora/r8", 1)
+    world.scores = world.scores[~world.lines(backbone="edsr", baseline="lora", variant="r8", seed=1)]
+    del world.records[lost]
+    (world.results / run_name(*lost) / "record.json").unlink()
+    world.write()
     reasons = {tile.row: tile.reason for tile in gallery_of(world, tmp_path).pictures[0].groups[0].tiles if tile.reason}
     assert reasons == {
         "lora/r1": "seed 1 diverged at iteration 9",

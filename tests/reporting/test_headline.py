@@ -8,13 +8,12 @@ import pytest
 from made_up_benchmark import SEEDS, World
 
 from adaptsr.reporting.headline import headline
-from adaptsr.reporting.results import read_results
 from adaptsr.reporting.significance import compare_rows
 
 
 def sentences(world: World) -> list[str]:
     world.write()
-    results = read_results(world.profile, world.rows, world.results, world.resources)
+    results = world.read()
     return headline(results, compare_rows(results))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import zipfile
@@ -16,11 +15,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from furnished_benchmark import COMMAND, PICTURES, furnish, report
-from made_up_benchmark import BACKBONES, NASTY, ROWS, SEEDS, World, row_of
+from made_up_benchmark import BACKBONES, NASTY, ROWS, SEEDS, World, made_up_manifest, row_of
 
 from adaptsr.errors import UserError
 from adaptsr.matrix import Row
-from adaptsr.scores import typed, write_scores
 
 
 class Cells(HTMLParser):
@@ -127,7 +125,10 @@ def test_a_diverged_a_missing_and_an_unscored_run_are_visible(full: World) -> No
 
 def test_why_a_run_failed_is_taken_from_its_log_or_checkpoint(full: World) -> None:
     for seed in (1, 2):
+        full.scores = full.scores[~full.lines(backbone="edsr", baseline="lora", variant="r1", seed=seed)]
         shutil.rmtree(full.results / f"edsr/lora/r1/seed{seed}")
+        del full.records["edsr", "lora/r1", seed]
+    full.write()
     logs = full.results / "logs/train/edsr/lora/r1"
     logs.mkdir(parents=True)
     (logs / "1.log").write_text("iteration 3\nadaptsr: out of memory with batches of 8\n", encoding="utf-8")
@@ -144,22 +145,68 @@ def test_partial_takes_the_scores_that_lie_beside_the_runs(full: World) -> None:
     with pytest.raises(UserError, match="--partial"):
         report(full)
     assert "Of 160 runs, 0 are trained and scored" in text_of(report(full, partial=True))
-    for backbone, row, seed in (("edsr", "lora/r1", 1), ("edsr", "full_finetuning/all", 1)):
-        baseline, _, variant = row.partition("/")
-        lines = full.scores[full.lines(backbone=backbone, baseline=baseline, variant=variant, seed=seed)]
-        write_scores(typed(lines), full.results / backbone / row / f"seed{seed}" / "scores.parquet")
+    for row in ("lora/r1", "full_finetuning/all"):
+        full.write_run_scores("edsr", row, 1)
     page = report(full, partial=True)
     assert "Of 160 runs, 2 are trained and scored" in text_of(page)
     assert Cells(page).values["table2", "edsr", "lora/r1"][1] != ""
     assert Cells(page).values["table2", "edsr", "lora/r2"][1] == ""
 
 
-def test_partial_scores_older_than_the_run_are_not_of_the_run(full: World) -> None:
-    run = full.results / "edsr/lora/r1/seed1"
-    lines = full.scores[full.lines(backbone="edsr", baseline="lora", variant="r1", seed=1)]
-    write_scores(typed(lines), run / "scores.parquet")
-    os.utime(run / "scores.parquet", (1, 1))
+def record_changed(full: World, **values: object) -> None:
+    path = full.results / "edsr/lora/r1/seed1/record.json"
+    record = full.records["edsr", "lora/r1", 1].model_copy(update=values)
+    path.write_text(record.model_dump_json(), encoding="utf-8")
+
+
+GONE = "scores.parquet: scores of edsr/lora/r1/seed1 with weights that are not there"
+OUTDATED: dict[str, tuple[Callable[[World], object], str]] = {
+    "a run of another protocol": (
+        lambda full: record_changed(full, job="another"),
+        "edsr/lora/r1/seed1/record.json: a run of another protocol, schedule, data or options",
+    ),
+    "a run trained again since": (
+        lambda full: record_changed(full, adaptation_sha256="others"),
+        GONE,
+    ),
+    "a run that is gone": (
+        lambda full: shutil.rmtree(full.results / "edsr/lora/r1/seed1"),
+        GONE,
+    ),
+    "a run that diverged since": (
+        lambda full: record_changed(full, status="diverged", diverged_at=3, adaptation_sha256=None),
+        GONE,
+    ),
+    "other test images": (
+        lambda full: made_up_manifest().model_copy(update={"scale": 2}).write(full.resources / "photos/manifest.json"),
+        "scores.parquet: made with other images of photos/test",
+    ),
+    "another crop": (
+        lambda full: full.content["scoring"].update(crop_border=4),
+        "scores.parquet: made with other conventions of lpips",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OUTDATED)
+def test_scores_of_what_is_no_more_are_refused_and_partial_leaves_them_out(full: World, case: str) -> None:
+    change, said = OUTDATED[case]
+    full.write_run_scores("edsr", "lora/r1", 1)
+    assert "Of 160 runs, 1 is trained and scored" in text_of(report(full, partial=True))
+    change(full)
+    with pytest.raises(UserError) as refused:
+        report(full)
+    assert said in str(refused.value)
+    assert "run snakemake again" in str(refused.value)
     assert "Of 160 runs, 0 are trained and scored" in text_of(report(full, partial=True))
+
+
+def test_what_is_not_scored_or_not_here_is_no_contradiction(full: World) -> None:
+    """A metric more, a title, the data not here: the report is made of what there is."""
+    full.content["scoring"]["metrics"]["psnr_y"]["title"] = "Fidelity"
+    full.content["scoring"]["metrics"]["dists"] = {"name": "dists", "title": "DISTS"}
+    shutil.rmtree(full.resources)
+    assert "DISTS is not scored." in text_of(report(full))
 
 
 def test_an_empty_profile_still_has_a_page(world: World) -> None:

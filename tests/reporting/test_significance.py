@@ -11,7 +11,6 @@ from made_up_benchmark import BACKBONES, NASTY, Page, World, row_of
 from scipy import stats
 
 from adaptsr.errors import UserError
-from adaptsr.reporting.results import read_results
 from adaptsr.reporting.significance import (
     build_report,
     compare_rows,
@@ -23,8 +22,8 @@ from adaptsr.reporting.significance import (
 
 
 def written(world: World) -> tuple[pd.DataFrame, str]:
-    world.write()
-    html, table = write_significance(world.profile, world.rows, world.results, world.reports, world.resources)
+    results = world.write().read()
+    html, table = write_significance(results, compare_rows(results), world.reports)
     return pd.read_csv(table), html.read_text(encoding="utf-8")
 
 
@@ -58,7 +57,7 @@ def test_a_lower_lpips_is_better(world: World) -> None:
 
 def test_sentences_count_what_was_found(world: World) -> None:
     world.write()
-    results = read_results(world.profile, world.rows, world.results, world.resources)
+    results = world.read()
     frame = compare_rows(results)
     report = build_report(results, frame)
     sentence = report.comparisons[0].sentences[0]
@@ -120,7 +119,8 @@ def test_html_is_well_formed_and_escaped(world: World) -> None:
 def test_the_same_results_give_the_same_bytes(two_worlds: Callable[[], tuple[World, World]]) -> None:
     files = []
     for world in two_worlds():
-        paths = write_significance(world.profile, world.rows, world.results, world.reports, world.resources)
+        results = world.read()
+        paths = write_significance(results, compare_rows(results), world.reports)
         files.append([path.read_bytes() for path in paths])
     assert files[0] == files[1]
 

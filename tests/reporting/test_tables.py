@@ -17,13 +17,12 @@ from made_up_benchmark import NASTY, SEEDS, Page, World, row_of
 from adaptsr.errors import UserError
 from adaptsr.reporting.model import Block, Cell, Line, Parameters, TableModel
 from adaptsr.reporting.published import PublishedRow
-from adaptsr.reporting.results import read_results
 from adaptsr.reporting.tables import arrange, build_table, mark_best, write_table
 
 
 def table_of(world: World, name: str = "table2") -> TableModel:
     world.write()
-    return build_table(read_results(world.profile, world.rows, world.results, world.resources), name)
+    return build_table(world.read(), name)
 
 
 def block_of(table: TableModel, backbone: str) -> Block:
@@ -48,7 +47,7 @@ def notes_of(table: TableModel, line: Line) -> set[str]:
 
 def test_numbers_are_those_of_a_few_lines_of_pandas(world: World) -> None:
     world.write()
-    write_table(world.profile, world.rows, world.results, world.reports, "table2", world.resources)
+    write_table(table_of(world), world.reports)
     written = pd.read_csv(world.reports / "table2.csv").set_index(["backbone", "row"])
     scores = world.scores.assign(row=(world.scores["baseline"] + "/" + world.scores["variant"]).str.rstrip("/"))
     by_seed = scores.groupby(["backbone", "row", "metric", "seed"], dropna=False)["value"].mean()
@@ -277,7 +276,7 @@ def test_every_format_says_that_the_numbers_are_not_comparable_unless_they_are(w
     world.write()
     for comparable in (False, True):
         world.content["report"]["comparable_with_paper"] = comparable
-        paths = write_table(world.profile, world.rows, world.results, world.reports, "table2", world.resources)
+        paths = write_table(table_of(world), world.reports)
         for path in paths:
             phrase = "not comparable with the published numbers" if path.suffix != ".csv" else ",False\n"
             assert (phrase in path.read_text(encoding="utf-8")) != comparable
@@ -291,7 +290,7 @@ def test_the_same_results_give_the_same_bytes(two_worlds: Callable[[], tuple[Wor
     other.scores = other.scores.sample(frac=1, random_state=0)
     other.write()
     for name in ("table2", "table3"):
-        written = [write_table(w.profile, w.rows, w.results, w.reports, name, w.resources) for w in (one, other)]
+        written = [write_table(build_table(w.read(), name), w.reports) for w in (one, other)]
         for left, right in zip(*written, strict=True):
             assert left.read_bytes() == right.read_bytes()
 
@@ -299,7 +298,7 @@ def test_the_same_results_give_the_same_bytes(two_worlds: Callable[[], tuple[Wor
 def nasty(world: World) -> list[Path]:
     world.rows[4] = row_of(world.rows[4].name, NASTY)
     world.write()
-    return write_table(world.profile, world.rows, world.results, world.reports, "table2", world.resources)
+    return write_table(table_of(world), world.reports)
 
 
 def test_html_is_well_formed_self_contained_and_escaped(world: World) -> None:
@@ -368,7 +367,7 @@ def test_table_1_has_blocks_for_methods_that_are_none_of_ours(world: World) -> N
 
 def test_mistakes_are_one_line(world: World) -> None:
     with pytest.raises(UserError, match=r"no scores of profile toy"):
-        read_results(world.profile, world.rows, world.results)
+        world.read()
     with pytest.raises(UserError, match=r"no table 'tabel2' \(did you mean 'table2'\?\)"):
         table_of(world, "tabel2")
     world.content["report"]["tables"]["table2"]["metrics"] = ["psnr"]
@@ -379,12 +378,12 @@ def test_mistakes_are_one_line(world: World) -> None:
         table_of(world)
     (world.results / "scores.parquet").write_bytes(b"torn")
     with pytest.raises(UserError, match="no file of scores, or a torn one"):
-        read_results(world.profile, world.rows, world.results)
+        world.read()
 
 
 def test_images_without_a_manifest_are_scenes_of_their_own(world: World) -> None:
     world.write()
-    results = read_results(world.profile, world.rows, world.results, world.root / "nowhere")
+    results = world.read(world.root / "nowhere")
     assert {block.scenes for block in build_table(results, "table2").blocks} == {6}
 
 
