@@ -46,6 +46,8 @@ TINY = {
     "EDSR": ("edsr", {"num_feat": 16, "num_block": 1}),
 }
 FULL, PEFT, PLAIN, OURS = "full fine-tuning", "PEFT LoRA", "LoRA, not accelerated", "ours"
+COMPILED = {"default": "ours, compiled", "reduce-overhead": "ours, compiled into CUDA graphs"}
+"""By the mode of `torch.compile`: candidates for training to use, which have to show first that they pay."""
 GOALS = {("SwinIR-M", FULL): 0.75, ("EDSR", FULL): 0.85, ("SwinIR-M", PEFT): 0.75, ("EDSR", PEFT): 0.75}
 MEMORY_GOALS = {"SwinIR-M": 0.5}
 CUDA_GOALS = {("SwinIR-M", PEFT): 0.25}
@@ -59,9 +61,13 @@ def backbone(name: str, lr_size: int, tiny: bool) -> nn.Module:
     return build(config.Backbone(architecture=architecture, options=options), SCALE)
 
 
+def is_ours(kind: str) -> bool:
+    return kind == OURS or kind in COMPILED.values()
+
+
 def candidate(kind: str, model: nn.Module) -> nn.Module:
     """The backbone as one of the candidates would train it; all but ours in the memory layout of the library."""
-    if kind != OURS:
+    if not is_ours(kind):
         model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if kind == FULL:
         return model.requires_grad_(True)
@@ -75,8 +81,11 @@ def candidate(kind: str, model: nn.Module) -> nn.Module:
             LoraConfig(r=8, lora_alpha=1, target_modules=list(plan.settings["sites"])), model
         )
     attach_low_rank(model, plan)
-    if kind == OURS:
+    if is_ours(kind):
         accelerate(model)
+    for mode, compiled in COMPILED.items():
+        if kind == compiled:
+            model.compile(mode=mode, fullgraph=True)
     return model
 
 
@@ -113,33 +122,42 @@ def steps_of(name: str, kinds: list[str], options: argparse.Namespace) -> dict[s
     made: dict[str, Callable[[], None]] = {}
     for kind in kinds:
         model = candidate(kind, backbone(name, options.crop // SCALE, options.tiny)).to(options.device)
-        step = stepper(model, lr, hr, autocast=options.device == "cuda" and kind == OURS)
+        step = stepper(model, lr, hr, autocast=options.device == "cuda" and is_ours(kind))
         made[kind] = partial(_under_settings_of, kind, step)
     return made
 
 
 def _under_settings_of(kind: str, step: Callable[[], None]) -> None:
     """Training flushes denormal numbers to zero; plain loops do not."""
-    torch.set_flush_denormal(kind == OURS)
+    torch.set_flush_denormal(is_ours(kind))
+    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
     step()
     torch.set_flush_denormal(False)
 
 
 def time_figures(name: str, options: argparse.Namespace) -> Iterator[Figure]:
-    kinds = [FULL, PEFT, PLAIN, OURS]
+    kinds = [FULL, PEFT, PLAIN, OURS, *(COMPILED[mode] for mode in options.compile)]
     steps = steps_of(name, kinds, options)
     seconds = in_turns(steps, options.rounds, warm_up=1 if options.device == "cpu" else 5)
     goals = GOALS if options.device == "cpu" else CUDA_GOALS
     rate = _peak_rate(options.device)
+    operations = {kind: _operations(steps[kind]) for kind in (FULL, PEFT, PLAIN, OURS)}
     for kind in kinds:
         median = statistics.median(seconds[kind])
-        counter = FlopCounterMode(display=False)
-        with counter:
-            steps[kind]()
-        limit = counter.get_total_flops() / rate
+        limit = operations.get(kind, operations[OURS]) / rate
         yield Figure(f"{name}, {kind}: step", median, "s", note=f"{limit / median:.0%} of the rate of a large product")
     for kind in (FULL, PEFT, PLAIN):
         yield Figure(f"{name}: ours / {kind}", ratio(seconds, OURS, kind), "", goals.get((name, kind)))
+    for kind in kinds[4:]:
+        yield Figure(f"{name}: {kind} / {PEFT}", ratio(seconds, kind, PEFT), "", goals.get((name, PEFT)))
+        yield Figure(f"{name}: {kind} / ours", ratio(seconds, kind, OURS), "")
+
+
+def _operations(step: Callable[[], None]) -> int:
+    counter = FlopCounterMode(display=False)
+    with counter:
+        step()
+    return counter.get_total_flops()
 
 
 def memory_figures(name: str, options: argparse.Namespace) -> Iterator[Figure]:
@@ -210,8 +228,16 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--crop", type=int, default=256, help="side of the HR crop")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--compile",
+        nargs="*",
+        choices=list(COMPILED),
+        help="modes of torch.compile to try beside; all of them on CUDA, none on a CPU",
+    )
     parser.add_argument("--memory-of", nargs=2, metavar=("MODEL", "CANDIDATE"), help=argparse.SUPPRESS)
     options = parser.parse_args(words)
+    if options.compile is None:
+        options.compile = list(COMPILED) if options.device == "cuda" else []
     if options.tiny:
         options.crop, options.rounds = min(options.crop, 64), 1
     with _settings(options):
@@ -227,7 +253,8 @@ def main(words: list[str] | None = None) -> None:
     if options.device == "cpu":
         figures.append(_cuda_missing())
     settings = {
-        key: getattr(options, key) for key in ("models", "device", "threads", "batch", "crop", "rounds", "tiny")
+        key: getattr(options, key)
+        for key in ("models", "device", "threads", "batch", "crop", "rounds", "tiny", "compile")
     }
     device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
     report("step" if options.device == "cpu" else "step-cuda", settings, figures, options.json, device)

@@ -25,6 +25,14 @@ def test_every_candidate_is_timed_and_its_memory_measured(tmp_path: Path) -> Non
     assert cuda["note"]
 
 
+@pytest.mark.slow
+def test_a_compiled_step_is_timed_beside_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "step.json"
+    step.main(["--tiny", "--models", "EDSR", "--compile", "default", "--json", str(path)])
+    figures = {figure["what"]: figure["value"] for figure in json.loads(path.read_text())["figures"]}
+    assert figures["EDSR: ours, compiled / ours"] > 0
+
+
 def test_every_candidate_trains_what_it_says() -> None:
     """Ours and PEFT's differ in the form of a convolution's factors and in biases, full fine-tuning trains everything."""
     from adaptsr.reparametrization import parameter_count, trainable_count
