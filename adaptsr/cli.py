@@ -223,7 +223,7 @@ def _data(parsed: argparse.Namespace) -> int:
 
     action = {"status": fetch.status, "fetch": fetch.fetch, "verify": fetch.verify}[parsed.action]
     states = action(parsed.names)
-    print(fetch.as_text(states), end="")
+    print(fetch.as_text(states))
     return 2 if any(state.problem for state in states) else 0
 
 
@@ -358,8 +358,9 @@ def _list(parsed: argparse.Namespace) -> None:
             print(f"{name:<16} {dataset.kind}")
     else:
         for name, file in matrix.baselines.items():
-            for variant in file.variants:
-                print(f"{name + '/' + variant:<34} trains: {file.trains}; {file.summary}")
+            print(f"{name}: {file.summary}\n  trains {file.trains}")
+            for row in (f"{name}/{variant}" for variant in file.variants):
+                print(f"  {row:<34} {matrix.variant(row).title}")
 
 
 def _sites(parsed: argparse.Namespace) -> None:

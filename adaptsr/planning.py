@@ -324,7 +324,7 @@ def to_text(made: Plan) -> str:
     runs = sum(backbone.runs for backbone in made.backbones)
     lines = [f"Profile {made.profile}: {runs:,} runs, {finished:,} of them finished", "", *_hours_text(made), ""]
     lines += [*made.notes, ""] if made.notes else []
-    lines += ["Downloads", *as_text(made.downloads).rstrip().splitlines()] if made.downloads else ["No downloads"]
+    lines += ["Downloads", *as_text(made.downloads).splitlines()] if made.downloads else ["No downloads"]
     lines += [f"metric weights: {title}, {'there' if there else 'missing'}" for title, there in made.metric_weights]
     unknown = [state.source.name for state in made.downloads if not state.source.bytes]
     more = f", without {', '.join(unknown)}, whose size is not published" if unknown else ""

@@ -22,9 +22,9 @@ VARIANTS = {
     "conv": {"sites": "conv"},
     "mlp": {"sites": "mlp"},
     "attention": {"sites": "attention"},
-    "conv-nobias": {"sites": "conv", "biases": False},
-    "mlp-nobias": {"sites": "mlp", "biases": False},
-    "attention-nobias": {"sites": "attention", "biases": False},
+    "conv-nobias": {"sites": "conv", "biases": False, "title": "Full fine-tuning (conv, no biases)"},
+    "mlp-nobias": {"sites": "mlp", "biases": False, "title": "Full fine-tuning (mlp, no biases)"},
+    "attention-nobias": {"sites": "attention", "biases": False, "title": "Full fine-tuning (attention, no biases)"},
 }
 ROWS = ["all"]
 TRAINS_ALL = True

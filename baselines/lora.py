@@ -36,7 +36,7 @@ VARIANTS = {
     "r16": {"rank": 16},
     "r64": {"rank": 64},
     # The name under which the paper's 886k row is asked for; the same as r8.
-    "r8-paper": {"rank": 8},
+    "r8-paper": {"rank": 8, "title": "LoRA, r = 8 (the paper's)"},
     # Table 4: r = 32 without biases explains all three of its LoRA counts.
     "table4-conv": {"rank": 32, "biases": False, "kinds": ["conv"], "title": "LoRA, r = 32, convolutions"},
     "table4-mlp": {"rank": 32, "biases": False, "kinds": ["mlp"], "title": "LoRA, r = 32, MLPs"},

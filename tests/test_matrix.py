@@ -90,6 +90,17 @@ def test_a_title_makes_nothing_stale(repository: Path) -> None:
     assert keys(paper(repository)) == keys(paper(repository, rename))
 
 
+def test_every_variant_has_a_title_of_its_own(repository: Path) -> None:
+    """Rows are known by their titles wherever they are drawn."""
+    matrix = paper(repository)
+    titles = [
+        matrix.variant(f"{name}/{variant}").title
+        for name, file in matrix.baselines.items()
+        for variant in file.variants
+    ]
+    assert sorted(titles) == sorted(set(titles))
+
+
 def keys(matrix: Matrix) -> dict[str, str]:
     return {name: matrix.job_key(name, matrix.variant("lora/r8")) for name in matrix.profile.backbones}
 

@@ -60,7 +60,7 @@ class Inventory:
     def sentence(self) -> str:
         """`Of 200 runs, 180 are trained and scored, 2 diverged and 18 are not finished or not scored.`"""
         if self.complete:
-            return f"All {self.expected} runs are trained and scored."
+            return f"{'The run is' if self.expected == 1 else f'All {self.expected} runs are'} trained and scored."
         rest = self.expected - self.scored - self.diverged
         return (
             f"Of {self.expected} runs, {self.scored} {_are(self.scored)} trained and scored, "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adaptsr.config import Metric, Scoring
+from adaptsr.devices import claim_gpu
 from adaptsr.errors import UserError
 from adaptsr.scoring.conventions import Convention
 from adaptsr.scoring.scorer import Scorer, ScoreRow
@@ -40,6 +42,8 @@ def score_folders(sr: Path, hr: Path, scoring: Scoring, crop_border: int, device
     """
     pairs = _pairs(sr, hr)
     _check_pairs(pairs)
+    if device == "cuda":  # whichever is free; cuda:1 is the user's own choice
+        claim_gpu(1, lambda line: print(line, file=sys.stderr, flush=True))
     scorer = Scorer(scoring.model_copy(update={"crop_border": crop_border}), device)
     rows: list[ScoreRow] = []
     names = sorted(pairs)
