@@ -12,6 +12,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import made_up_benchmark
 import pandas as pd
 import pytest
 from furnished_benchmark import COMMAND, PICTURES, furnish, report
@@ -297,6 +298,21 @@ def test_the_same_results_give_the_same_bytes(two_worlds: Callable[[], tuple[Wor
     assert tree(pages[0].parent.parent) == tree(pages[1].parent.parent)
     report(one)
     assert tree(pages[0].parent.parent) == tree(pages[1].parent.parent)
+
+
+@pytest.mark.slow
+def test_a_page_of_380_runs_can_still_be_mailed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four backbones, 20 rows, five seeds: the page itself and the zip of everything, pictures being small here."""
+    more = {f"lora/r{rank}": f"LoRA, r = {rank}" for rank in range(20, 31)}
+    monkeypatch.setattr(made_up_benchmark, "ROWS", {**ROWS, **more})
+    made_up_benchmark.made_up_scores.cache_clear()
+    try:
+        page = report(furnish(World(tmp_path, rows=[row_of(*item) for item in made_up_benchmark.ROWS.items()])))
+    finally:
+        made_up_benchmark.made_up_scores.cache_clear()
+    assert text_of(page).count("All 380 runs are trained and scored.") == 1
+    assert page.stat().st_size < 4_000_000
+    assert page.parent.with_suffix(".zip").stat().st_size < 4_000_000
 
 
 def test_the_zip_holds_the_folder(full: World) -> None:
