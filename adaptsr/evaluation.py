@@ -23,7 +23,7 @@ from adaptsr.matrix import AskedFor, Matrix, Row, manifest_path
 from adaptsr.merging import merge_run
 from adaptsr.outputs import images_digest, output_folder, read_outputs
 from adaptsr.pictures import Picture, find_pictures, keep_pictures, kept_pictures
-from adaptsr.scores import REMAKE, Basis, kept_scores, read_scores, run_name, sorted_scores, typed, write_scores
+from adaptsr.scores import REMAKE, Basis, kept_scores, read_scores, sorted_scores, typed, write_scores
 from adaptsr.scoring import Scorer, ScoreRow, weight_files
 from adaptsr.training import prepare_device
 
@@ -125,7 +125,7 @@ class Evaluation:
         """What the scores of these subjects are made of."""
         runs = [subject for subject in subjects if subject.seed is not None]
         return self._conventions.of_runs(
-            {run_name(self.name, run.row.name, cast(int, run.seed)): cast(str, run.weights) for run in runs}
+            {records.run_name(self.name, run.row.name, cast(int, run.seed)): cast(str, run.weights) for run in runs}
         )
 
     @cached_property

@@ -220,7 +220,7 @@ class Matrix:
         return Path("reports") / self.profile.name
 
     def run_folder(self, backbone: str, row: str, seed: int) -> Path:
-        return self.results / backbone / row / f"seed{seed}"
+        return self.results / records.run_name(backbone, row, seed)
 
     @property
     def seed_groups(self) -> list[str]:

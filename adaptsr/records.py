@@ -181,6 +181,11 @@ class RunRecord(pydantic.BaseModel):
         write_json(path, self.model_dump(mode="json"))
 
 
+def run_name(backbone: str, row: str, seed: int | None) -> str:
+    """`<backbone>/<row>/seed<seed>`: a run's name, and where it lies below its profile's results; what is not trained has no seed."""
+    return f"{backbone}/{row}" if seed is None else f"{backbone}/{row}/seed{seed}"
+
+
 def run_key(job: str, data: str, seed: int) -> str:
     """Hash of everything that determines a run; a finished run with this key is never done again."""
     return digest({"job": job, "data": data, "seed": seed})

@@ -40,7 +40,7 @@ REMAKE = "delete it to have it made again"
 class Basis(pydantic.BaseModel):
     """What scores were made of; it stands in their file, so that whoever reads it can tell whether that is still there.
 
-    weights: `<backbone>/<row>/seed<seed>` to the SHA-256 of the run's weights. tests: `<dataset>/<split>` to the digest of
+    weights: the run's name to the SHA-256 of its weights. tests: `<dataset>/<split>` to the digest of
     the images. metrics: each of them to the digest of its conventions.
     """
 
@@ -72,10 +72,6 @@ class Basis(pydantic.BaseModel):
             if now.metrics.get(name, digest) != digest:
                 return f"with other conventions of {name}"
         return None
-
-
-def run_name(backbone: str, row: str, seed: int) -> str:
-    return f"{backbone}/{row}/seed{seed}"
 
 
 def write_scores(frame: pd.DataFrame, path: Path, basis: Basis, key: str = "") -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 from adaptsr import records
 from adaptsr.data.manifest import Manifest, read_manifest
 from adaptsr.errors import UserError
-from adaptsr.scores import Basis, read_scores, run_name
+from adaptsr.scores import Basis, read_scores
 from adaptsr.statistics import UNSEEDED, row_names, seed_tables
 
 if TYPE_CHECKING:
@@ -139,9 +139,7 @@ class Results:
         return {seed: record for seed, record in found.items() if record is not None}
 
     def run_folder(self, backbone: str, row: str, seed: int | None) -> Path:
-        """Where a run lies; what is not trained has no seed."""
-        folder = self.folder / backbone / row
-        return folder if seed is None else folder / f"seed{seed}"
+        return self.folder / records.run_name(backbone, row, seed)
 
 
 def read_results(
@@ -169,7 +167,7 @@ def read_results(
     }
     tests = [(manifests[test.dataset], test.split) for test in profile.data.test if test.dataset in manifests]
     now = Basis.of(profile.scoring, tests).of_runs(
-        {run_name(*run): record.adaptation_sha256 for run, record in found.items() if record.adaptation_sha256}
+        {records.run_name(*run): record.adaptation_sha256 for run, record in found.items() if record.adaptation_sha256}
     )
     read = _gather_scores if partial else _read_scores
     return Results(
@@ -194,7 +192,7 @@ def _read_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: Basis
             "or `adaptsr report --partial` for what there is"
         )
     scores = read_scores(path)
-    for run in (run_name(*run) for run in _runs(profile, rows)):
+    for run in (records.run_name(*run) for run in _runs(profile, rows)):
         if scores.basis.weights.get(run) not in (None, now.weights.get(run)):
             raise UserError(f"{path}: scores of {run} with weights that are not there; {records.redo(folder / run)}")
     if difference := scores.basis.difference(now):
@@ -207,9 +205,8 @@ def _gather_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: Bas
     frames = []
     for backbone in [*profile.backbones, NO_BACKBONE]:
         for row in rows:
-            runs = [folder / backbone / row.name] if row.on(backbone) else []
-            if row.seeded:
-                runs = [run / f"seed{seed}" for run in runs for seed in profile.seeds]
+            seeds: Sequence[int | None] = profile.seeds if row.seeded else [None]
+            runs = [folder / records.run_name(backbone, row.name, seed) for seed in seeds if row.on(backbone)]
             frames += [frame for run in runs if (frame := _scores_of_run(run, now)) is not None]
     if not frames:
         return pd.DataFrame(columns=COLUMNS).astype({"value": float, "crop_border": "int64"})
@@ -252,7 +249,7 @@ def _read_records(
     found: dict[RunName, RunRecord] = {}
     failures: dict[RunName, str] = {}
     for name in _runs(profile, rows):
-        run = folder / run_name(*name)
+        run = folder / records.run_name(*name)
         if not (run / "record.json").exists():
             failures[name] = _why_not_there(folder, *name)
             continue
@@ -274,7 +271,7 @@ def _read_records(
 
 def _why_not_there(folder: Path, backbone: str, row: str, seed: int) -> str:
     """From the log of the job that had to make the run, or the run's newest checkpoint."""
-    run = folder / run_name(backbone, row, seed)
+    run = folder / records.run_name(backbone, row, seed)
     for log in _logs(folder / "logs" / "train" / backbone / row, seed):
         lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         if lines and ERROR.match(lines[-1]):

@@ -16,9 +16,9 @@ import pandas as pd
 from adaptsr.config import Profile, validate
 from adaptsr.data.manifest import Item, Manifest
 from adaptsr.matrix import Row
-from adaptsr.records import Provenance, RunRecord
+from adaptsr.records import Provenance, RunRecord, run_name
 from adaptsr.reporting.results import Results, RunName, read_results
-from adaptsr.scores import Basis, run_name, typed, write_scores
+from adaptsr.scores import Basis, typed, write_scores
 
 ASKED = "job"
 BACKBONES = {"edsr": "EDSR", "safmn": "SAFMN", "swinir": "SwinIR", "drct": "DRCT"}

@@ -10,6 +10,7 @@ from furnished_benchmark import CHANGED, PICTURES, SIDE, furnish
 from made_up_benchmark import ROWS, World
 from PIL import Image
 
+from adaptsr.records import run_name
 from adaptsr.reporting.gallery import (
     LEAST_ERROR,
     Box,
@@ -21,7 +22,6 @@ from adaptsr.reporting.gallery import (
     most_different,
     overview,
 )
-from adaptsr.scores import run_name
 
 
 def gallery_of(world: World, folder: Path) -> Gallery:
