@@ -230,7 +230,7 @@ def select_variants(file: BaselineFile, changes: config.Baseline | None, where: 
 
     Without `rows` a profile that defines variants of its own runs those, and the file's ROWS otherwise.
     """
-    defined = _defined(file, changes)
+    defined = defined_variants(file, changes)
     if changes is None or changes.rows is None:
         patterns = list(changes.variants) if changes and changes.variants else list(file.rows)
     else:
@@ -248,7 +248,7 @@ def select_variants(file: BaselineFile, changes: config.Baseline | None, where: 
 
 def resolve_variant(file: BaselineFile, changes: config.Baseline | None, name: str, where: str) -> Variant:
     """One variant with every option resolved; the profile's definition before the file's."""
-    defined = _defined(file, changes)
+    defined = defined_variants(file, changes)
     if name not in defined:
         raise UserError(
             f"{where}: no variant {name!r}{config.suggestion(name, defined)}; there are {', '.join(defined)}"
@@ -257,5 +257,6 @@ def resolve_variant(file: BaselineFile, changes: config.Baseline | None, name: s
     return Variant(file, name, {**file.options, **defined[name]})
 
 
-def _defined(file: BaselineFile, changes: config.Baseline | None) -> dict[str, Mapping[str, Any]]:
+def defined_variants(file: BaselineFile, changes: config.Baseline | None) -> dict[str, Mapping[str, Any]]:
+    """The variants of a file and those that a profile adds or defines anew."""
     return {**file.variants, **(changes.variants if changes else {})}

@@ -349,6 +349,8 @@ def _audit_page(parsed: argparse.Namespace) -> None:
 
 
 def _list(parsed: argparse.Namespace) -> None:
+    from adaptsr.baselines import defined_variants
+
     matrix = load_matrix(parsed)
     if parsed.what == "backbones":
         for name, backbone in matrix.profile.backbones.items():
@@ -359,7 +361,8 @@ def _list(parsed: argparse.Namespace) -> None:
     else:
         for name, file in matrix.baselines.items():
             print(f"{name}: {file.summary}\n  trains {file.trains}")
-            for row in (f"{name}/{variant}" for variant in file.variants):
+            for variant in defined_variants(file, matrix.profile.baselines.get(name)):
+                row = f"{name}/{variant}"
                 print(f"  {row:<34} {matrix.variant(row).title}")
 
 

@@ -44,7 +44,7 @@ PARTS = "scores.parts"
 class Subject(NamedTuple):
     """What is scored: its row and seed, the folder that keeps its scores, and how to have it restore.
 
-    `key` says what it is; `weights` names the bytes of a run's weights, which may change when it is trained again.
+    `key` says what it is, to the byte; `weights` is the SHA-256 of a run's weights.
     """
 
     row: Row
@@ -260,7 +260,7 @@ class Evaluation:
                 raise UserError(records.another_run(run))
             if record.status == "diverged":
                 return None
-            return Subject(row, seed, run, record.key, record.adaptation_sha256, lambda: self._run_restorer(run))
+            return Subject(row, seed, run, record.result_key, record.adaptation_sha256, lambda: self._run_restorer(run))
         folder = self.matrix.results / self.name / row.name
         if row.baseline != config.OUTPUTS:
             return self._unadapted(row, self.matrix.profile.backbones[self.name], folder)
@@ -337,7 +337,7 @@ class Evaluation:
 
     def _part_key(self, subject: Subject, number: int) -> str:
         images = [[test.name, *test.names[start:stop]] for test, start, stop in self.groups[number]]
-        return records.digest({"scores": self._key(subject), "weights": subject.weights, "images": images})
+        return records.digest({"scores": self._key(subject), "images": images})
 
     def _label(self, subject: Subject) -> str:
         seed = "" if subject.seed is None else f"seed {subject.seed}"

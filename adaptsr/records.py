@@ -177,6 +177,14 @@ class RunRecord(pydantic.BaseModel):
     def key(self) -> str:
         return run_key(self.job, self.data, self.seed)
 
+    @property
+    def result_key(self) -> str:
+        """Of what its scores and pictures are: of this run, and of the very weights it ended with.
+
+        A key alone is not enough: made again on another machine, a run may differ in its last bits.
+        """
+        return digest({"run": self.key, "weights": self.adaptation_sha256})
+
     def write(self, path: Path) -> None:
         write_json(path, self.model_dump(mode="json"))
 

@@ -107,7 +107,7 @@ def read_scores(path: Path) -> Scores:
         expected, found = about["sha256"], _checksum(scores.rows)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file of scores") from None
-    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: no file of scores, or a torn one ({reason}); {REMAKE}") from None
     if found != expected:
@@ -118,7 +118,7 @@ def read_scores(path: Path) -> Scores:
 def kept_scores(path: Path, key: str) -> pd.DataFrame | None:
     """The rows of a file that was written with `key`; None where there is no file or one of another key.
 
-    `UserError` for a file of this key that is not as it was written.
+    `UserError` for a file that is not as it was written.
     """
     if not path.is_file():
         return None

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -182,9 +183,13 @@ def prepare_device(compute: config.Compute) -> torch.device:
     A GPU is held until the process ends, and waited for where others hold all of them (`adaptsr.devices`).
     """
     if compute.device != "cpu" and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        claim_gpu(compute.jobs_per_gpu, lambda line: print(line, file=sys.stderr, flush=True))
+        slot = claim_gpu(compute.jobs_per_gpu, _say)
+        if slot and not torch.cuda.is_available() and compute.device == "auto":
+            _say("there is a GPU, but this torch cannot use it (an older driver?): going on on the CPU")
     if compute.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("compute.device: cuda was asked for, but this machine has none; use `auto` or `cpu`")
+        raise UserError(
+            "compute.device: cuda was asked for, but this torch can use none here; look at the driver, or use `auto` or `cpu`"
+        )
     torch.set_num_threads(compute.threads)
     # cuBLAS reads it when its first handle is made.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -196,6 +201,12 @@ def prepare_device(compute: config.Compute) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     use_cuda = compute.device != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if use_cuda else "cpu")
+
+
+@cache
+def _say(line: str) -> None:
+    """On standard error, each line once: a process prepares its device more than once."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def ensure_runs(

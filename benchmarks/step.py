@@ -3,6 +3,9 @@
     python -m benchmarks.step                      # SwinIR-M and EDSR-baseline on this machine's CPU, float32
     python -m benchmarks.step --device cuda --batch 8 --crop 256
 
+On CUDA ours runs under bfloat16 autocast, the others in float32 with TF32, as their loops are written; there the step is also
+tried compiled, alone and into CUDA graphs (`--compile`).
+
 Time: the candidates take turns on the same batch, forward, backward and Adam's step; the ratio is the median over rounds.
 Memory: each candidate alone in a process of its own, its peak during two steps above what was there once model and batch
 were made (so that weights, the same for all, do not hide the difference). Weights are random, which no time depends on.

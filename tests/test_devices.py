@@ -241,6 +241,23 @@ assert used in slot.gpu.name, (used, slot.gpu.name)
     assert done.returncode == 0, done.stderr
 
 
+def test_a_gpu_that_torch_cannot_use_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An older driver: weeks on the CPU should not come as a surprise."""
+    from adaptsr import training
+
+    training._say.cache_clear()
+    monkeypatch.setattr(training, "claim_gpu", lambda jobs, waiting: "a slot")
+    monkeypatch.setattr(training.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(training.torch.cuda, "is_initialized", lambda: False)
+    for _ in range(2):
+        assert training.prepare_device(config.Compute(device="auto")).type == "cpu"
+    assert capsys.readouterr().err.count("there is a GPU, but this torch cannot use it") == 1
+    with pytest.raises(UserError, match="cuda was asked for, but this torch can use none"):
+        training.prepare_device(config.Compute(device="cuda"))
+
+
 def test_how_many_share_a_gpu_makes_no_run_stale(repository: Path) -> None:
     profile = config.load_profile(repository / "config/demo.yaml")
     shared = profile.model_copy(update={"compute": profile.compute.model_copy(update={"jobs_per_gpu": 4})})

@@ -59,6 +59,11 @@ class Manifest(_Part):
 
 def read_manifest(path: Path) -> Manifest:
     """Read and check a manifest; `UserError` names the file when it is missing or not a manifest."""
+    if not path.exists():
+        raise UserError(
+            f"{path}: this dataset is not prepared: snakemake does it, or `adaptsr data prepare {path.parent.name}` "
+            "with the profile"
+        )
     content = records.read_json(path, "the manifest of a prepared dataset")
     try:
         return Manifest.model_validate(content)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+from weakref import WeakValueDictionary
 
 import torch
 from PIL import Image
@@ -101,9 +102,16 @@ def _load_pair(folder: Path, item: Item, scale: int) -> tuple[torch.Tensor, torc
     return lr, hr
 
 
+_decoded: WeakValueDictionary[str, torch.Tensor] = WeakValueDictionary()
+"""Images in use by the checksum of their files: datasets that share HR, as DIV2K's do, hold it once."""
+
+
 def _load_checked(path: Path, sha256: str) -> torch.Tensor:
     _check_file(path, sha256)
-    return read_image(path)
+    image = _decoded.get(sha256)
+    if image is None:
+        image = _decoded[sha256] = read_image(path)
+    return image
 
 
 def _check_file(path: Path, sha256: str) -> None:

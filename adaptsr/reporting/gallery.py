@@ -194,7 +194,7 @@ class _Builder:
                 return self.results.failures.get((backbone, row.name, seed), NOT_THERE)
             if record.status == "diverged":
                 return f"seed {seed} diverged at iteration {record.diverged_at}"
-            key = record.key
+            key = record.result_key
         run = self.results.run_folder(backbone, row.name, seed)
         if self.picture not in kept_pictures(run, key):
             return "not restored yet"

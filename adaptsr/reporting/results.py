@@ -15,7 +15,7 @@ import pandas as pd
 from adaptsr import records
 from adaptsr.data.manifest import Manifest, read_manifest
 from adaptsr.errors import UserError
-from adaptsr.scores import Basis, read_scores
+from adaptsr.scores import COLUMNS, Basis, read_scores
 from adaptsr.statistics import UNSEEDED, row_names, seed_tables
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 RunName = tuple[str, str, int]
 """Backbone, row name and seed."""
 
-COLUMNS = (
-    "profile", "backbone", "baseline", "variant", "seed", "dataset", "image", "metric", "value", "reason",
-    "color_space", "crop_border",
-)  # fmt: skip
 NO_BACKBONE = ""
 """The backbone of restored images of other models."""
 NOT_THERE = "not run or not finished"
@@ -155,8 +151,8 @@ def read_results(
 
     Runs that are not there are left out. `UserError` when there are no scores, when a record is damaged or of a run that
     the profile no longer asks for, and when scores are of other weights, metrics or test images than those that are
-    there. With `partial`, scores are those that lie beside the runs, as far as they are there, and whatever would be
-    refused is a run that is not there.
+    there. With `partial`, scores are those that lie beside the runs, as far as they are there, and a run that would be
+    refused is one that is not there.
     """
     found, failures = _read_records(results_folder, profile, rows, asked_for, partial)
     tested = {split.dataset for split in profile.data.test}
@@ -188,8 +184,8 @@ def _read_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: Basis
     path = folder / "scores.parquet"
     if not path.exists():
         raise UserError(
-            f"{path}: no scores of profile {profile.name}; run `snakemake {path}` first, "
-            "or `adaptsr report --partial` for what there is"
+            f"{path}: no scores of profile {profile.name}; run snakemake with this profile first, "
+            "or add --partial for a report of what there is"
         )
     scores = read_scores(path)
     for run in (records.run_name(*run) for run in _runs(profile, rows)):
@@ -209,7 +205,7 @@ def _gather_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: Bas
             runs = [folder / records.run_name(backbone, row.name, seed) for seed in seeds if row.on(backbone)]
             frames += [frame for run in runs if (frame := _scores_of_run(run, now)) is not None]
     if not frames:
-        return pd.DataFrame(columns=COLUMNS).astype({"value": float, "crop_border": "int64"})
+        return pd.DataFrame(columns=list(COLUMNS)).astype({"value": float, "crop_border": "int64"})
     return pd.concat(frames, ignore_index=True)
 
 

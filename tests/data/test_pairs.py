@@ -37,6 +37,12 @@ def test_relative_and_absolute_paths_are_read(tmp_path: Path) -> None:
     assert torch.equal(pairs.hr[0], torch.full((3, 16, 20), 7, dtype=torch.uint8))
 
 
+def test_datasets_that_share_images_hold_them_once(tmp_path: Path) -> None:
+    one, other = (load_split(write_dataset(tmp_path / name), "test") for name in ("a", "b"))
+    assert one.hr[0] is other.hr[0]
+    assert one.lr[0] is not one.hr[0]
+
+
 def test_a_changed_image_is_named(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path)
     write_png(tmp_path / "hr/a.png", torch.full((3, 16, 20), 8, dtype=torch.uint8))

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from adaptsr.errors import UserError
+from adaptsr.records import file_sha256
 from adaptsr.scores import kept_scores, read_scores, write_scores
 from tests.reliability.conftest import Place, train_words
 
@@ -407,6 +408,25 @@ def test_runs_that_the_profile_no_longer_asks_for_are_none_of_its_finished_ones(
     page = (place.root / "reports/demo/index.html").read_text()
     assert "Of 2 runs, 0 are trained and scored" in page
     assert "what lies there is a run of another protocol, schedule, data or options" in page
+
+
+def test_scores_and_pictures_are_of_weights_and_not_of_a_key(finished: Place, tmp_path: Path) -> None:
+    """A run made again elsewhere has the key of before and may have other last bits: it is scored anew, not relabelled."""
+    import safetensors.torch
+
+    place = finished.copy(tmp_path / "place")
+    weights = place.root / RUN / "adaptation.safetensors"
+    tensors = safetensors.torch.load_file(weights)
+    safetensors.torch.save_file({name: value + 1e-3 for name, value in tensors.items()}, weights)
+    in_json(f"{RUN}/record.json", lambda c: c.update(adaptation_sha256=file_sha256(weights)))(place.root)
+    assert f"{SCORES}: scores of safmn/lora/r2/seed1 with weights that are not there" in place.run(*REPORT).mistake
+    said = place.succeed(*EVALUATE).said
+    assert "lora/r2 seed 1: scored" in said
+    assert "lora/r2 seed 2: scored" not in said
+    place.succeed(*GATHER)
+    place.succeed(*REPORT)
+    before, after = read_scores(finished.root / SCORES).rows, read_scores(place.root / SCORES).rows
+    assert set(before.loc[before["value"] != after["value"], "seed"]) == {1}
 
 
 def test_other_images_make_other_keys(finished: Place, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_the_page_says_what_is_tested(repository: Path) -> None:
         "hostile YAML": len(test_hostile.YAMLS),
         "names that lead elsewhere": len(test_hostile.OUTSIDE) * len(test_hostile.PLACES),
         "run folders handed over": len(test_hostile.RUNS),
+        "files of scores handed over": len(test_hostile.SCORE_FILES),
         "manifests handed over": len(test_hostile.MANIFESTS),
         "hostile command lines": len(test_hostile.COMMANDS),
         "properties fuzzed": fuzzed(),

@@ -15,10 +15,13 @@ import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 import yaml
@@ -33,6 +36,7 @@ from adaptsr.errors import UserError
 from adaptsr.matrix import Matrix
 from adaptsr.merging import merge_run
 from adaptsr.reparametrization import load_tensors
+from adaptsr.scores import COLUMNS, METADATA, read_scores
 from tests.reliability.conftest import Place, train_words
 
 Sentinel = Path
@@ -530,6 +534,35 @@ def test_runs(finished: Place, tmp_path: Path, case: str, monkeypatch: pytest.Mo
         Path("/tmp/evil.py").unlink()
     assert str(caught.value).isprintable()
     assert not list(place.root.rglob("executed"))
+
+
+def a_score(**values: Any) -> pyarrow.Table:
+    row = dict.fromkeys(COLUMNS, "x") | {"seed": 1, "value": 27.5, "crop_border": 0} | values
+    return pyarrow.table({name: [value] for name, value in row.items()})
+
+
+SCORE_FILES: dict[str, tuple[pyarrow.Table, bytes]] = {
+    "metadata nested deeply": (a_score(), b"[" * 100_000),
+    "metadata that is a list": (a_score(), b"[]"),
+    "metadata of bytes": (a_score(), b"\xff\xfe"),
+    "no basis": (a_score(), b'{"key": "", "sha256": ""}'),
+    "a basis of other things": (a_score(), b'{"key": "", "sha256": "", "basis": {"weights": [1], "evil": 2}}'),
+    "a crop of many digits": (a_score(crop_border=Decimal("1e30")), b"{}"),
+    "a seed of many digits": (a_score(seed=Decimal("1e30")), b"{}"),
+    "a value of words": (a_score(value="high"), b"{}"),
+    "a column less": (a_score().drop_columns(["value"]), b"{}"),
+    "a list in a column": (a_score(image=["a", "b"]), b"{}"),
+}
+
+
+@pytest.mark.parametrize("case", SCORE_FILES)
+def test_files_of_scores(tmp_path: Path, case: str) -> None:
+    table, metadata = SCORE_FILES[case]
+    path = tmp_path / "scores.parquet"
+    pyarrow.parquet.write_table(table.replace_schema_metadata({METADATA: metadata}), path)
+    with pytest.raises(UserError) as caught:
+        read_scores(path)
+    check_refusal(caught, path)
 
 
 MANIFESTS: dict[str, dict[str, Any]] = {

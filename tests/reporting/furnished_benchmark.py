@@ -32,7 +32,7 @@ def furnish(world: World) -> World:
         _write_pictures(world.results / backbone / "unadapted", hr, 0, "any key")
         for place, row in enumerate(world.rows[1:], start=1):
             run = world.results / backbone / row.name / f"seed{SEEDS[0]}"
-            _write_pictures(run, hr, place, world.records[backbone, row.name, SEEDS[0]].key)
+            _write_pictures(run, hr, place, world.records[backbone, row.name, SEEDS[0]].result_key)
         for seed in SEEDS:
             _write_plan(world.results / backbone / "rank_aware/gradient" / f"seed{seed}", seed)
     return world
