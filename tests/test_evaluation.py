@@ -20,6 +20,7 @@ from adaptsr.matrix import Matrix, manifest_path
 from adaptsr.merging import load_run
 from adaptsr.pictures import Picture, kept_pictures, picture_path
 from adaptsr.randomness import generator
+from adaptsr.records import read_record
 from adaptsr.scores import read_scores
 from adaptsr.scoring import Scorer, ScoreRow, scorer
 from adaptsr.training import ensure_runs
@@ -229,12 +230,15 @@ def test_a_killed_job_goes_on_where_it_was(matrix: Matrix, room_for_two: None, m
     assert not list(matrix.results.rglob("scores.parts"))
 
 
-def test_parts_of_other_weights_do_not_count(
-    matrix: Matrix, room_for_two: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_of_other_weights_do_not_count(matrix: Matrix, room_for_two: None) -> None:
     """A run that is trained again under the same key may have other weights: its parts are made again."""
-    _, subject, _ = Evaluation(matrix, "edsr").subjects(matrix.rows_on("edsr"))
-    keys = {Evaluation(matrix, "edsr")._part_key(subject._replace(weights=weights), 0) for weights in ("a", "b")}
+    path = matrix.run_folder("edsr", "full_finetuning/all", 1) / "record.json"
+    record, keys = read_record(path), set()
+    for weights in ("a", "b"):
+        record.model_copy(update={"adaptation_sha256": weights}).write(path)
+        evaluation = Evaluation(matrix, "edsr")
+        _, subject, _ = evaluation.subjects(matrix.rows_on("edsr"))
+        keys.add(evaluation._part_key(subject, 0))
     assert len(keys) == 2
 
 

@@ -48,5 +48,5 @@ def test_what_is_no_manifest_is_named(tmp_path: Path, content: str) -> None:
 
 
 def test_missing_manifest_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match=r"manifest\.json: this dataset is not prepared"):
         read_manifest(tmp_path / "manifest.json")
