@@ -29,7 +29,7 @@ test: lint
 quick: env
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow and not soak"
 
-# Hours: the demo matrix under a hundred kills and faults, compared with one left alone.
+# About an hour: the demo matrix under a hundred kills and faults, compared with one left alone.
 soak: env
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m soak
 

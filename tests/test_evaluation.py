@@ -15,13 +15,14 @@ from adaptsr.config import validate
 from adaptsr.data.images import read_image, write_png
 from adaptsr.data.pairs import Split, load_split
 from adaptsr.data.prepare import prepare
-from adaptsr.evaluation import Evaluation, score_backbone
+from adaptsr.errors import UserError
+from adaptsr.evaluation import Evaluation, gather, score_backbone
 from adaptsr.matrix import Matrix, manifest_path
 from adaptsr.merging import load_run
 from adaptsr.pictures import Picture, kept_pictures, picture_path
 from adaptsr.randomness import generator
 from adaptsr.records import read_record
-from adaptsr.scores import read_scores
+from adaptsr.scores import read_scores, write_scores
 from adaptsr.scoring import Scorer, ScoreRow, scorer
 from adaptsr.training import ensure_runs
 from benchmarks.scoring import write_random_weights
@@ -228,6 +229,20 @@ def test_a_killed_job_goes_on_where_it_was(matrix: Matrix, room_for_two: None, m
     assert any(str(torn) in line and line.endswith("scoring again") for line in said)
     assert OUT.read_bytes() == undisturbed
     assert not list(matrix.results.rglob("scores.parts"))
+
+
+def test_parts_of_other_conventions_are_not_put_together(matrix: Matrix, tmp_path: Path) -> None:
+    score(matrix)
+    rows, basis, _ = read_scores(OUT)
+    one, other = tmp_path / "one.parquet", tmp_path / "other.parquet"
+    write_scores(rows, one, basis)
+    write_scores(rows, other, basis.model_copy(update={"metrics": {**basis.metrics, "psnr_y": "of another crop"}}))
+    gather([one, one], tmp_path / "all.parquet")
+    assert read_scores(tmp_path / "all.parquet").basis == basis
+    with pytest.raises(
+        UserError, match=r"other\.parquet: scored with other metrics or test images than .*one\.parquet"
+    ):
+        gather([one, other], tmp_path / "all.parquet")
 
 
 def test_parts_of_other_weights_do_not_count(matrix: Matrix, room_for_two: None) -> None:
