@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,10 @@ def assets() -> Path:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers() -> None:
+    """Training flushes them for the rest of its process, in which hypothesis then finds no floats to draw."""
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
