@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
@@ -125,7 +125,7 @@ class Evaluation:
         """What the scores of these subjects are made of."""
         runs = [subject for subject in subjects if subject.seed is not None]
         return self._conventions.of_runs(
-            {records.run_name(self.name, run.row.name, cast(int, run.seed)): cast(str, run.weights) for run in runs}
+            {records.run_name(self.name, run.row.name, run.seed): run.weights for run in runs if run.weights}
         )
 
     @cached_property

@@ -92,7 +92,7 @@ _DAMAGED = (
     zlib.error,
     struct.error,
     EOFError,
-    NotImplementedError,
+    NotImplementedError,  # zipfile's answer to a compression method that it does not know
     RuntimeError,
     ValueError,
     LookupError,
