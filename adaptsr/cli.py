@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from adaptsr import __version__
-from adaptsr.config import listing, load_profile, suggestion
-from adaptsr.errors import UserError
-from adaptsr.matrix import Matrix
+from adaptsr import __version__, files
+from adaptsr.config.reading import load_profile
+from adaptsr.errors import UserError, listing, suggestion
+from adaptsr.runs.matrix import Matrix
 
 DEFAULT_PROFILE = "config/demo.yaml"
 FULL_SIZE_PROFILE = "config/paper.yaml"
@@ -120,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check_baseline)
 
     audit = commands.add_parser("audit", help="check the paper's numbers and claims by arithmetic")
+    audit.add_argument("--paper", default="adaptsr", metavar="NAME", help="a folder of papers/; default: adaptsr")
     audit.add_argument("--json", action="store_true")
     audit.set_defaults(command=_audit)
 
@@ -189,8 +190,8 @@ def _known_backbone(matrix: Matrix, name: str) -> str:
 
 
 def _train(parsed: argparse.Namespace) -> int:
-    from adaptsr import records
-    from adaptsr.training import Terminated, ensure_runs
+    from adaptsr.training.termination import Terminated
+    from adaptsr.training.train_runs import ensure_runs
 
     matrix = load_matrix(parsed)
     seeds = parsed.seeds or matrix.profile.seeds
@@ -200,12 +201,12 @@ def _train(parsed: argparse.Namespace) -> int:
         print(f"adaptsr: {stop}", file=sys.stderr)
         return 143
     if parsed.out:
-        records.write_json(parsed.out, {"backbone": parsed.backbone, "row": parsed.variant, "runs": runs})
+        files.write_json(parsed.out, {"backbone": parsed.backbone, "row": parsed.variant, "runs": runs})
     return 0
 
 
 def _prepare(parsed: argparse.Namespace) -> None:
-    from adaptsr.matrix import manifest_path
+    from adaptsr.data.manifest import manifest_path
 
     profile = load_matrix(parsed).profile
     if parsed.name not in profile.datasets:
@@ -228,14 +229,14 @@ def _data(parsed: argparse.Namespace) -> int:
 
 
 def _pretrain(parsed: argparse.Namespace) -> None:
-    from adaptsr.pretraining import pretrain
+    from adaptsr.training.pretraining import pretrain
 
     matrix = load_matrix(parsed)
     pretrain(matrix, _known_backbone(matrix, parsed.backbone), parsed.out, _progress)
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
-    from adaptsr.evaluation import score_backbone
+    from adaptsr.scoring.score_runs import score_backbone
 
     matrix = load_matrix(parsed)
     backbone = "" if parsed.outputs else _known_backbone(matrix, parsed.backbone)
@@ -243,20 +244,19 @@ def _evaluate(parsed: argparse.Namespace) -> None:
 
 
 def _gather(parsed: argparse.Namespace) -> None:
-    from adaptsr.evaluation import gather
+    from adaptsr.scoring.score_runs import gather
 
     gather(parsed.parts, parsed.out)
 
 
 def _fetch_metric_weights(parsed: argparse.Namespace) -> None:
-    from adaptsr import records
-    from adaptsr.scoring import fetch_weights
+    from adaptsr.metrics.weights import fetch_weights
 
     missing = fetch_weights(load_matrix(parsed).profile.scoring)
     for metric, reason in missing.items():
         _progress(f"{metric}: {reason}")
     if parsed.out:
-        records.write_json(parsed.out, {"missing": missing})
+        files.write_json(parsed.out, {"missing": missing})
 
 
 def _report(parsed: argparse.Namespace) -> None:
@@ -291,14 +291,14 @@ def _report_command(parsed: argparse.Namespace) -> list[str]:
 
 
 def _plan(parsed: argparse.Namespace) -> None:
-    from adaptsr import planning
+    from adaptsr.runs import estimate
 
-    made = planning.plan(load_matrix(parsed))
-    print(json.dumps(planning.to_json(made), indent=1) if parsed.json else planning.to_text(made).rstrip())
+    made = estimate.plan(load_matrix(parsed))
+    print(json.dumps(estimate.to_json(made), indent=1) if parsed.json else estimate.to_text(made).rstrip())
 
 
 def _score(parsed: argparse.Namespace) -> None:
-    from adaptsr.scoring import score_folders, standard_scoring
+    from adaptsr.scoring.folders import score_folders, standard_scoring
 
     if parsed.crop_border < 0:
         raise UserError(f"--crop-border {parsed.crop_border}: a number of pixels of at least 0 was expected")
@@ -320,7 +320,7 @@ def _score(parsed: argparse.Namespace) -> None:
 
 
 def _check_baseline(parsed: argparse.Namespace) -> int:
-    from adaptsr.contract import check_baseline
+    from adaptsr.adaptation.contract.run import check_baseline
 
     results = check_baseline(parsed.file, _progress)
     failed = [result for result in results if result.status == "failed"]
@@ -332,24 +332,26 @@ def _check_baseline(parsed: argparse.Namespace) -> int:
 
 
 def _audit(parsed: argparse.Namespace) -> None:
-    from adaptsr.audit import audit, format_text, paper_counts, to_json
-    from adaptsr.reporting.published import FOLDER
+    from adaptsr.papers import load_paper
 
-    findings = audit(paper_counts(), FOLDER)
-    print(json.dumps(to_json(findings), indent=1) if parsed.json else format_text(findings).rstrip())
+    audit = load_paper(parsed.paper).audit()
+    print(json.dumps(audit.to_json(), indent=1) if parsed.json else audit.text().rstrip())
 
 
 def _audit_page(parsed: argparse.Namespace) -> None:
-    from adaptsr.audit import audit, paper_counts
-    from adaptsr.reporting.audit_page import write_audit_page
-    from adaptsr.reporting.published import FOLDER
+    from adaptsr.papers import load_paper
 
     matrix = load_matrix(parsed)
-    write_audit_page(matrix.profile, audit(paper_counts(), FOLDER), matrix.reports / "audit.html")
+    profile = matrix.profile
+    if profile.paper is None:
+        raise UserError(
+            f"{matrix.source}: paper: this profile names no paper to audit; add `paper: <folder of papers/>`"
+        )
+    load_paper(profile.paper).audit().write_page(profile.name, profile.title, matrix.reports / "audit.html")
 
 
 def _list(parsed: argparse.Namespace) -> None:
-    from adaptsr.baselines import defined_variants
+    from adaptsr.adaptation.baseline_files import defined_variants
 
     matrix = load_matrix(parsed)
     if parsed.what == "backbones":
@@ -367,7 +369,7 @@ def _list(parsed: argparse.Namespace) -> None:
 
 
 def _sites(parsed: argparse.Namespace) -> None:
-    from adaptsr.inspection import backbone_and_sites
+    from adaptsr.adaptation.counting import backbone_and_sites
 
     _, sites = backbone_and_sites(load_matrix(parsed), parsed.backbone)
     for site in sites:
@@ -388,7 +390,7 @@ def _sites(parsed: argparse.Namespace) -> None:
 def _params(parsed: argparse.Namespace) -> None:
     import dataclasses
 
-    from adaptsr.inspection import count
+    from adaptsr.adaptation.counting import count
 
     counted = count(load_matrix(parsed), parsed.backbone, parsed.variant)
     if parsed.json:
@@ -405,9 +407,9 @@ def _params(parsed: argparse.Namespace) -> None:
 
 
 def _stability(parsed: argparse.Namespace) -> None:
-    from adaptsr.allocation import importance, rank_correlation
-    from adaptsr.backbones import select
-    from adaptsr.training import Workbench
+    from adaptsr.adaptation.allocation import importance, rank_correlation
+    from adaptsr.backbones.sites import select
+    from adaptsr.training.context import Workbench
 
     if parsed.batches < 2:
         raise UserError(
@@ -431,7 +433,7 @@ def _stability(parsed: argparse.Namespace) -> None:
 
 
 def _merge(parsed: argparse.Namespace) -> None:
-    from adaptsr.merging import write_merged
+    from adaptsr.runs.loading import write_merged
 
     write_merged(parsed.run, parsed.out)
 

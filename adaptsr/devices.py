@@ -15,10 +15,16 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from adaptsr.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from adaptsr.config.schema import Compute
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 LOCKS = Path("/tmp") / f"adaptsr-{os.getuid()}"  # not TMPDIR, which may differ between two shells
@@ -197,3 +203,37 @@ def _own_folder(folder: Path) -> Path:
     if folder.stat(follow_symlinks=False).st_uid != os.getuid():
         raise UserError(f"{folder}: belongs to another user; the locks of your GPUs are kept there: have it removed")
     return folder
+
+
+def prepare_device(compute: Compute) -> torch.device:
+    """The device of a profile, with threads and determinism set as it says.
+
+    A GPU is held until the process ends, and waited for where others hold all of them (`adaptsr.devices`).
+    """
+    import torch
+
+    if compute.device != "cpu" and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        slot = claim_gpu(compute.jobs_per_gpu, _say)
+        if slot and not torch.cuda.is_available() and compute.device == "auto":
+            _say("there is a GPU, but this torch cannot use it (an older driver?): going on on the CPU")
+    if compute.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "compute.device: cuda was asked for, but this torch can use none here; look at the driver, or use `auto` or `cpu`"
+        )
+    torch.set_num_threads(compute.threads)
+    # cuBLAS reads it when its first handle is made.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # An operator without a deterministic form is named in the record; refusing it would leave out whole backbones.
+    torch.use_deterministic_algorithms(compute.deterministic, warn_only=True)
+    # Shift masks of window attention leave numbers of 1e-44, with which processors calculate very slowly.
+    torch.set_flush_denormal(True)
+    # Filling fresh memory with NaN is a debugging aid that costs every operator a pass over its output.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    use_cuda = compute.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if use_cuda else "cpu")
+
+
+@cache
+def _say(line: str) -> None:
+    """On standard error, each line once: a process prepares its device more than once."""
+    print(line, file=sys.stderr, flush=True)

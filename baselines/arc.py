@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from adaptsr import randomness
-from adaptsr.allocation import Calibration
-from adaptsr.backbones import Site, select
+from adaptsr.adaptation.allocation import Calibration
+from adaptsr.adaptation.reparametrization import Plan, original_weight, reparametrize_bias, reparametrize_weight
+from adaptsr.backbones.sites import Site, select
 from adaptsr.errors import UserError
-from adaptsr.reparametrization import Plan, original_weight, reparametrize_bias, reparametrize_weight
 
 TITLE = "ARC (svd{size})"
 TRAINS = "U per stage and width; lambda and b per layer"

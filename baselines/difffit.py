@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from adaptsr.allocation import Calibration
-from adaptsr.backbones import Site
+from adaptsr.adaptation.allocation import Calibration
+from adaptsr.adaptation.reparametrization import Plan, original_weight, reparametrize_bias, reparametrize_weight
+from adaptsr.backbones.sites import Site
 from adaptsr.errors import UserError
-from adaptsr.reparametrization import Plan, original_weight, reparametrize_bias, reparametrize_weight
 
 TITLE = "DiffFit ({form})"
 TRAINS = "gamma per residual branch; all biases and normalisation unless gamma only"

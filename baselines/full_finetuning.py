@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from adaptsr.allocation import Calibration
-from adaptsr.backbones import Site, select
-from adaptsr.reparametrization import Plan, train_statistics
+from adaptsr.adaptation.allocation import Calibration
+from adaptsr.adaptation.reparametrization import Plan, train_statistics
+from adaptsr.backbones.sites import Site, select
 
 TITLE = "Full fine-tuning ({sites})"
 TRAINS = "every parameter, or the weights and biases of one kind of site"

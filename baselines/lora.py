@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from adaptsr.allocation import Calibration
-from adaptsr.backbones import Site, select
-from adaptsr.lora import attach_low_rank, plan_low_rank
-from adaptsr.reparametrization import Plan
+from adaptsr.adaptation.allocation import Calibration
+from adaptsr.adaptation.lora import attach_low_rank, plan_low_rank
+from adaptsr.adaptation.reparametrization import Plan
+from adaptsr.backbones.sites import Site, select
 
 TITLE = "LoRA, r = {rank}"
 TRAINS = "A and B of every site, biases of the adapted layers"

@@ -21,10 +21,10 @@ import torch
 from torch import nn
 
 from adaptsr import randomness
-from adaptsr.allocation import Calibration
-from adaptsr.backbones import Site, select
+from adaptsr.adaptation.allocation import Calibration
+from adaptsr.adaptation.reparametrization import Plan, freeze, trainable_count, trainable_parameters
+from adaptsr.backbones.sites import Site, select
 from adaptsr.errors import UserError
-from adaptsr.reparametrization import Plan, freeze, trainable_count, trainable_parameters
 
 TITLE = "{method} (PEFT)"
 TRAINS = "what the PEFT method adds to the layers that it takes"

@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from adaptsr.allocation import Calibration, allocate, importance
-from adaptsr.backbones import Site, select
-from adaptsr.lora import attach_low_rank, cost_per_rank, plan_low_rank, useful_rank
-from adaptsr.reparametrization import Plan
+from adaptsr.adaptation.allocation import Calibration, allocate, importance
+from adaptsr.adaptation.lora import attach_low_rank, cost_per_rank, plan_low_rank, useful_rank
+from adaptsr.adaptation.reparametrization import Plan
+from adaptsr.backbones.sites import Site, select
 
 TITLE = "Rank-aware LoRA ({score}, {allocation})"
 TRAINS = "A and B of the sites with a rank, biases of the adapted layers"

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from adaptsr import randomness
-from adaptsr.allocation import Calibration
-from adaptsr.backbones import Site, select
+from adaptsr.adaptation.allocation import Calibration
+from adaptsr.adaptation.lora import factor_shapes, low_rank_product
+from adaptsr.adaptation.reparametrization import Plan, reparametrize_weight
+from adaptsr.backbones.sites import Site, select
 from adaptsr.errors import UserError
-from adaptsr.lora import factor_shapes, low_rank_product
-from adaptsr.reparametrization import Plan, reparametrize_weight
 
 TITLE = "RaSA (r = {rank}, k = {shared})"
 TRAINS = "A, B and a diagonal per layer; the pools that layers share"

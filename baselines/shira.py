@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from adaptsr import randomness
-from adaptsr.allocation import Calibration, mean_gradients
-from adaptsr.backbones import Site, select
+from adaptsr.adaptation.allocation import Calibration, mean_gradients
+from adaptsr.adaptation.lora import cost_per_rank
+from adaptsr.adaptation.reparametrization import Plan, original_weight, reparametrize_weight
+from adaptsr.backbones.sites import Site, select
 from adaptsr.errors import UserError
-from adaptsr.lora import cost_per_rank
-from adaptsr.reparametrization import Plan, original_weight, reparametrize_weight
 
 TITLE = "SHiRA ({mask} mask)"
 TRAINS = "a fixed sparse subset of each weight's entries"

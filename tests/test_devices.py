@@ -12,11 +12,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 
-from adaptsr import config, devices
+from adaptsr import devices
+from adaptsr.config import reading, schema
 from adaptsr.devices import Gpu, Listed, choose, parse_listing, take_slot
 from adaptsr.errors import UserError
-from adaptsr.matrix import Matrix
+from adaptsr.runs.matrix import Matrix
 
 CARDS = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
@@ -218,7 +220,7 @@ import torch
 def never(*words):
     raise AssertionError("CUDA was asked")
 torch._C._cuda_getDeviceCount = torch.cuda.is_available = torch.cuda.device_count = never
-import adaptsr.evaluation, adaptsr.pretraining, adaptsr.training
+import adaptsr.scoring.score_runs, adaptsr.training.pretraining, adaptsr.training.train_runs
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -245,21 +247,20 @@ def test_a_gpu_that_torch_cannot_use_is_said_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An older driver: weeks on the CPU should not come as a surprise."""
-    from adaptsr import training
 
-    training._say.cache_clear()
-    monkeypatch.setattr(training, "claim_gpu", lambda jobs, waiting: "a slot")
-    monkeypatch.setattr(training.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(training.torch.cuda, "is_initialized", lambda: False)
+    devices._say.cache_clear()
+    monkeypatch.setattr(devices, "claim_gpu", lambda jobs, waiting: "a slot")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     for _ in range(2):
-        assert training.prepare_device(config.Compute(device="auto")).type == "cpu"
+        assert devices.prepare_device(schema.Compute(device="auto")).type == "cpu"
     assert capsys.readouterr().err.count("there is a GPU, but this torch cannot use it") == 1
     with pytest.raises(UserError, match="cuda was asked for, but this torch can use none"):
-        training.prepare_device(config.Compute(device="cuda"))
+        devices.prepare_device(schema.Compute(device="cuda"))
 
 
 def test_how_many_share_a_gpu_makes_no_run_stale(repository: Path) -> None:
-    profile = config.load_profile(repository / "config/demo.yaml")
+    profile = reading.load_profile(repository / "config/demo.yaml")
     shared = profile.model_copy(update={"compute": profile.compute.model_copy(update={"jobs_per_gpu": 4})})
     matrix, other = Matrix.of(profile, "demo.yaml"), Matrix.of(shared, "demo.yaml")
     assert matrix.job_key("safmn", matrix.variant("lora/r4")) == other.job_key("safmn", other.variant("lora/r4"))

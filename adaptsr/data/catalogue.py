@@ -17,11 +17,12 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import pydantic
 from pydantic import Field, PositiveInt
 
-from adaptsr.config import Name, Section, listing, suggestion
+from adaptsr.config.schema import Name, Section
 from adaptsr.data.manifest import SplitName
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, listing, suggestion
+from adaptsr.project import CHECKOUT
 
-FOLDER = Path(__file__).resolve().parents[2] / "config"
+FOLDER = CHECKOUT / "config"
 RESOURCES = Path("resources")
 
 Row = TypeVar("Row", bound=Section)

@@ -22,7 +22,7 @@ import torch
 from torch.nn import functional
 
 from adaptsr.basicsr_compat import basicsr_module
-from adaptsr.config import Blur, Degradation
+from adaptsr.config.schema import Blur, Degradation
 from adaptsr.data.images import to_float, to_uint8
 from adaptsr.errors import UserError
 from adaptsr.randomness import Key, numpy_generator

@@ -26,10 +26,10 @@ import requests
 import urllib3.exceptions
 from tqdm import tqdm
 
-from adaptsr import __version__, records
-from adaptsr.config import expanded, listing
+from adaptsr import __version__, files
 from adaptsr.data.catalogue import Source, read_catalogue, weights_file
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, listing
+from adaptsr.files import expanded
 
 ATTEMPTS = 4
 """Attempts in a row that bring nothing, after which an address is given up."""
@@ -72,7 +72,7 @@ def ensure(source: Source) -> Path:
     if source.fetch == "manual":
         raise UserError(_instructions(source))
     try:
-        with records.locked(path.parent):
+        with files.locked(path.parent):
             if not path.is_file():
                 _fetch(source, path)
     except OSError as error:
@@ -369,7 +369,7 @@ class _Part:
     def remember(self, address: str, validator: str | None) -> None:
         """Note the origin of the first byte; later ones are only added where they are of the same content."""
         if not self.size:
-            records.write_json(self._origin, {"address": address, "validator": validator})
+            files.write_json(self._origin, {"address": address, "validator": validator})
 
     def validator(self, address: str) -> str | None:
         """What the server called the content that the part came from, if it came from this address."""
@@ -426,7 +426,7 @@ def _recorded(source: Source) -> str | None:
 def _record_first_seen(source: Source, path: Path) -> None:
     if source.fully_published or _record(source).exists():
         return
-    with records.atomic_write(_record(source)) as temporary:
+    with files.atomic_write(_record(source)) as temporary:
         temporary.write_text(f"{_digest(path, 'sha256')}  {source.file}\n", encoding="utf-8")
 
 

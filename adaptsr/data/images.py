@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 
 from adaptsr.errors import UserError
-from adaptsr.records import atomic_write
+from adaptsr.files import atomic_write
 
 MAX_PIXELS = 80_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import PositiveInt
 
-from adaptsr import records
+from adaptsr import files
 from adaptsr.errors import UserError
 
 SplitName = Literal["train", "validation", "test"]
@@ -51,10 +51,10 @@ class Manifest(_Part):
             name: [[item.name, item.scene, item.lr_sha256, item.hr_sha256] for item in part]
             for name, part in splits.items()
         }
-        return records.digest({"scale": self.scale, "splits": items})
+        return files.digest({"scale": self.scale, "splits": items})
 
     def write(self, path: Path) -> None:
-        records.write_json(path, self.model_dump(mode="json"))
+        files.write_json(path, self.model_dump(mode="json"))
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -64,7 +64,7 @@ def read_manifest(path: Path) -> Manifest:
             f"{path}: this dataset is not prepared: snakemake does it, or `adaptsr data prepare {path.parent.name}` "
             "with the profile"
         )
-    content = records.read_json(path, "the manifest of a prepared dataset")
+    content = files.read_json(path, "the manifest of a prepared dataset")
     try:
         return Manifest.model_validate(content)
     except pydantic.ValidationError as error:
@@ -73,3 +73,7 @@ def read_manifest(path: Path) -> Manifest:
         raise UserError(
             f"{path}: not a dataset's manifest: {where}: {first['msg']}; delete it to have the dataset prepared again"
         ) from None
+
+
+def manifest_path(dataset: str) -> Path:
+    return Path("resources") / dataset / "manifest.json"

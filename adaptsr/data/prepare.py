@@ -8,12 +8,12 @@ from typing import get_args
 
 import torch
 
-from adaptsr import records
-from adaptsr.config import DatasetConfig, Pairs, Photographs
-from adaptsr.data.archives import is_prepared, write_archive
-from adaptsr.data.folders import check_pairs
+from adaptsr import files
+from adaptsr.config.schema import DatasetConfig, Pairs, Photographs
+from adaptsr.data.kinds.archive import is_prepared, write_archive
+from adaptsr.data.kinds.pairs import check_pairs
+from adaptsr.data.kinds.sample_images import find_photographs, write_photographs
 from adaptsr.data.manifest import SplitName
-from adaptsr.data.photographs import find_photographs, write_photographs
 
 MANIFEST = "manifest.json"
 
@@ -28,7 +28,7 @@ def prepare(name: str, config: DatasetConfig, folder: Path, scale: int) -> Path:
     since profiles share them.
     """
     torch.set_num_threads(1)
-    with records.locked(folder):
+    with files.locked(folder):
         return _prepare(name, config, folder, scale)
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from adaptsr.config import Degradation
+from adaptsr.config.schema import Degradation
 from adaptsr.data.degradation import degrade
 from adaptsr.data.images import to_float
-from adaptsr.data.pairs import PairSet, size_text
+from adaptsr.data.store import PairSet, size_text
 from adaptsr.errors import UserError
 from adaptsr.randomness import Key, numpy_generator
 

@@ -1,0 +1,1 @@
+"""Reports. In: records and scores. Out: tables, comparisons, figures and a page."""

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from adaptsr import records
+from adaptsr import files
 from adaptsr.reporting.render import write_frame
 from adaptsr.reporting.results import Results
 
@@ -57,6 +57,6 @@ def write_zip(folder: Path, out: Path) -> Path:
                 entry.compress_type = zipfile.ZIP_DEFLATED if path.suffix in COMPRESSED else zipfile.ZIP_STORED
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, path.read_bytes())
-    with records.atomic_write(out) as temporary:
+    with files.atomic_write(out) as temporary:
         temporary.write_bytes(content.getvalue())
     return out

@@ -14,12 +14,12 @@ from PIL import Image, ImageDraw
 
 from adaptsr.data.manifest import Item
 from adaptsr.errors import UserError
-from adaptsr.matrix import Row
-from adaptsr.pictures import Picture, find_pictures, kept_pictures, picture_path
 from adaptsr.reporting.metrics import metric_columns
 from adaptsr.reporting.model import number_text
 from adaptsr.reporting.results import NO_BACKBONE, NOT_THERE, Results
 from adaptsr.reporting.significance import backbone_title
+from adaptsr.runs.matrix import Row
+from adaptsr.scoring.pictures import Picture, find_pictures, kept_pictures, picture_path
 from adaptsr.statistics import row_names
 
 Pixels = NDArray[np.uint8]

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from adaptsr.matrix import Row
 from adaptsr.reporting.results import NO_BACKBONE, NOT_THERE, Results
 from adaptsr.reporting.significance import backbone_title, short_titles
+from adaptsr.runs.matrix import Row
 from adaptsr.statistics import UNSEEDED
 
 State = Literal["whole", "holes", "none"]

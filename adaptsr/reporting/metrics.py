@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptsr.config import listing, suggestion
-from adaptsr.errors import UserError
-from adaptsr.scoring.conventions import conventions
+from adaptsr.errors import UserError, listing, suggestion
+from adaptsr.metrics.conventions import conventions
 
 if TYPE_CHECKING:
-    from adaptsr.config import Profile
+    from adaptsr.config.schema import Profile
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from adaptsr.reporting.significance import (
 from adaptsr.reporting.tables import build_table, scale_warning, write_table
 
 if TYPE_CHECKING:
-    from adaptsr.config import Profile
+    from adaptsr.config.schema import Profile
 
 FOLDERS = ("figures", "pictures", RECORDS)
 

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptsr import records
-from adaptsr.config import Archive, DatasetConfig, Photographs
+from adaptsr import files
+from adaptsr.config.schema import Archive, DatasetConfig, Photographs
 from adaptsr.data.catalogue import Catalogue, Source, read_catalogue
 from adaptsr.data.manifest import SplitName
 from adaptsr.reporting.metrics import metric_columns
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
+from adaptsr.runs import provenance
 
 DRAWN_WITH = ("adaptsr", "matplotlib", "seaborn", "pandas", "scipy", "jinja2", "pillow")
 DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
@@ -80,18 +81,18 @@ def _counted(texts: Iterable[str]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(Counter(texts).items(), key=lambda item: (-item[1], item[0])))
 
 
-def _code(item: records.Provenance) -> str:
+def _code(item: provenance.Provenance) -> str:
     state = {True: ", with changes that were not committed", False: "", None: " (a release, no repository)"}
     return f"{item.code_version}{state[item.code_dirty]}"
 
 
-def _machine(item: records.Provenance) -> str:
+def _machine(item: provenance.Provenance) -> str:
     device = "" if item.device == "cpu" else f"{item.device}; "
     processor = item.processor or "unknown processor"
     return f"{device}{processor}, {item.cores} core{'s' if item.cores > 1 else ''}, {item.system}, Python {item.python}"
 
 
-def _packages(found: Iterable[records.Provenance]) -> tuple[tuple[str, str], ...]:
+def _packages(found: Iterable[provenance.Provenance]) -> tuple[tuple[str, str], ...]:
     """Versions by package; all of them where runs differ."""
     versions: dict[str, set[str]] = {}
     for item in found:
@@ -154,7 +155,7 @@ def _weights(results: Results, catalogue: Catalogue) -> Iterable[Weights]:
             continue
         row = catalogue.weights.get(backbone.weights)
         path = row.path if row else Path(backbone.weights).expanduser()
-        sha256 = records.file_sha256(path) if path.is_file() else "not there when this page was made"
+        sha256 = files.file_sha256(path) if path.is_file() else "not there when this page was made"
         yield Weights(
             title, path.name, sha256, row.licence if row else "as this project" if _ours(path) else "not stated"
         )

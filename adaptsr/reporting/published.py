@@ -1,8 +1,8 @@
-"""The numbers of the AdaptSR paper's tables, as printed there.
+"""Read the tables that a paper published, digit for digit.
 
-`published/<table>.csv` has one line per table row and dataset: `label` (the paper's words), `row` (ours: `<baseline>/<variant>`,
-alternatives separated by `|`; `outputs/<name>` for a method that is not in this suite), `backbone` (empty where it is
-none of ours), `dataset`, `parameters`, and the paper's metrics under the names that profiles give them.
+`papers/<paper>/published/<table>.csv` has one line per table row and dataset: `label` (the paper's words), `row` (ours:
+`<baseline>/<variant>`, alternatives separated by `|`; `outputs/<name>` for a method that is not in this suite), `backbone`
+(empty where it is none of ours), `dataset`, `parameters`, and the paper's metrics under the names that profiles give them.
 """
 
 from __future__ import annotations
@@ -10,14 +10,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from adaptsr.config import listing
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, listing, suggestion
+from adaptsr.papers import published_tables
 
-FOLDER = Path(__file__).parent / "published"
 IDENTITY = ("label", "row", "backbone", "dataset", "parameters", "inference_parameters")
-DATASET_TITLES = {"realsr": "RealSR", "drealsr": "DRealSR", "div2k": "DIV2K"}
 
 
 @dataclass(frozen=True)
@@ -37,15 +34,17 @@ class PublishedRow:
         return next((row for row in self.rows if row in present), None)
 
 
-def read_published(name: str, folder: Path = FOLDER) -> list[PublishedRow]:
-    """The rows of one published table (`table2` or `table2.csv`), in the paper's order."""
-    tables = {path.stem: path for path in folder.glob("table*.csv")}
-    path = tables.get(name.removesuffix(".csv"))
-    if path is None:
+def read_published(paper: str, table: str) -> list[PublishedRow]:
+    """Read one published table (`table2.csv`) of a paper, in the paper's order.
+
+    Raises `UserError` if there is no such paper or table.
+    """
+    tables = published_tables(paper)
+    if table not in tables:
         raise UserError(
-            f"report.tables: no published table {name!r}; adaptsr/reporting/published has {listing(tables)}"
+            f"report.tables: papers/{paper}/published has no {table!r}{suggestion(table, tables)}; there are {listing(tables)}"
         )
-    with path.open(encoding="utf-8", newline="") as file:
+    with tables[table].open(encoding="utf-8", newline="") as file:
         return [_row(line) for line in csv.DictReader(file)]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from adaptsr.records import atomic_write
+from adaptsr.files import atomic_write
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -59,9 +59,9 @@ def escape_markdown(value: object) -> str:
 
 
 @cache
-def _environment(suffix: str) -> jinja2.Environment:
+def _environment(suffix: str, folder: Path = TEMPLATES) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader([folder, TEMPLATES]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -82,9 +82,9 @@ def _environment(suffix: str) -> jinja2.Environment:
     return environment
 
 
-def render(template: str, path: Path, **content: object) -> None:
-    """Fill a template of `templates/` and write it; every value is escaped for the template's kind of file."""
-    write_text(path, _environment(Path(template).suffix).get_template(template).render(**content))
+def render(template: str, path: Path, *, folder: Path = TEMPLATES, **content: object) -> None:
+    """Fill a template of `folder` or `templates/` and write it; every value is escaped for the template's kind of file."""
+    write_text(path, _environment(Path(template).suffix, folder).get_template(template).render(**content))
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:

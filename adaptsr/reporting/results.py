@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptsr import records
 from adaptsr.data.manifest import Manifest, read_manifest
 from adaptsr.errors import UserError
-from adaptsr.scores import COLUMNS, Basis, read_scores
+from adaptsr.runs import records
+from adaptsr.scoring.table import COLUMNS, Basis, read_scores
 from adaptsr.statistics import UNSEEDED, row_names, seed_tables
 
 if TYPE_CHECKING:
-    from adaptsr.config import Profile
-    from adaptsr.matrix import AskedFor, Row
-    from adaptsr.records import RunRecord
+    from adaptsr.config.schema import Profile
+    from adaptsr.runs.matrix import AskedFor, Row
+    from adaptsr.runs.records import RunRecord
 
 RunName = tuple[str, str, int]
 """Backbone, row name and seed."""

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adaptsr.config import OUTPUTS, listing, suggestion
-from adaptsr.errors import UserError
-from adaptsr.matrix import Row, matching
-from adaptsr.records import RunRecord
+from adaptsr.config.schema import OUTPUTS
+from adaptsr.errors import UserError, listing, suggestion
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import number_text
 from adaptsr.reporting.render import render, write_frame
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.tables import scale_warning
+from adaptsr.runs.matrix import Row, matching
+from adaptsr.runs.records import RunRecord
 from adaptsr.statistics import ALPHA, Family, seeds_note, significance
 
 if TYPE_CHECKING:
-    from adaptsr.config import Profile
+    from adaptsr.config.schema import Profile
 
 
 @dataclass(frozen=True)

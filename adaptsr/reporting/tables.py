@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from adaptsr.config import OUTPUTS, UNADAPTED, listing, suggestion
-from adaptsr.errors import UserError
-from adaptsr.matrix import Row, matching
-from adaptsr.outputs import NOT_MEASURED
+from adaptsr.config.schema import OUTPUTS, UNADAPTED
+from adaptsr.errors import UserError, listing, suggestion
+from adaptsr.papers import load_paper
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import Block, Cell, ColumnHead, Line, Mark, Parameters, TableModel
-from adaptsr.reporting.published import DATASET_TITLES, PublishedRow, read_published, shown_beside
+from adaptsr.reporting.published import PublishedRow, read_published, shown_beside
 from adaptsr.reporting.render import render, write_frame
 from adaptsr.reporting.results import NO_BACKBONE, NOT_THERE, Results
+from adaptsr.runs.matrix import Row, matching
+from adaptsr.scoring.external import NOT_MEASURED
 from adaptsr.statistics import UNSEEDED, row_names
 
 if TYPE_CHECKING:
-    from adaptsr.config import Profile, Table
-    from adaptsr.records import RunRecord
+    from adaptsr.config.schema import Profile, Table
+    from adaptsr.runs.records import RunRecord
 
 DAGGERS = ("†", "‡", "§", "¶")
 NOT_RUN = "Published row that is not in this profile."
@@ -88,7 +89,7 @@ def build_table(results: Results, name: str) -> TableModel:
             f"profile {profile.name}: no table {name!r}{suggestion(name, known)}; report.tables has {listing(known)}"
         )
     table = profile.report.tables[name]
-    published = read_published(table.published) if table.published else []
+    published = read_published(str(profile.paper), table.published) if table.published else []
     metrics = metric_columns(profile, table.metrics)
     footnotes = _Footnotes()
     datasets = [name for name in results.datasets if name in (table.datasets or results.datasets)]
@@ -201,10 +202,13 @@ class _BlockBuilder:
             dataset=self.dataset,
             images=len(images),
             scenes=len({scenes.get(image, image) for image in images}),
-            published_dataset=", ".join(sorted({DATASET_TITLES.get(row.dataset, row.dataset) for row in published})),
+            published_dataset=", ".join(sorted({self.published_title(row.dataset) for row in published})),
             total_parameters=self.total_parameters,
             lines=mark_best(lines, self.metrics),
         )
+
+    def published_title(self, dataset: str) -> str:
+        return load_paper(str(self.results.profile.paper)).DATASET_TITLES.get(dataset, dataset)
 
     @property
     def title(self) -> str:

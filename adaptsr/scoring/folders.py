@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adaptsr.config import Metric, Scoring
+from adaptsr.config.schema import Metric, Scoring
 from adaptsr.devices import claim_gpu
 from adaptsr.errors import UserError
-from adaptsr.scoring.conventions import Convention
+from adaptsr.metrics.conventions import Convention
 from adaptsr.scoring.scorer import Scorer, ScoreRow
 
 _IMAGES_IN_MEMORY = 16
@@ -88,7 +88,7 @@ def _images(folder: Path) -> dict[str, Path]:
 
 def _check_pairs(pairs: Mapping[str, tuple[Path, Path]]) -> None:
     from adaptsr.data.images import read_image
-    from adaptsr.data.pairs import size_text
+    from adaptsr.data.store import size_text
 
     problems: list[str] = []
     for restored, reference in pairs.values():

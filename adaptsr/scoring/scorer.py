@@ -13,12 +13,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adaptsr.config import Scoring
+from adaptsr.config.schema import Scoring
 from adaptsr.errors import UserError
-from adaptsr.scoring.conventions import Convention, conventions
-from adaptsr.scoring.dists import dists, with_moments
-from adaptsr.scoring.ssim import ssim
-from adaptsr.scoring.weights import WeightsMissing, build_network, missing_weights, missing_weights_error, one_line
+from adaptsr.metrics.conventions import Convention, conventions
+from adaptsr.metrics.dists import dists, with_moments
+from adaptsr.metrics.ssim import ssim
+from adaptsr.metrics.weights import (
+    WeightsMissing,
+    build_network,
+    missing_weights,
+    missing_weights_error,
+    one_line,
+)
 
 if TYPE_CHECKING:
     import torch

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from adaptsr.allocation import Batch
-from adaptsr.backbones import find_sites
-from adaptsr.baselines import FOLDER, Variant, discover, import_baseline
-from adaptsr.reparametrization import Plan
+from adaptsr.adaptation.allocation import Batch
+from adaptsr.adaptation.baseline_files import FOLDER, Variant, discover, import_baseline
+from adaptsr.adaptation.reparametrization import Plan
+from adaptsr.backbones.sites import find_sites
 
 FILES = discover()
 

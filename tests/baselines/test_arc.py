@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from adaptsr.adaptation.reparametrization import Plan, trainable_count, trainable_parameters
 from adaptsr.errors import UserError
-from adaptsr.reparametrization import Plan, trainable_count, trainable_parameters
 from tests.baselines.helpers import DATA, Block, agree, attach, baseline, normal, planned, swin_like
 
 arc = baseline("arc")

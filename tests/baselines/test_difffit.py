@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from adaptsr.adaptation.reparametrization import trainable_count, trainable_parameters
 from adaptsr.errors import UserError
-from adaptsr.reparametrization import trainable_count, trainable_parameters
 from tests.baselines.helpers import DATA, SwinLike, agree, attach, normal, planned, swin_like
 
 

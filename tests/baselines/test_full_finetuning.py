@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adaptsr.contract import BatchNormBackbone
+from adaptsr.adaptation.contract.backbones import BatchNormBackbone
+from adaptsr.adaptation.reparametrization import (
+    adaptation_state,
+    parameter_count,
+    trainable_count,
+    trainable_parameters,
+)
 from adaptsr.errors import UserError
-from adaptsr.reparametrization import adaptation_state, parameter_count, trainable_count, trainable_parameters
 from tests.baselines.helpers import attach, planned
 
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from adaptsr.backbones import build, find_sites
-from adaptsr.baselines import FOLDER
-from adaptsr.config import load_profile
+from adaptsr.adaptation.baseline_files import FOLDER
+from adaptsr.adaptation.reparametrization import merged_state, trainable_count, trainable_parameters
+from adaptsr.backbones.build import build
+from adaptsr.backbones.sites import find_sites
+from adaptsr.config.reading import load_profile
 from adaptsr.errors import UserError
-from adaptsr.reparametrization import merged_state, trainable_count, trainable_parameters
 from tests.baselines.helpers import DATA, attach, baseline, planned, swin_like
 
 peft = pytest.importorskip("peft")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from torch import nn
 
-from adaptsr.allocation import importance
-from adaptsr.backbones import find_sites, select
+from adaptsr.adaptation.allocation import importance
+from adaptsr.adaptation.reparametrization import trainable_count, trainable_parameters
+from adaptsr.backbones.sites import find_sites, select
 from adaptsr.errors import UserError
-from adaptsr.reparametrization import trainable_count, trainable_parameters
 from tests.baselines.helpers import attach, calibration, planned, swin_like
 
 UNIFORM = 9 * (3 + 8) * 2 * 2 + 2 * 2 * ((8 + 24) + (8 + 8) + 2 * (8 + 16))

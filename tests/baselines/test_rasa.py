@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from adaptsr.adaptation.reparametrization import trainable_count, trainable_parameters
 from adaptsr.errors import UserError
-from adaptsr.reparametrization import trainable_count, trainable_parameters
 from tests.baselines.helpers import DATA, agree, attach, normal, planned, swin_like
 
 

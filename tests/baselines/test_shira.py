@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from adaptsr.backbones import find_sites
+from adaptsr.adaptation.reparametrization import trainable_count, trainable_parameters
+from adaptsr.backbones.sites import find_sites
 from adaptsr.errors import UserError
-from adaptsr.reparametrization import trainable_count, trainable_parameters
 from tests.baselines.helpers import DATA, agree, attach, calibration, normal, planned, swin_like
 
 SITE = "layers.0.mlp.fc1"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from adaptsr.config import Archive, load_profile
+from adaptsr.config.reading import load_profile
+from adaptsr.config.schema import Archive
 from adaptsr.data.catalogue import ArchiveFile, DatasetPart, Images, WeightsFile, read_catalogue, weights_file
 from adaptsr.errors import UserError
 

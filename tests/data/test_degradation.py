@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from adaptsr.basicsr_compat import basicsr_module
-from adaptsr.config import Blur, Degradation
+from adaptsr.config.schema import Blur, Degradation
 from adaptsr.data.degradation import Drawn, DrawnNoise, DrawnOrder, apply, bicubic, bicubic_enlarged, degrade, draw
 from adaptsr.data.images import read_image, to_float
 from adaptsr.errors import UserError

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adaptsr import records
-from adaptsr.config import Archive
+from adaptsr import files
+from adaptsr.config.schema import Archive
 from adaptsr.data import catalogue, fetch
 from adaptsr.data.catalogue import ArchiveFile, DatasetPart, WeightsFile
 from adaptsr.data.manifest import read_manifest
-from adaptsr.data.pairs import load_split
 from adaptsr.data.prepare import prepare
+from adaptsr.data.store import load_split
 from adaptsr.errors import UserError
 
 CONTENT = bytes(np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8))
@@ -172,7 +172,7 @@ def refusal(of: WeightsFile) -> str:
     return message
 
 
-def files() -> dict[str, bytes]:
+def fetched_files() -> dict[str, bytes]:
     folder = Path("resources/weights")
     return {path.name: path.read_bytes() for path in folder.glob("*") if path.name != ".lock"}
 
@@ -184,7 +184,7 @@ class TestTransfer:
     def test_whole(self, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
         server.serve("/file")
         assert fetch.ensure(source(server)) == Path("resources/weights/net.pth")
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
         shown = capsys.readouterr()
         assert "Fetching net (300.0 kB) from 127.0.0.1" in shown.err
         assert not shown.out
@@ -192,7 +192,7 @@ class TestTransfer:
     def test_a_cut_connection_is_resumed_with_a_range_request(self, server: Server) -> None:
         served = server.serve("/file", Served(cuts=[100_000, 50_000]))
         fetch.ensure(source(server))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
         ranges = [request.get("Range") for request in served.requests]
         assert ranges == [None, "bytes=100000-", "bytes=150000-"]
 
@@ -211,22 +211,22 @@ class TestTransfer:
             context.setattr(fetch._Part, "append", killed)
             with pytest.raises(KeyboardInterrupt):
                 fetch.ensure(source(server))
-        assert set(files()) == {"net.pth.part", "net.pth.part.json"}
-        assert files()["net.pth.part"] == CONTENT[:100_000]
+        assert set(fetched_files()) == {"net.pth.part", "net.pth.part.json"}
+        assert fetched_files()["net.pth.part"] == CONTENT[:100_000]
         fetch.ensure(source(server))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
         assert served.requests[-1]["Range"] == "bytes=100000-"
 
     def test_a_part_that_is_whole_already_needs_no_request(self, server: Server) -> None:
         Path("resources/weights").mkdir(parents=True)
         Path("resources/weights/net.pth.part").write_bytes(CONTENT)
         fetch.ensure(source(server))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
 
     def test_a_server_without_ranges_starts_over(self, server: Server) -> None:
         served = server.serve("/file", Served(ranges=False, cuts=[100_000]))
         fetch.ensure(source(server))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
         assert len(served.requests) == 2
 
     def test_a_part_of_another_file_is_noticed_and_fetched_from_the_start(self, server: Server) -> None:
@@ -234,7 +234,7 @@ class TestTransfer:
         Path("resources/weights").mkdir(parents=True)
         Path("resources/weights/net.pth.part").write_bytes(b"x" * 1000)
         fetch.ensure(source(server))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
         assert [request.get("Range") for request in served.requests] == ["bytes=1000-", None]
 
     @pytest.mark.parametrize("length", [len(CONTENT) + 10, len(CONTENT)])
@@ -243,12 +243,12 @@ class TestTransfer:
         Path("resources/weights").mkdir(parents=True)
         Path("resources/weights/net.pth.part").write_bytes(b"x" * length)
         fetch.ensure(source(server, bytes=None))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
 
     def test_a_busy_server_is_asked_again(self, server: Server) -> None:
         served = server.serve("/file", Served(failures=2))
         fetch.ensure(source(server))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
         assert len(served.requests) == 3
 
     def test_a_server_that_never_gets_further_is_given_up(self, server: Server) -> None:
@@ -256,8 +256,8 @@ class TestTransfer:
         message = refusal(source(server))
         assert "attempts in a row brought nothing" in message
         assert len(served.requests) == 1 + fetch.ATTEMPTS
-        assert files()["net.pth.part"] == CONTENT[:1000]
-        assert "net.pth" not in files()
+        assert fetched_files()["net.pth.part"] == CONTENT[:1000]
+        assert "net.pth" not in fetched_files()
 
     def test_a_server_that_is_not_there(self, server: Server) -> None:
         closed = Server()
@@ -265,32 +265,32 @@ class TestTransfer:
         message = refusal(source(server, address=f"{closed.root}/file"))
         assert message.startswith(f"net: could not be fetched: {closed.root}/file: 4 attempts in a row brought nothing")
         assert f"resources/weights/net.pth yourself (300000 bytes, {sha256(CONTENT)})" in message
-        assert files() == {}
+        assert fetched_files() == {}
 
     def test_404_then_the_mirror(self, server: Server) -> None:
         mirror = server.serve("/mirror")
         fetch.ensure(source(server, "/gone", mirrors=f"{server.root}/gone2|{server.root}/mirror"))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
         assert len(mirror.requests) == 1
 
     def test_a_mirror_goes_on_where_the_address_broke_off(self, server: Server) -> None:
         server.serve("/file", Served(cuts=[200_000] + [0] * 50))
         mirror = server.serve("/mirror", Served(etag='"two"'))
         fetch.ensure(source(server, mirrors=f"{server.root}/mirror"))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
         assert mirror.requests[0]["Range"] == "bytes=200000-"
 
     def test_404_everywhere(self, server: Server) -> None:
         message = refusal(source(server, "/gone", mirrors=f"{server.root}/gone2"))
         assert f"{server.root}/gone: 404 Not Found; {server.root}/gone2: 404 Not Found; try again later" in message
-        assert files() == {}
+        assert fetched_files() == {}
 
     def test_two_at_once_fetch_a_file_once(self, server: Server) -> None:
         served = server.serve("/file")
         with ThreadPoolExecutor(2) as pool:
             paths = list(pool.map(fetch.ensure, [source(server)] * 2))
         assert paths == [Path("resources/weights/net.pth")] * 2
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
         assert len(served.requests) == 1
 
     def test_too_little_room_is_said_before_anything_comes(
@@ -299,7 +299,7 @@ class TestTransfer:
         server.serve("/file")
         monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: _Usage(free=1000))
         assert "300.0 kB are to come, 1.0 kB are free on this disk" in refusal(source(server))
-        assert files() == {}
+        assert fetched_files() == {}
 
     def test_a_full_disk_keeps_what_has_arrived(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         server.serve("/file")
@@ -313,9 +313,9 @@ class TestTransfer:
         with monkeypatch.context() as context:
             context.setattr(fetch._Part, "append", full)
             assert "cannot be written: No space left on device; what has arrived is kept" in refusal(source(server))
-        assert "net.pth" not in files()
+        assert "net.pth" not in fetched_files()
         fetch.ensure(source(server))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
 
 
 @dataclass
@@ -327,39 +327,39 @@ class TestChecks:
     def test_wrong_size_is_seen_before_the_file_comes(self, server: Server) -> None:
         server.serve("/file", Served(body=CONTENT + b"x"))
         assert "the file there has 300001 bytes, 300000 were expected" in refusal(source(server))
-        assert files() == {}
+        assert fetched_files() == {}
 
     def test_wrong_size_of_a_server_that_does_not_say_it(self, server: Server) -> None:
         server.serve("/file", Served(body=CONTENT + b"x" * 20_000, length=False))
         assert "more than the expected 300000 bytes came" in refusal(source(server))
         server.serve("/file", Served(body=CONTENT[:-1], length=False))
         assert "299999 bytes, 300000 were expected" in refusal(source(server))
-        assert files() == {}
+        assert fetched_files() == {}
 
     def test_wrong_checksum(self, server: Server) -> None:
         served = server.serve("/file", Served(body=OTHER))
         expected, found = sha256(CONTENT)[7:], sha256(OTHER)[7:]
         assert f"its SHA-256 is {found}, {expected} was expected" in refusal(source(server))
-        assert files() == {}
+        assert fetched_files() == {}
         assert len(served.requests) == 1
 
     def test_wrong_checksum_then_the_mirror(self, server: Server) -> None:
         server.serve("/file", Served(body=OTHER))
         server.serve("/mirror")
         fetch.ensure(source(server, mirrors=f"{server.root}/mirror"))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
 
     def test_md5(self, server: Server) -> None:
         server.serve("/file")
         fetch.ensure(source(server, checksum=f"md5:{hashlib.md5(CONTENT).hexdigest()}"))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
         Path("resources/weights/net.pth").unlink()
         assert "its MD5 is" in refusal(source(server, checksum=f"md5:{'0' * 32}"))
 
     def test_an_unknown_size_of_an_unknown_content_is_refused(self, server: Server) -> None:
         server.serve("/file", Served(length=False))
         assert "does not say how large the file is" in refusal(source(server, bytes=None, checksum=None))
-        assert files() == {}
+        assert fetched_files() == {}
 
     def test_a_file_that_lies_there_is_checked_and_used_without_network(self, server: Server) -> None:
         Path("resources/weights").mkdir(parents=True)
@@ -369,7 +369,7 @@ class TestChecks:
         message = refusal(source(server, address="http://127.0.0.1:1/never"))
         assert message.startswith("resources/weights/net.pth: not the file of net: its SHA-256 is")
         assert message.endswith("; delete it to have it fetched")
-        assert files() == {"net.pth": OTHER}
+        assert fetched_files() == {"net.pth": OTHER}
 
 
 class TestFirstSight:
@@ -380,11 +380,11 @@ class TestFirstSight:
         unpublished = source(server, checksum=None)
         fetch.ensure(unpublished)
         record = f"{sha256(CONTENT)[7:]}  net.pth\n".encode()
-        assert files() == WHOLE | {"net.pth.sha256": record}
+        assert fetched_files() == WHOLE | {"net.pth.sha256": record}
         Path("resources/weights/net.pth").unlink()
         served.body = OTHER
         assert "differs from the one recorded when it was first seen" in refusal(unpublished)
-        assert files() == {"net.pth.sha256": record}
+        assert fetched_files() == {"net.pth.sha256": record}
         served.body = CONTENT
         fetch.ensure(unpublished)
         Path("resources/weights/net.pth").write_bytes(OTHER)
@@ -401,7 +401,7 @@ class TestFirstSight:
     def test_published_first_digits_are_compared_and_the_rest_recorded(self, server: Server) -> None:
         server.serve("/file")
         fetch.ensure(source(server, checksum=sha256(CONTENT)[:15]))
-        assert set(files()) == {"net.pth", "net.pth.sha256"}
+        assert set(fetched_files()) == {"net.pth", "net.pth.sha256"}
         Path("resources/weights/net.pth").unlink()
         assert "00000000 was expected" in refusal(source(server, checksum="sha256:00000000"))
 
@@ -426,13 +426,13 @@ class TestFirstSight:
         server.answer = change_after_the_first  # type: ignore[method-assign]
         fetch.ensure(source(server, checksum=None))
         assert served.requests[1]["If-Range"] == '"old"'
-        assert files()["net.pth"] == changed
+        assert fetched_files()["net.pth"] == changed
 
     def test_a_part_that_the_server_cannot_confirm_is_fetched_anew(self, server: Server) -> None:
         served = server.serve("/file", Served(etag=None, cuts=[100_000]))
         fetch.ensure(source(server, checksum=None))
         assert [request.get("Range") for request in served.requests] == [None, None]
-        assert files()["net.pth"] == CONTENT
+        assert fetched_files()["net.pth"] == CONTENT
 
 
 CONFIRMED = {"id": "a&b", "confirm": "t"}
@@ -442,7 +442,7 @@ class TestGoogleDrive:
     def test_the_confirmation_page_is_answered(self, server: Server) -> None:
         served = server.serve("/uc", Served(confirmation=CONFIRMED, cuts=[50_000]))
         fetch.ensure(source(server, "/uc?id=a", fetch="gdrive"))
-        assert files() == WHOLE
+        assert fetched_files() == WHOLE
         assert [request.get("Range") for request in served.requests] == [None, None, "bytes=50000-", "bytes=50000-"]
 
     def test_a_page_without_the_form_is_no_file(self, server: Server) -> None:
@@ -450,13 +450,13 @@ class TestGoogleDrive:
         server.serve("/uc", Served(body=page, type="text/html; charset=utf-8"))
         message = refusal(source(server, "/uc", fetch="gdrive", bytes=None, checksum=None))
         assert "a web page came instead of the file (Google Drive - Quota exceeded)" in message
-        assert files() == {}
+        assert fetched_files() == {}
 
     def test_a_page_that_asks_for_ever(self, server: Server) -> None:
         served = server.serve("/uc", Served(confirmation={"never": "given"}))
         assert "a second web page came" in refusal(source(server, "/uc", fetch="gdrive"))
         assert len(served.requests) == 2
-        assert files() == {}
+        assert fetched_files() == {}
 
 
 def test_manual_is_one_line_with_address_place_size_and_checksum(server: Server) -> None:
@@ -686,5 +686,5 @@ def test_a_folder_that_cannot_be_written(server: Server, monkeypatch: pytest.Mon
     def read_only(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(records, "locked", read_only)
+    monkeypatch.setattr(files, "locked", read_only)
     assert refusal(source(server)).startswith("resources/weights/net.pth: cannot be written: Permission denied")

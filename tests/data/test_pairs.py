@@ -9,9 +9,9 @@ import torch
 
 from adaptsr.data.images import write_png
 from adaptsr.data.manifest import Item, Manifest
-from adaptsr.data.pairs import load_split, open_split
+from adaptsr.data.store import load_split, open_split
 from adaptsr.errors import UserError
-from adaptsr.records import file_sha256
+from adaptsr.files import file_sha256
 
 
 def write_dataset(folder: Path, hr_height: int = 16) -> Path:

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from adaptsr.config import Degradation, Pairs, Photographs
-from adaptsr.data import photographs as photographs_module
+from adaptsr.config.schema import Degradation, Pairs, Photographs
 from adaptsr.data.degradation import bicubic
-from adaptsr.data.folders import split_names
 from adaptsr.data.images import read_image, to_float, to_uint8, write_png
+from adaptsr.data.kinds import sample_images as photographs_module
+from adaptsr.data.kinds.pairs import split_names
+from adaptsr.data.kinds.sample_images import detail, most_detailed_patches
 from adaptsr.data.manifest import Manifest, read_manifest
-from adaptsr.data.pairs import load_split
-from adaptsr.data.photographs import detail, most_detailed_patches
 from adaptsr.data.prepare import prepare
+from adaptsr.data.store import load_split
 from adaptsr.errors import UserError
 
 
@@ -138,7 +138,7 @@ class TestPhotographs:
     @pytest.mark.slow
     def test_heavy_packages_are_found_without_being_imported(self) -> None:
         code = (
-            "import sys; from adaptsr.config import Photographs; from adaptsr.data.photographs import find_photographs;"
+            "import sys; from adaptsr.config.schema import Photographs; from adaptsr.data.kinds.sample_images import find_photographs;"
             "find_photographs('d', Photographs(kind='photographs', scenes={'test': ['skimage/coffee.png',"
             "'sklearn/china.jpg', 'matplotlib/grace_hopper.jpg']}, patch=64, patches_per_scene={'test': 1},"
             "degradation='bicubic')); print({'skimage', 'sklearn', 'matplotlib', 'torchvision'} & set(sys.modules))"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from adaptsr.config import Degradation
-from adaptsr.data.pairs import PairSet
+from adaptsr.config.schema import Degradation
 from adaptsr.data.sampling import WeightedSource, sample_batch
+from adaptsr.data.store import PairSet
 from adaptsr.errors import UserError
 
 SCALE = 4

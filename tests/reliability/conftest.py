@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from adaptsr.records import RunRecord, read_record
+from adaptsr.runs.records import RunRecord, read_record
 from tests.reliability import processes
 from tests.reliability.processes import Done, Sabotage, Started
 from tests.workflow.conftest import workspace

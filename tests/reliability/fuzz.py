@@ -19,7 +19,7 @@ import atheris
 
 with atheris.instrument_imports(include=["adaptsr", "yaml"]):
     from adaptsr.data.manifest import read_manifest
-    from adaptsr.records import read_record
+    from adaptsr.runs.records import read_record
     from tests.reliability import test_fuzz
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -8,13 +8,13 @@ import spandrel.architectures.SAFMN
 import spandrel.architectures.SwinIR
 import torch
 
+import adaptsr.adaptation.counting
 import adaptsr.cli
-import adaptsr.evaluation
-import adaptsr.inspection
-import adaptsr.merging
 import adaptsr.reporting.significance
 import adaptsr.reporting.tables
-import adaptsr.training
+import adaptsr.runs.loading
+import adaptsr.scoring.score_runs
+import adaptsr.training.train_runs
 
 __all__ = ["adaptsr", "pyarrow", "pyiqa", "spandrel"]
 

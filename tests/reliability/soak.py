@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from adaptsr.records import read_record
+from adaptsr.runs.records import read_record
 from tests.reliability.conftest import comparable
 from tests.workflow.conftest import COPIED, SNAKEMAKE, Workspace
 

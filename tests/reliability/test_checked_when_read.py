@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from adaptsr.errors import UserError
-from adaptsr.records import file_sha256
-from adaptsr.scores import kept_scores, read_scores, write_scores
+from adaptsr.files import file_sha256
+from adaptsr.scoring.table import kept_scores, read_scores, write_scores
 from tests.reliability.conftest import Place, train_words
 
 pytestmark = pytest.mark.slow

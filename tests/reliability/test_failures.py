@@ -16,9 +16,10 @@ import pandas as pd
 import pytest
 import torch
 
-from adaptsr import records, training
+from adaptsr import files
 from adaptsr.errors import UserError
-from adaptsr.records import atomic_write
+from adaptsr.files import atomic_write
+from adaptsr.training import loop
 from tests.reliability.conftest import Place, comparable, train_words
 from tests.reliability.processes import replace
 
@@ -43,7 +44,7 @@ def place(place: Place) -> Place:
 
 def break_weights(after: int) -> None:
     """A step that leaves NaN in the weights while its loss was still a number."""
-    step = training._step
+    step = loop._step
 
     def broken(bench: Any, model: torch.nn.Module, *others: Any) -> float:
         loss = step(bench, model, *others)
@@ -52,7 +53,7 @@ def break_weights(after: int) -> None:
                 next(p for p in model.parameters() if p.requires_grad).fill_(torch.nan)
         return loss
 
-    replace(training, "_step", broken)
+    replace(loop, "_step", broken)
 
 
 DIVERGENCES: dict[str, tuple[dict[str, Any], Callable[[], None] | None, int]] = {
@@ -104,14 +105,14 @@ def limit_memory(bytes_more: int) -> None:
 
 def run_out_of_memory(error: Exception) -> None:
     """An allocator's error in the middle of training."""
-    step = training._step
+    step = loop._step
 
     def failing(*arguments: Any) -> float:
         if arguments[-1] == 3:
             raise error
         return step(*arguments)
 
-    replace(training, "_step", failing)
+    replace(loop, "_step", failing)
 
 
 ALLOCATORS = {
@@ -155,7 +156,7 @@ def limit_files(size: int) -> None:
 
 def full_at(name: str) -> None:
     """The disk is full when half of this file is written; what is written before it fits."""
-    write = records.atomic_write
+    write = files.atomic_write
 
     @contextmanager
     def limited(path: Path) -> Iterator[Path]:
@@ -171,7 +172,7 @@ def full_at(name: str) -> None:
             # What the command says goes to a file too.
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
-    replace(records, "atomic_write", limited)
+    replace(files, "atomic_write", limited)
 
 
 WRITTEN = ("plan.json", "checkpoints/", "adaptation.safetensors", "record.json", "runs.1.json")
@@ -239,5 +240,5 @@ def test_a_full_disk_at_the_very_end_of_a_write(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "record.json").write_text("before")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
-        records.write_json(tmp_path / "record.json", {"after": 1})
+        files.write_json(tmp_path / "record.json", {"after": 1})
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"record.json": "before"}

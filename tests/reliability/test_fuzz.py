@@ -19,13 +19,17 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adaptsr import config, records
+from adaptsr import files
+from adaptsr.adaptation.reparametrization import Plan
+from adaptsr.config import reading
 from adaptsr.data.manifest import Manifest, read_manifest
 from adaptsr.errors import UserError
-from adaptsr.matrix import Matrix
-from adaptsr.records import Provenance, RunRecord, read_record
-from adaptsr.reparametrization import Plan, load_tensors, save_tensors
-from adaptsr.scores import COLUMNS, Basis, read_scores, typed, write_scores
+from adaptsr.runs import records
+from adaptsr.runs.matrix import Matrix
+from adaptsr.runs.provenance import Provenance
+from adaptsr.runs.records import RunRecord, read_record
+from adaptsr.scoring.table import COLUMNS, Basis, read_scores, typed, write_scores
+from adaptsr.tensors import load_tensors, save_tensors
 
 EXAMPLES = int(os.environ.get("ADAPTSR_FUZZ_EXAMPLES", "60"))
 FUZZ = settings(
@@ -92,7 +96,7 @@ def demo(repository: Path) -> Any:
 
 def planned(path: Path) -> None:
     """What the workflow does with a profile while it parses: rows and keys of all jobs."""
-    matrix = Matrix.of(config.load_profile(path, {}), str(path))
+    matrix = Matrix.of(reading.load_profile(path, {}), str(path))
     for backbone in matrix.profile.backbones:
         for variant in matrix.variants.values():
             matrix.job_key(backbone, variant)
@@ -144,7 +148,7 @@ def test_settings_of_anything(tmp_path: Path, demo: Any, settings_: dict[str, st
     content["backbones"]["safmn"]["weights"] = "${weights}"
     path = tmp_path / "profile.yaml"
     path.write_text(yaml.safe_dump(content))
-    says_one_line(lambda: config.load_profile(path, settings_))
+    says_one_line(lambda: reading.load_profile(path, settings_))
 
 
 RECORD = RunRecord(
@@ -217,7 +221,7 @@ def test_records_with_damage(tmp_path: Path, name: str, data: st.DataObject) -> 
 def test_the_record_that_is_changed_is_sound(tmp_path: Path) -> None:
     RECORD.write(tmp_path / "record.json")
     assert read_record(tmp_path / "record.json") == RECORD
-    records.write_json(tmp_path / "manifest.json", MANIFEST)
+    files.write_json(tmp_path / "manifest.json", MANIFEST)
     assert read_manifest(tmp_path / "manifest.json") == Manifest.model_validate(MANIFEST)
 
 

@@ -27,16 +27,18 @@ import torch
 import yaml
 from PIL import Image
 
-from adaptsr import config, preflight, records
-from adaptsr.backbones import read_checkpoint
-from adaptsr.data.folders import check_pairs
+from adaptsr import files
+from adaptsr.backbones.checkpoints import read_checkpoint
+from adaptsr.config import reading, schema
 from adaptsr.data.images import read_image
+from adaptsr.data.kinds.pairs import check_pairs
 from adaptsr.data.manifest import read_manifest
 from adaptsr.errors import UserError
-from adaptsr.matrix import Matrix
-from adaptsr.merging import merge_run
-from adaptsr.reparametrization import load_tensors
-from adaptsr.scores import COLUMNS, METADATA, read_scores
+from adaptsr.runs import validation
+from adaptsr.runs.loading import merge_run
+from adaptsr.runs.matrix import Matrix
+from adaptsr.scoring.table import COLUMNS, METADATA, read_scores
+from adaptsr.tensors import load_tensors
 from tests.reliability.conftest import Place, train_words
 
 Sentinel = Path
@@ -308,8 +310,8 @@ def write_pair(root: Path, name: str) -> None:
         Image.fromarray(pixels).save(root / side / f"{name}.png", "PNG")
 
 
-def pairs_of(root: Path) -> config.Pairs:
-    return config.Pairs(kind="pairs", lr=str(root / "lr"), hr=str(root / "hr"), split={"test": "all"})
+def pairs_of(root: Path) -> schema.Pairs:
+    return schema.Pairs(kind="pairs", lr=str(root / "lr"), hr=str(root / "hr"), split={"test": "all"})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -397,7 +399,7 @@ def test_profiles(tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch) ->
     path = tmp_path / "profile.yaml"
     path.write_bytes(YAMLS[case].encode("utf-8", "surrogateescape"))
     with pytest.raises(UserError) as caught:
-        config.load_profile(path)
+        reading.load_profile(path)
     check_refusal(caught, path)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -445,7 +447,7 @@ def test_names_that_would_lead_elsewhere(
     path.write_text(yaml.safe_dump(content))
     monkeypatch.chdir(repository)  # where the weights are that the profile names
     with pytest.raises(UserError) as caught:
-        preflight.check(Matrix.of(config.load_profile(path), str(path)))
+        validation.check(Matrix.of(reading.load_profile(path), str(path)))
     check_refusal(caught, path)
 
 
@@ -587,7 +589,7 @@ def test_manifests(tmp_path: Path, case: str) -> None:
         "splits": {"test": [item | MANIFESTS[case]]},
     }
     path = tmp_path / "manifest.json"
-    records.write_json(path, content)
+    files.write_json(path, content)
     with pytest.raises(UserError) as caught:
         read_manifest(path)
     check_refusal(caught, path)

@@ -19,8 +19,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from adaptsr import config, training
-from adaptsr.training import Checkpoints, History
+from adaptsr import devices
+from adaptsr.config import schema
+from adaptsr.training import loop, termination, train_runs
+from adaptsr.training.checkpoints import Checkpoints, History
 from tests.reliability.conftest import Place, comparable, train_words
 from tests.reliability.processes import Done, replace, wait_until
 from tests.workflow.conftest import ADAPTSR
@@ -161,7 +163,7 @@ def test_sigterm_writes_a_checkpoint_and_fails_and_the_next_goes_on(place: Place
 
 def report_steps(path: Path) -> None:
     """Write one byte for each step that is done."""
-    step = training._step
+    step = loop._step
 
     def reported(*arguments: Any) -> float:
         loss = step(*arguments)
@@ -169,19 +171,19 @@ def report_steps(path: Path) -> None:
             file.write(".")
         return loss
 
-    replace(training, "_step", reported)
+    replace(loop, "_step", reported)
 
 
 def terminate_after(last_iteration: int) -> None:
     """SIGTERM to this process while it validates after this iteration."""
-    validate = training._validate
+    validate = loop._validate
 
     def interrupted(*arguments: Any) -> Any:
         if arguments[2] == last_iteration:
             os.kill(os.getpid(), signal.SIGTERM)
         return validate(*arguments)
 
-    replace(training, "_validate", interrupted)
+    replace(loop, "_validate", interrupted)
 
 
 @pytest.mark.slow
@@ -327,7 +329,7 @@ def test_clearing_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_handler_of_before_is_back_afterwards() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with training.sigterm_noted() as terminated:
+    with termination.sigterm_noted() as terminated:
         assert not terminated()
         os.kill(os.getpid(), signal.SIGTERM)
         assert terminated()
@@ -338,14 +340,14 @@ def test_an_operator_without_a_deterministic_form_is_named_and_not_refused() -> 
     """`put_` stands for those of a GPU, such as SAFMN's adaptive max pooling."""
 
     def act() -> set[str]:
-        with training._undetermined_noted() as names:
+        with loop._undetermined_noted() as names:
             torch.zeros(4).put_(torch.tensor([0, 0]), torch.tensor([1.0, 2.0]))
             warnings.warn("something else", stacklevel=1)
         return names
 
-    training.prepare_device(config.Compute(device="cpu"))
+    devices.prepare_device(schema.Compute(device="cpu"))
     with pytest.warns(UserWarning, match="something else"):
         names = act()
     assert names == {"put_"}
-    assert "no deterministic form on this device of put_" in training._undetermined_note(sorted(names))[0]
+    assert "no deterministic form on this device of put_" in train_runs._undetermined_note(sorted(names))[0]
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

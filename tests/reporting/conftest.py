@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_up_benchmark import World
+
+from tests.reporting.made_up_benchmark import World
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-from made_up_benchmark import BACKBONES, IMAGES, SEEDS, World
 from PIL import Image
 
-from adaptsr.records import ValidationPoint
 from adaptsr.reporting.page import write_report
+from adaptsr.runs.records import ValidationPoint
+from tests.reporting.made_up_benchmark import BACKBONES, IMAGES, SEEDS, World
 
 SIDE = 64
 PICTURES = ["cat-0", "sky-1"]

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from adaptsr.config import Profile, validate
+from adaptsr.config.mistakes import validate
+from adaptsr.config.schema import Profile
 from adaptsr.data.manifest import Item, Manifest
-from adaptsr.matrix import Row
-from adaptsr.records import Provenance, RunRecord, run_name
 from adaptsr.reporting.results import Results, RunName, read_results
-from adaptsr.scores import Basis, typed, write_scores
+from adaptsr.runs.matrix import Row
+from adaptsr.runs.provenance import Provenance
+from adaptsr.runs.records import RunRecord, run_name
+from adaptsr.scoring.table import Basis, typed, write_scores
 
 ASKED = "job"
 BACKBONES = {"edsr": "EDSR", "safmn": "SAFMN", "swinir": "SwinIR", "drct": "DRCT"}
@@ -49,6 +51,7 @@ def profile_content() -> dict[str, Any]:
     return {
         "name": "toy",
         "title": "Toy benchmark",
+        "paper": "adaptsr",
         "seeds": SEEDS,
         "datasets": {"photos": {"kind": "pairs", "lr": "lr", "hr": "hr", "split": {"test": "all"}}},
         "data": {
@@ -64,7 +67,7 @@ def profile_content() -> dict[str, Any]:
                 "table2": {
                     "title": "Table 2: ranks",
                     "rows": ["unadapted", "full_finetuning/all", "lora/*", "rank_aware/gradient"],
-                    "published": "table2",
+                    "published": "table2.csv",
                 },
                 "table3": {
                     "title": "Table 3: methods",

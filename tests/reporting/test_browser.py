@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from browser import Visit, find_browser, visit
-from furnished_benchmark import furnish, report
-from made_up_benchmark import NASTY, World, row_of
+
+from tests.reporting.browser import Visit, find_browser, visit
+from tests.reporting.furnished_benchmark import furnish, report
+from tests.reporting.made_up_benchmark import NASTY, World, row_of
 
 BROWSER = find_browser()
 pytestmark = [

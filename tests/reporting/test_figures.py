@@ -10,8 +10,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from furnished_benchmark import furnish
-from made_up_benchmark import BACKBONES, NASTY, World, row_of
 from PIL import Image
 
 from adaptsr.reporting.figures import DrawnFigure, draw_figures
@@ -22,6 +20,8 @@ from adaptsr.reporting.figures.palette import METHOD_COLOURS, UNADAPTED_COLOUR, 
 from adaptsr.reporting.figures.ranks import ELSEWHERE, heatmap, place_of
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import compare_rows
+from tests.reporting.furnished_benchmark import furnish
+from tests.reporting.made_up_benchmark import BACKBONES, NASTY, World, row_of
 
 
 def results_of(world: World) -> Results:

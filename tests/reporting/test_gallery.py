@@ -6,11 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from furnished_benchmark import CHANGED, PICTURES, SIDE, furnish
-from made_up_benchmark import ROWS, World
 from PIL import Image
 
-from adaptsr.records import run_name
 from adaptsr.reporting.gallery import (
     LEAST_ERROR,
     Box,
@@ -22,6 +19,9 @@ from adaptsr.reporting.gallery import (
     most_different,
     overview,
 )
+from adaptsr.runs.records import run_name
+from tests.reporting.furnished_benchmark import CHANGED, PICTURES, SIDE, furnish
+from tests.reporting.made_up_benchmark import ROWS, World
 
 
 def gallery_of(world: World, folder: Path) -> Gallery:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from made_up_benchmark import SEEDS, World
 
 from adaptsr.reporting.headline import headline
 from adaptsr.reporting.significance import compare_rows
+from tests.reporting.made_up_benchmark import SEEDS, World
 
 
 def sentences(world: World) -> list[str]:

@@ -12,14 +12,14 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import made_up_benchmark
 import pandas as pd
 import pytest
-from furnished_benchmark import COMMAND, PICTURES, furnish, report
-from made_up_benchmark import BACKBONES, NASTY, ROWS, SEEDS, World, made_up_manifest, row_of
 
 from adaptsr.errors import UserError
-from adaptsr.matrix import Row
+from adaptsr.runs.matrix import Row
+from tests.reporting import made_up_benchmark
+from tests.reporting.furnished_benchmark import COMMAND, PICTURES, furnish, report
+from tests.reporting.made_up_benchmark import BACKBONES, NASTY, ROWS, SEEDS, World, made_up_manifest, row_of
 
 
 class Cells(HTMLParser):

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import pytest
 
-from adaptsr.baselines import discover
-from adaptsr.reporting.published import FOLDER, PublishedRow, read_published, shown_beside
+from adaptsr.adaptation.baseline_files import discover
+from adaptsr.papers import published_tables
+from adaptsr.reporting.published import PublishedRow, read_published, shown_beside
 
-TABLES = sorted(path.stem for path in FOLDER.glob("table*.csv"))
+TABLES = sorted(published_tables("adaptsr"))
 
 
 def by_row(table: str, dataset: str = "realsr") -> dict[str, PublishedRow]:
-    return {row.rows[0]: row for row in read_published(table) if row.rows and row.dataset == dataset}
+    return {row.rows[0]: row for row in read_published("adaptsr", table) if row.rows and row.dataset == dataset}
 
 
-@pytest.mark.parametrize(("table", "count"), [("table1", 54), ("table2", 8), ("table3", 12), ("table4", 6)])
+@pytest.mark.parametrize(
+    ("table", "count"), [("table1.csv", 54), ("table2.csv", 8), ("table3.csv", 12), ("table4.csv", 6)]
+)
 def test_every_row_of_the_paper_is_there(table: str, count: int) -> None:
-    assert len(read_published(table)) == count
+    assert len(read_published("adaptsr", table)) == count
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_values_are_numbers_and_rows_name_baseline_files(table: str) -> None:
     files = discover()
-    for row in read_published(table):
+    for row in read_published("adaptsr", table):
         assert all(float(value) > 0 for value in row.values.values())
         for name in row.rows:
             assert name == "unadapted" or name.partition("/")[0] in {*files, "outputs"}
 
 
 def test_tables_2_and_3_print_the_same_runs_with_other_digits() -> None:
-    table2, table3 = by_row("table2"), by_row("table3")
+    table2, table3 = by_row("table2.csv"), by_row("table3.csv")
     for row in ("unadapted", "full_finetuning/all", "rank_aware/gradient"):
         assert f"{float(table2[row].values['psnr_y']):.2f}" == table3[row].values["psnr_y"]
         assert table2[row].values["ssim_y"] == table3[row].values["ssim_y"]
@@ -37,19 +40,23 @@ def test_tables_2_and_3_print_the_same_runs_with_other_digits() -> None:
 
 
 def test_tables_1_and_2_print_the_same_adapted_model() -> None:
-    adapted = next(row for row in read_published("table1") if row.label == "AdaptSR (Ours)" and row.dataset == "realsr")
-    assert adapted.values == {**by_row("table2")["rank_aware/gradient"].values, "psnr_y": "28.47"}
+    adapted = next(
+        row
+        for row in read_published("adaptsr", "table1.csv")
+        if row.label == "AdaptSR (Ours)" and row.dataset == "realsr"
+    )
+    assert adapted.values == {**by_row("table2.csv")["rank_aware/gradient"].values, "psnr_y": "28.47"}
 
 
 def test_the_text_quotes_the_gain_of_table_2() -> None:
     """Section 4.4: rank-aware exceeds uniform r = 8 by 0.07 dB."""
-    table2 = by_row("table2")
+    table2 = by_row("table2.csv")
     gain = float(table2["rank_aware/gradient"].values["psnr_y"]) - float(table2["lora/r8"].values["psnr_y"])
     assert round(gain, 2) == 0.07
 
 
 def test_which_published_dataset_stands_beside_which() -> None:
-    table1, table2 = read_published("table1"), read_published("table2")
+    table1, table2 = read_published("adaptsr", "table1.csv"), read_published("adaptsr", "table2.csv")
     assert shown_beside(table1, ["drealsr", "realsr"]) == {"drealsr": "drealsr", "realsr": "realsr"}
     assert shown_beside(table2, ["photos", "other"]) == {"photos": "realsr"}
     assert shown_beside(table2, ["realsr", "other"]) == {"realsr": "realsr"}

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pandas as pd
 import pytest
-from made_up_benchmark import BACKBONES, NASTY, Page, World, row_of
 from scipy import stats
 
 from adaptsr.errors import UserError
@@ -19,6 +18,7 @@ from adaptsr.reporting.significance import (
     signed,
     write_significance,
 )
+from tests.reporting.made_up_benchmark import BACKBONES, NASTY, Page, World, row_of
 
 
 def written(world: World) -> tuple[pd.DataFrame, str]:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_benchmark import NASTY, SEEDS, Page, World, row_of
 
 from adaptsr.errors import UserError
 from adaptsr.reporting.model import Block, Cell, Line, Parameters, TableModel
 from adaptsr.reporting.published import PublishedRow
 from adaptsr.reporting.tables import arrange, build_table, mark_best, write_table
+from tests.reporting.made_up_benchmark import NASTY, SEEDS, Page, World, row_of
 
 
 def table_of(world: World, name: str = "table2") -> TableModel:
@@ -354,7 +354,7 @@ def test_csv_has_one_line_per_block_and_row(world: World) -> None:
 
 
 def test_table_1_has_blocks_for_methods_that_are_none_of_ours(world: World) -> None:
-    world.content["report"]["tables"]["table1"] = {"title": "Table 1", "rows": ["*"], "published": "table1"}
+    world.content["report"]["tables"]["table1"] = {"title": "Table 1", "rows": ["*"], "published": "table1.csv"}
     table = table_of(world, "table1")
     other = table.blocks[-1]
     assert (other.backbone, other.backbone_title) == ("", "Other methods")
@@ -374,7 +374,7 @@ def test_mistakes_are_one_line(world: World) -> None:
     with pytest.raises(UserError, match=r"no metric 'psnr' \(did you mean 'psnr_y'\?\)"):
         table_of(world)
     world.content["report"]["tables"]["table2"] |= {"metrics": None, "published": "table7"}
-    with pytest.raises(UserError, match=r"no published table 'table7'; .* has table1, table2, table3, table4"):
+    with pytest.raises(UserError, match=r"published has no 'table7'.*there are table1\.csv, table2\.csv"):
         table_of(world)
     (world.results / "scores.parquet").write_bytes(b"torn")
     with pytest.raises(UserError, match="no file of scores, or a torn one"):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-COPIED = ("Snakefile", "adaptsr", "baselines", "config", "profiles", "workflow", "resources/demo")
+COPIED = ("Snakefile", "adaptsr", "baselines", "config", "papers", "profiles", "workflow", "resources/demo")
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 ADAPTSR = Path(sys.executable).with_name("adaptsr")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adaptsr.config import load_profile
-from adaptsr.matrix import Matrix
+from adaptsr.config.reading import load_profile
+from adaptsr.runs.matrix import Matrix
 from tests.workflow.conftest import Workspace
 
 PAPER = "config/paper.yaml"

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 
 MY_METHOD = '''"""My method (Me, 2026): a trained copy of every bias."""
 
-from adaptsr.backbones import select
-from adaptsr.reparametrization import Plan
+from adaptsr.backbones.sites import select
+from adaptsr.adaptation.reparametrization import Plan
 
 TITLE = "My method ({share})"
 TRAINS = "biases"

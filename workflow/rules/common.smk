@@ -4,12 +4,15 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from adaptsr import devices, preflight
-from adaptsr.config import OUTPUTS, load_profile
+from adaptsr import devices
+from adaptsr.config.reading import load_profile
+from adaptsr.config.schema import OUTPUTS
 from adaptsr.data.catalogue import weights_file
+from adaptsr.data.manifest import manifest_path
 from adaptsr.errors import UserError
-from adaptsr.matrix import Matrix, manifest_path
-from adaptsr.outputs import folders_as_they_are
+from adaptsr.runs import validation
+from adaptsr.runs.matrix import Matrix
+from adaptsr.scoring.external import folders_as_they_are
 
 
 def raw_setting(name, value):
@@ -26,7 +29,7 @@ def load_matrix():
     settings = {name: raw_setting(name, value) for name, value in workflow.config_settings.config.items()}
     words = ["--profile", str(path), *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))]
     matrix = Matrix.of(load_profile(path, settings), str(path))
-    preflight.check(matrix)
+    validation.check(matrix)
     return matrix, shlex.join(words)
 
 
@@ -120,8 +123,8 @@ def scored():
 
 
 def audit_report():
-    """The audit is of the paper, whatever the profile; it is one page of every report."""
-    return f"reports/{NAME}/audit.html"
+    """The audit of the profile's paper, where it names one: a page of the report."""
+    return [f"reports/{NAME}/audit.html"] if PROFILE.paper else []
 
 
 def tested_reports():
@@ -137,7 +140,7 @@ def report_files(name):
 
 def all_reports():
     files = [path for name in tested_reports() for path in report_files(name)]
-    return [*files, audit_report(), f"reports/{NAME}/index.html", f"reports/{NAME}.zip"]
+    return [*files, *audit_report(), f"reports/{NAME}/index.html", f"reports/{NAME}.zip"]
 
 
 def report_key(wildcards):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from adaptsr.config import UNADAPTED
+from adaptsr.config.schema import UNADAPTED
 from adaptsr.reporting.figures.canvas import QUIET, Drawing, empty_panel, panels, set_title
 from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.metrics import MetricColumn, metric_columns

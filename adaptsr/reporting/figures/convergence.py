@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from adaptsr.records import RunRecord
 from adaptsr.reporting.figures.canvas import Drawing, empty_panel, panels, set_title
 from adaptsr.reporting.figures.complexity import short_number
 from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
+from adaptsr.runs.records import RunRecord
 
 MOST_DOTS = 8
 """Validations are marked as long as there are no more of them."""

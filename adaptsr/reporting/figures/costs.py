@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from matplotlib.axes import Axes
 
-from adaptsr.records import RunRecord
 from adaptsr.reporting.figures.canvas import Drawing, panels, set_title
 from adaptsr.reporting.figures.convergence import time_unit
 from adaptsr.reporting.figures.palette import looks
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
+from adaptsr.runs.records import RunRecord
 
 GIBIBYTE = 2.0**30
 

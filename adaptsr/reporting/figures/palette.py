@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from adaptsr.config import UNADAPTED
+from adaptsr.config.schema import UNADAPTED
 
 if TYPE_CHECKING:
-    from adaptsr.matrix import Row
+    from adaptsr.runs.matrix import Row
 
 METHOD_COLOURS = ("#346bf1", "#f7511f", "#22765c", "#c369cc", "#3295f6", "#bc3d17", "#539d54", "#8856a5")
 """Kept apart under protan, deutan and tritan vision, 3:1 at least against a white and a dark page."""

@@ -13,11 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import LogLocator
 
-from adaptsr.matrix import Row
-from adaptsr.records import read_json
+from adaptsr.files import read_json
 from adaptsr.reporting.figures.canvas import Drawing, new_figure
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
+from adaptsr.runs.matrix import Row
 
 ELSEWHERE = "other"
 WHITE = "#fefefe"

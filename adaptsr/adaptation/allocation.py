@@ -1,0 +1,219 @@
+"""Importance scores of sites, and Algorithm 1 of the paper: ranks under a budget.
+
+All scores are taken at the pretrained point, in eval mode (DropPath would add noise), with the training's L1 loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from adaptsr import randomness
+from adaptsr.backbones.sites import Site
+from adaptsr.errors import UserError
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+Calibration = Callable[[int], Batch]
+"""The i-th calibration batch: LR (N, 3, h, w) and HR (N, 3, s h, s w) in [0, 1], a function of (seed, i)."""
+
+Score = Literal["gradient", "fisher", "activation", "snip", "random"]
+Rule = Literal["greedy", "proportional"]
+
+
+def importance(
+    model: nn.Module, sites: Sequence[Site], score: str, calibration: Calibration, batches: int, seed: int
+) -> dict[str, float]:
+    """How much each site matters (Section 3.3 and Table 11 of the paper).
+
+    gradient    Frobenius norm of dL/dW, of the mean gradient over the batches (Algorithm 1, line 1)
+    fisher      trace of the diagonal Fisher information: mean over images of the squared gradient's sum
+    activation  root mean square of the layer's output
+    snip        sum of |W * dL/dW| (Lee et al., ICLR 2019)
+    random      uniform in [0, 1), keyed by the seed
+    """
+    if score == "random":
+        generator = randomness.numpy_generator(seed, "importance")
+        return {site.name: float(value) for site, value in zip(sites, generator.random(len(sites)), strict=True)}
+    if score == "activation":
+        return _activation_rms(model, sites, [calibration(i) for i in range(batches)])
+    if score == "fisher":
+        images = [(lr[n : n + 1], hr[n : n + 1]) for lr, hr in map(calibration, range(batches)) for n in range(len(lr))]
+        per_image = [
+            {name: float(gradient.square().sum()) for name, gradient in gradients.items()}
+            for gradients in weight_gradients(model, sites, images)
+        ]
+        return {site.name: math.fsum(one[site.name] for one in per_image) / len(per_image) for site in sites}
+    if score not in ("gradient", "snip"):
+        raise UserError(f"score: {score!r} is unknown; there are activation, fisher, gradient, random, snip")
+    mean = mean_gradients(model, sites, [calibration(i) for i in range(batches)])
+    if score == "gradient":
+        return {name: float(gradient.norm()) for name, gradient in mean.items()}
+    return {name: float((_weight(model, name) * gradient).abs().sum()) for name, gradient in mean.items()}
+
+
+def weight_gradients(
+    model: nn.Module, sites: Sequence[Site], batches: Sequence[Batch]
+) -> Iterator[dict[str, torch.Tensor]]:
+    """dL/dW of every site, batch by batch; the model is left as it was, in eval mode and frozen."""
+    model.eval().requires_grad_(False)
+    weights = {site.name: _weight(model, site.name) for site in sites}
+    for weight in weights.values():
+        weight.requires_grad_(True)
+    try:
+        for lr, hr in batches:
+            loss = functional.l1_loss(model(lr), hr)
+            gradients = torch.autograd.grad(loss, list(weights.values()))
+            yield dict(zip(weights, gradients, strict=True))
+    finally:
+        model.requires_grad_(False)
+
+
+def mean_gradients(model: nn.Module, sites: Sequence[Site], batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
+    total: dict[str, torch.Tensor] = {}
+    for gradients in weight_gradients(model, sites, batches):
+        total = {name: total[name] + gradient if total else gradient for name, gradient in gradients.items()}
+    return {name: gradient / len(batches) for name, gradient in total.items()}
+
+
+def _weight(model: nn.Module, name: str) -> torch.Tensor:
+    weight = model.get_submodule(name).weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
+
+
+def _activation_rms(model: nn.Module, sites: Sequence[Site], batches: Sequence[Batch]) -> dict[str, float]:
+    squares: dict[str, list[float]] = {site.name: [] for site in sites}
+
+    def record(name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
+        return lambda _module, _input, output: squares[name].append(float(output.square().mean().sqrt()))
+
+    hooks = [model.get_submodule(site.name).register_forward_hook(record(site.name)) for site in sites]
+    try:
+        with torch.no_grad():
+            for lr, _ in batches:
+                for image in lr:
+                    model.eval()(image[None])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: math.fsum(values) / len(values) for name, values in squares.items()}
+
+
+def allocate(
+    scores: Mapping[str, float],
+    cost: Callable[[str, int], int],
+    budget: int,
+    r_min: int,
+    r_max: int,
+    rule: str = "greedy",
+    caps: Mapping[str, int] | None = None,
+) -> dict[str, int]:
+    """Ranks in [r_min, r_max] whose total cost is at most `budget` (Algorithm 1, lines 2 and 3).
+
+    `cost(site, rank)` is what a site costs at a rank, 0 at rank 0 and increasing; `caps` lowers r_max for single sites.
+
+    greedy        from r_min, walk sites by descending score and raise each to r_max; one that does not fit gets the
+                  largest rank that does; go on down with what is left. The literal reading of "assign higher ranks to
+                  top-ranked layers until the budget is met".
+    proportional  rank proportional to score, clipped, as high as the budget lets it; the rest unit by unit to the
+                  largest fractional parts, so that of sites of equal cost a higher score never gets a lower rank.
+    """
+    if not 0 <= r_min <= r_max or r_max == 0:
+        raise UserError(
+            f"r_min, r_max: 0 <= r_min <= r_max and r_max > 0 was expected, found r_min {r_min}, r_max {r_max}"
+        )
+    for name, score in scores.items():
+        if not math.isfinite(score):
+            raise UserError(
+                f"score: the importance of {name} is {score}; the backbone or its calibration data is broken"
+            )
+    highest = {name: max(r_min, min(r_max, (caps or {}).get(name, r_max))) for name in scores}
+    least = sum(cost(name, r_min) for name in scores)
+    if least > budget:
+        raise UserError(
+            f"budget: r_min {r_min} alone costs {least} parameters at the {len(scores)} sites, more than the budget of {budget}; lower r_min or raise the budget"
+        )
+    if rule == "greedy":
+        return _greedy(scores, cost, budget, dict.fromkeys(scores, r_min), highest)
+    if rule == "proportional":
+        return _proportional(scores, cost, budget, r_min, highest)
+    raise UserError(f"allocation: {rule!r} is unknown; there are greedy, proportional")
+
+
+def _greedy(
+    scores: Mapping[str, float],
+    cost: Callable[[str, int], int],
+    budget: int,
+    ranks: dict[str, int],
+    highest: Mapping[str, int],
+) -> dict[str, int]:
+    room = budget - total_cost(ranks, cost)
+    for name in sorted(scores, key=lambda site: -scores[site]):
+        now = ranks[name]
+        fitting = (r for r in range(highest[name], now, -1) if cost(name, r) - cost(name, now) <= room)
+        ranks[name] = next(fitting, now)
+        room -= cost(name, ranks[name]) - cost(name, now)
+    return ranks
+
+
+def _proportional(
+    scores: Mapping[str, float], cost: Callable[[str, int], int], budget: int, r_min: int, highest: Mapping[str, int]
+) -> dict[str, int]:
+    # Relative to the largest score, so that no magnitude of a loss can overflow.
+    largest = max(scores.values(), default=0.0) or 1.0
+    relative = {name: score / largest for name, score in scores.items()}
+    ranks = dict.fromkeys(scores, r_min)
+    room = budget - total_cost(ranks, cost)
+    level = 0.0
+    for reached, names in sorted(_levels(relative, r_min, highest).items()):
+        level = reached
+        extra = sum(cost(name, ranks[name] + 1) - cost(name, ranks[name]) for name in names)
+        if extra > room:
+            break
+        ranks.update({name: ranks[name] + 1 for name in names})
+        room -= extra
+    while True:
+        units = {name: cost(name, rank + 1) - cost(name, rank) for name, rank in ranks.items()}
+        fitting = [name for name, rank in ranks.items() if rank < highest[name] and units[name] <= room]
+        if not fitting:
+            return ranks
+        # The largest fractional part; negative where r_min already gives more than the score asks for.
+        chosen = max(fitting, key=lambda name: level * relative[name] - ranks[name])
+        ranks[chosen] += 1
+        room -= units[chosen]
+
+
+def _levels(relative: Mapping[str, float], r_min: int, highest: Mapping[str, int]) -> dict[float, list[str]]:
+    """The levels at which floor(level * score) reaches a rank above r_min, and whose rank that is."""
+    levels: dict[float, list[str]] = {}
+    for name, score in relative.items():
+        for rank in range(r_min + 1, highest[name] + 1):
+            level = rank / score if score > 0 else math.inf
+            if level < math.inf:
+                levels.setdefault(level, []).append(name)
+    return levels
+
+
+def total_cost(ranks: Mapping[str, int], cost: Callable[[str, int], int]) -> int:
+    return sum(cost(name, rank) for name, rank in ranks.items())
+
+
+def rank_correlation(vectors: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Agreement of the sites' ranking between score vectors, such as those of 50 mini-batches (Section 3.3: 0.91).
+
+    `pairwise` is the mean Spearman correlation over all pairs, `with_mean` over the vectors against their mean,
+    `minimum` the lowest pair.
+    """
+    from scipy.stats import spearmanr
+
+    names = list(vectors[0])
+    table = np.array([[vector[name] for name in names] for vector in vectors])
+    pairs = [float(spearmanr(table[i], table[j]).statistic) for i in range(len(table)) for j in range(i)]
+    against_mean = [float(spearmanr(row, table.mean(axis=0)).statistic) for row in table]
+    return {"pairwise": float(np.mean(pairs)), "with_mean": float(np.mean(against_mean)), "minimum": min(pairs)}

@@ -1,0 +1,261 @@
+"""Baseline files: found by being there, read without torch, imported only to train.
+
+A file of `baselines/` holds literals that can be read without running it (VARIANTS, ROWS, PROTOCOL, TITLE, ...) and two
+functions, `plan` and `attach`. `baselines/README.md` is the recipe.
+"""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from adaptsr.config import schema
+from adaptsr.errors import UserError, listing, suggestion
+from adaptsr.project import CHECKOUT
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from adaptsr.adaptation.allocation import Calibration
+    from adaptsr.adaptation.reparametrization import Plan
+    from adaptsr.backbones.sites import Site
+
+FOLDER = CHECKOUT / "baselines"
+
+
+@dataclass(frozen=True)
+class BaselineFile:
+    """The literals of one file of `baselines/`."""
+
+    name: str
+    path: Path
+    summary: str
+    """First line of the docstring: what it is and where it comes from."""
+    title: str
+    """Row title; `{option}` is replaced by the variant's option."""
+    trains: str
+    """What trains, in a few words."""
+    options: Mapping[str, Any]
+    """Every option with its default; a variant says only what differs."""
+    variants: Mapping[str, Mapping[str, Any]]
+    rows: Sequence[str]
+    protocol: int
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    """`{"conv": "..."}`: on a backbone whose sites are all of this kind the method is an extension of ours, and why."""
+    starts_at_backbone: bool = True
+    """Whether the attached model equals the backbone before the first step."""
+    trains_all: bool = False
+    """Whether its runs take about the time and the disk of training the whole backbone; what a plan reckons with."""
+
+
+RANKS = ("rank", "r_min", "r_max")
+LITERALS: Mapping[str, tuple[str, type, Any]] = {
+    "TITLE": ("title", str, ""),
+    "TRAINS": ("trains", str, ""),
+    "OPTIONS": ("options", dict, {}),
+    "VARIANTS": ("variants", dict, None),
+    "ROWS": ("rows", list, None),
+    "PROTOCOL": ("protocol", int, None),
+    "EXTENSIONS": ("extensions", dict, {}),
+    "STARTS_AT_BACKBONE": ("starts_at_backbone", bool, True),
+    "TRAINS_ALL": ("trains_all", bool, False),
+}
+
+
+def discover(folder: Path = FOLDER) -> dict[str, BaselineFile]:
+    """All baseline files of a folder by name, in alphabetical order."""
+    return {path.stem: read_literals(path) for path in sorted(folder.glob("*.py")) if not path.name.startswith("_")}
+
+
+def read_literals(path: Path) -> BaselineFile:
+    """Read a baseline file's literals without running it. `UserError` names the file and what is missing or wrong."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read this baseline file: {error}") from None
+    except SyntaxError as error:
+        raise UserError(f"{path}: line {error.lineno}: not valid Python: {error.msg}") from None
+    if not schema.NAME.fullmatch(path.stem) or path.stem in (schema.UNADAPTED, schema.OUTPUTS):
+        raise UserError(
+            f"{path}: {path.stem!r} is no name for a baseline: lower-case letters, digits and '_' were expected, "
+            f"and neither {schema.UNADAPTED!r} nor {schema.OUTPUTS!r}"
+        )
+    summary = (ast.get_docstring(tree) or "").strip().split("\n")[0]
+    if not summary:
+        raise UserError(f"{path}: a docstring was expected at the top: what the method is and the paper it comes from")
+    values = {key: default for key, _, default in LITERALS.values()}
+    for name, value in _assigned_literals(tree, path).items():
+        key, kind, _ = LITERALS[name]
+        if not isinstance(value, kind):
+            raise UserError(f"{path}: {name}: {kind.__name__} was expected, found {value!r}")
+        values[key] = value
+    for name, (key, _, _) in LITERALS.items():
+        if values[key] is None:
+            raise UserError(f"{path}: {name} is missing; a baseline file needs VARIANTS, ROWS and PROTOCOL")
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for function in ("plan", "attach"):
+        if function not in functions:
+            raise UserError(f"{path}: the function {function} is missing; baselines/README.md shows what it takes")
+    file = BaselineFile(name=path.stem, path=path, summary=summary, **values)
+    for name, options in file.variants.items():
+        _check_variant(file, name, options, f"{path}: VARIANTS")
+    for row in file.rows:
+        if row not in file.variants:
+            raise UserError(f"{path}: ROWS: {row!r} is not in VARIANTS{suggestion(str(row), file.variants)}")
+    return file
+
+
+def _assigned_literals(tree: ast.Module, path: Path) -> dict[str, Any]:
+    found = {}
+    for node in tree.body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        for target in targets:
+            if (
+                isinstance(target, ast.Name)
+                and target.id in LITERALS
+                and isinstance(node, ast.Assign | ast.AnnAssign)
+                and node.value
+            ):
+                try:
+                    found[target.id] = ast.literal_eval(node.value)
+                except ValueError:
+                    raise UserError(
+                        f"{path}: line {node.lineno}: {target.id} has to be a literal, so that it can be read without running the file"
+                    ) from None
+    return found
+
+
+def _check_variant(file: BaselineFile, name: object, options: object, where: str) -> None:
+    if not isinstance(name, str) or not schema.NAME.fullmatch(name):
+        raise UserError(f"{where}: {name!r} is no name: lower-case letters, digits, '_', '-' and '.' are allowed")
+    if not isinstance(options, Mapping):
+        raise UserError(f"{where}.{name}: a mapping of options was expected, found {options!r}")
+    known = {*file.options, "title"}
+    for key, value in options.items():
+        if key not in known:
+            raise UserError(
+                f"{where}.{name}: unknown option {key!r}{suggestion(key, known)}; {file.name} takes {listing(known)}"
+            )
+        if key in RANKS and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            raise UserError(f"{where}.{name}.{key}: a rank is a whole number of at least 0, found {value!r}")
+
+
+def import_baseline(path: Path) -> ModuleType:
+    """Import a baseline file by its path, once."""
+    name = f"adaptsr_baseline_{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return known
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        del sys.modules[name]
+        raise UserError(f"{path}: {error}; install what this baseline needs (its docstring says what)") from None
+    return module
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A baseline with its options fixed: a table row."""
+
+    baseline: BaselineFile
+    name: str
+    options: Mapping[str, Any]
+
+    @property
+    def row(self) -> str:
+        return f"{self.baseline.name}/{self.name}"
+
+    @property
+    def title(self) -> str:
+        """The option `title`, or the file's TITLE filled with the options, or baseline and variant by name."""
+        own = self.options.get("title")
+        if own:
+            return str(own)
+        if "{" not in self.baseline.title:
+            return f"{self.baseline.title} ({self.name})" if self.baseline.title else self.row
+        try:
+            return self.baseline.title.format(**self.options)
+        except (KeyError, IndexError, ValueError):
+            return self.row
+
+    def plan(
+        self,
+        backbone: nn.Module,
+        sites: Sequence[Site],
+        options: Mapping[str, Any],
+        calibration: Calibration,
+        seed: int,
+    ) -> Plan:
+        from adaptsr.adaptation.reparametrization import Plan, freeze
+
+        freeze(backbone)
+        made = import_baseline(self.baseline.path).plan(backbone, list(sites), dict(options), calibration, seed)
+        if not isinstance(made, Plan):
+            raise UserError(
+                f"{self.baseline.path}: plan returned {type(made).__name__}; an adaptsr.adaptation.reparametrization.Plan was expected"
+            )
+        return made
+
+    def attach(self, model: nn.Module, plan: Plan) -> None:
+        """Freeze the model and attach this variant; what then has `requires_grad` is what trains."""
+        from adaptsr.adaptation.reparametrization import freeze, trainable_parameters
+
+        freeze(model)
+        import_baseline(self.baseline.path).attach(model, plan)
+        if not trainable_parameters(model):
+            raise UserError(f"{self.row}: nothing is left to train on this backbone; give it sites or options that fit")
+
+    def extension(self, sites: Sequence[Site]) -> str | None:
+        """Why this row is an extension of ours on a backbone with these sites, or None."""
+        kinds = {site.kind for site in sites if not site.upsampling}
+        return self.baseline.extensions.get(next(iter(kinds))) if len(kinds) == 1 else None
+
+
+def select_variants(file: BaselineFile, changes: schema.Baseline | None, where: str) -> list[Variant]:
+    """The variants of a file that a profile runs, in the order they are defined.
+
+    Without `rows` a profile that defines variants of its own runs those, and the file's ROWS otherwise.
+    """
+    defined = defined_variants(file, changes)
+    if changes is None or changes.rows is None:
+        patterns = list(changes.variants) if changes and changes.variants else list(file.rows)
+    else:
+        patterns = changes.rows
+    wanted: list[str] = []
+    for pattern in patterns:
+        matched = fnmatch.filter(defined, pattern)
+        if not matched:
+            raise UserError(
+                f"{where}: no variant {pattern!r}{suggestion(pattern, defined)}; there are {', '.join(defined)}"
+            )
+        wanted += [name for name in matched if name not in wanted]
+    return [resolve_variant(file, changes, name, where) for name in wanted]
+
+
+def resolve_variant(file: BaselineFile, changes: schema.Baseline | None, name: str, where: str) -> Variant:
+    """One variant with every option resolved; the profile's definition before the file's."""
+    defined = defined_variants(file, changes)
+    if name not in defined:
+        raise UserError(f"{where}: no variant {name!r}{suggestion(name, defined)}; there are {', '.join(defined)}")
+    _check_variant(file, name, defined[name], where)
+    return Variant(file, name, {**file.options, **defined[name]})
+
+
+def defined_variants(file: BaselineFile, changes: schema.Baseline | None) -> dict[str, Mapping[str, Any]]:
+    """The variants of a file and those that a profile adds or defines anew."""
+    return {**file.variants, **(changes.variants if changes else {})}

@@ -1,0 +1,197 @@
+"""What the contract is checked on: variants, each planned, attached and trained once on a small backbone."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from adaptsr import files, randomness
+from adaptsr.adaptation.allocation import Batch
+from adaptsr.adaptation.baseline_files import (
+    BaselineFile,
+    Variant,
+    discover,
+    import_baseline,
+    resolve_variant,
+)
+from adaptsr.adaptation.contract.backbones import BACKBONES, calibration, chance_state, restore_chance, small_backbone
+from adaptsr.adaptation.reparametrization import (
+    Plan,
+    adaptation_state,
+    merged_state,
+    trainable_count,
+    trainable_parameters,
+    training_mode,
+)
+from adaptsr.backbones.sites import Site, find_sites
+from adaptsr.errors import UserError, listing
+from adaptsr.tensors import save_tensors
+
+STEPS = 3
+
+
+LEARNING_RATE = 1e-3
+
+
+SEED, OTHER_SEED = 1, 2
+
+
+class CannotMerge(Exception):
+    """The baseline's own `merge` says, with a `UserError`, that there is no plain model of what it does."""
+
+
+@dataclass(eq=False)
+class Subject:
+    """One variant on one backbone, planned, attached and trained once for all checks."""
+
+    variant: Variant
+    name: str
+    backbone: nn.Module
+    batch: Callable[[int], Batch]
+
+    @staticmethod
+    def of(variant: Variant, backbone: str) -> Subject:
+        return Subject(variant, backbone, small_backbone(backbone), calibration)
+
+    @cached_property
+    def sites(self) -> list[Site]:
+        return find_sites(self.backbone)
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """The variant's options; a budget that names another variant becomes what that one trains here."""
+        options = dict(self.variant.options)
+        if isinstance(options.get("budget"), str):
+            reference = Subject(_named(options["budget"], self.variant), self.name, self.backbone, self.batch)
+            options["budget"] = trainable_count(reference.attach(reference.planned))
+        return options
+
+    def plan(self, seed: int) -> Plan:
+        return self.variant.plan(copy.deepcopy(self.backbone), self.sites, self.options, self.batch, seed)
+
+    @cached_property
+    def planned(self) -> Plan:
+        return self.plan(SEED)
+
+    def attach(self, plan: Plan) -> nn.Module:
+        model = copy.deepcopy(self.backbone)
+        self.variant.attach(model, plan)
+        return model.eval()
+
+    @cached_property
+    def attached(self) -> nn.Module:
+        return self.attach(self.planned)
+
+    @cached_property
+    def trained(self) -> nn.Module:
+        """A copy of the attached model after three steps of Adam on L1."""
+        model = copy.deepcopy(self.attached)
+        optimizer = torch.optim.Adam(trainable_parameters(model).values(), lr=LEARNING_RATE)
+        chance = chance_state()
+        try:
+            for step in range(STEPS):
+                randomness.seed_globals("contract", "step", step)
+                lr, hr = self.batch(step)
+                training_mode(model)
+                optimizer.zero_grad()
+                functional.l1_loss(model(lr), hr).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+        finally:
+            restore_chance(chance)
+        return model.eval()
+
+    def output(self, model: nn.Module) -> torch.Tensor:
+        """What the model makes of the first LR batch, in the model's own precision."""
+        precision = next(model.parameters()).dtype
+        with torch.no_grad():
+            output: torch.Tensor = model(self.batch(0)[0].to(precision))
+        return output
+
+    def merged(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """The plain state of a copy of the model, by the baseline's own `merge` where it has one."""
+        model = copy.deepcopy(model)
+        module = import_baseline(self.variant.baseline.path)
+        if hasattr(module, "merge"):
+            try:
+                with torch.no_grad():
+                    model = module.merge(model, self.planned)
+            except UserError as refusal:
+                raise CannotMerge(str(refusal)) from None
+        return merged_state(model, list(self.backbone.state_dict()))
+
+    def save(self, folder: Path) -> None:
+        """Leave behind what a run does, and the output that it has to give again."""
+        self.planned.save(folder)
+        save_tensors(folder / "adaptation.safetensors", adaptation_state(self.trained), {})
+        save_tensors(folder / "output.safetensors", {"output": self.output(self.trained)}, {})
+        variant = self.variant
+        files.write_json(
+            folder / "subject.json",
+            {
+                "path": str(variant.baseline.path),
+                "variant": variant.name,
+                "options": dict(variant.options),
+                "backbone": self.name,
+            },
+        )
+
+
+def _named(row: str, variant: Variant) -> Variant:
+    name, _, chosen = row.partition("/")
+    known = {**discover(), variant.baseline.name: variant.baseline}
+    if name not in known:
+        raise UserError(f"{variant.row}: budget: no baseline {name!r}; there are {listing(known)}")
+    return resolve_variant(known[name], None, chosen, f"{variant.row}: budget")
+
+
+def subjects(file: BaselineFile) -> list[tuple[Variant, str]]:
+    """What is checked: the chosen variants on all small backbones, those that differ in numbers alone on the first."""
+    seen: set[str] = set()
+    pairs = []
+    for variant in chosen_variants(file):
+        kinds = option_kinds(variant.options)
+        pairs += [(variant, backbone) for backbone in (BACKBONES if kinds - seen else BACKBONES[:1])]
+        seen |= kinds
+    return pairs
+
+
+def chosen_variants(file: BaselineFile) -> list[Variant]:
+    """The variants of ROWS, and of the others the first that has an option at a value which none before it has.
+
+    All numbers count as one value: r = 2 shows nothing that r = 1 does not.
+    """
+    seen: set[str] = set()
+    chosen = []
+    for name in [*file.rows, *(name for name in file.variants if name not in file.rows)]:
+        options = {**file.options, **file.variants[name]}
+        kinds = option_kinds(options)
+        if name in file.rows or kinds - seen:
+            chosen.append(Variant(file, name, options))
+        seen |= kinds
+    return chosen
+
+
+def option_kinds(options: Mapping[str, Any]) -> set[str]:
+    """Every option with its value, a number told from others only by being zero or not."""
+    kinds = set()
+    for key, value in options.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        kind = str(value != 0) if number else json.dumps(value, sort_keys=True, default=str)
+        if key != "title":
+            kinds.add(f"{key}={kind}")
+    return kinds
+
+
+def plan_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of all parameters and buffers, those included that no state dict shows."""
+    named: dict[str, torch.Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: tensor.detach().clone() for name, tensor in named.items()}

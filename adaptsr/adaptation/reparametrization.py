@@ -1,0 +1,153 @@
+"""(W, b) -> (W', b'): attach a baseline to a frozen backbone, count it, and save and load what it trains.
+
+Every method of the paper is a reparametrization of frozen layers, carried by `torch.nn.utils.parametrize`: the
+backbone's code is never edited, what trains is exactly what has `requires_grad`, and merging writes (W', b') into a plain
+state dict of the original architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
+
+from adaptsr import files
+from adaptsr.errors import UserError
+from adaptsr.tensors import load_tensors, save_tensors
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of an adaptation that depends on data or chance: JSON settings (rank map) and tensors (mask indices).
+
+    Attaching from a plan needs neither data nor generators' state.
+    """
+
+    settings: dict[str, Any]
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        tensors = folder / "plan.safetensors"
+        if self.tensors:
+            save_tensors(tensors, self.tensors, {})
+        else:
+            tensors.unlink(missing_ok=True)
+        files.write_json(folder / "plan.json", self.settings)
+
+    @staticmethod
+    def load(folder: Path) -> Plan:
+        settings = files.read_json(folder / "plan.json", "the plan of a run")
+        tensors = folder / "plan.safetensors"
+        return Plan(dict(settings), load_tensors(tensors)[0] if tensors.exists() else {})
+
+    @staticmethod
+    def sha256(folder: Path) -> str:
+        """One checksum of the files of a saved plan."""
+        paths = (folder / "plan.json", folder / "plan.safetensors")
+        return files.digest([files.file_sha256(path) if path.is_file() else None for path in paths])
+
+
+def reparametrize_weight(layer: nn.Module, reparametrization: nn.Module) -> None:
+    """Make `layer.weight` read as `reparametrization(weight)`; the original stays, frozen, underneath.
+
+    The reparametrization is moved to the weight's device and precision.
+    """
+    parametrize.register_parametrization(layer, "weight", reparametrization.to(original_weight(layer)))
+
+
+def reparametrize_bias(layer: nn.Module, reparametrization: nn.Module) -> None:
+    """The same for `layer.bias`; a layer without a bias is left alone, since the architecture has no key for one."""
+    if layer.bias is not None:
+        parametrize.register_parametrization(layer, "bias", reparametrization.to(original_weight(layer)))
+
+
+def original_weight(layer: nn.Module) -> torch.Tensor:
+    """The frozen weight under whatever is attached to it."""
+    parametrized = parametrize.is_parametrized(layer, "weight")
+    frozen = layer.parametrizations.weight.original if parametrized else layer.weight  # type: ignore[union-attr]
+    assert isinstance(frozen, torch.Tensor)
+    return frozen
+
+
+def freeze(model: nn.Module) -> None:
+    model.requires_grad_(False)
+
+
+def train_statistics(model: nn.Module) -> None:
+    """Let batch normalisation update its running statistics in training; they are then saved with the adaptation.
+
+    Without it they stay frozen: an adapter that moves statistics changes parameters it does not count.
+    """
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.trains_statistics = True  # type: ignore[assignment]
+
+
+def training_mode(model: nn.Module) -> None:
+    """`model.train()`, except that frozen batch normalisation keeps its statistics."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and not getattr(module, "trains_statistics", False):
+            module.eval()
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Trainable parameters by name, once each even where sites share them."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def trainable_count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in trainable_parameters(model).values())
+
+
+def parameter_count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _trained_statistics(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and getattr(module, "trains_statistics", False):
+            yield from ((f"{name}.{key}", buffer) for key, buffer in module.named_buffers(recurse=False))
+
+
+def adaptation_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What an adaptation consists of: its trainable parameters, and statistics where those are trained."""
+    tensors: dict[str, torch.Tensor] = dict(trainable_parameters(model))
+    tensors.update(_trained_statistics(model))
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def load_adaptation(model: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Copy a saved adaptation into a model to which the same plan is attached."""
+    own = adaptation_state(model)
+    different = sorted(set(own) ^ set(state))
+    if different:
+        raise UserError(
+            f"{source}: this adaptation does not fit the plan and backbone: {different[0]!r} is on one side only"
+        )
+    for name, tensor in own.items():
+        if tensor.shape != state[name].shape:
+            raise UserError(
+                f"{source}: {name} has shape {tuple(state[name].shape)}, the attached model has {tuple(tensor.shape)}"
+            )
+    for name, tensor in own.items():
+        tensor.copy_(state[name])
+
+
+def merged_state(model: nn.Module, keys: list[str]) -> dict[str, torch.Tensor]:
+    """The plain state dict of the original architecture: `keys` in their order, each with its effective value."""
+    with torch.no_grad():
+        return {key: _effective(model, key).detach().clone().contiguous() for key in keys}
+
+
+def _effective(model: nn.Module, key: str) -> torch.Tensor:
+    path, _, name = key.rpartition(".")
+    value = getattr(model.get_submodule(path), name)
+    assert isinstance(value, torch.Tensor)
+    return value

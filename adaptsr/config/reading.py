@@ -1,0 +1,131 @@
+"""Read a profile from YAML, whole and strictly, and fill in its settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adaptsr.config.mistakes import validate
+from adaptsr.config.schema import Profile
+from adaptsr.errors import UserError, listing
+from adaptsr.files import expanded
+
+MOST_BYTES = 1 << 20
+
+
+MOST_VALUES = 100_000
+
+
+MOST_LEVELS = 40
+
+
+def load_profile(path: Path, settings: Mapping[str, str] | None = None) -> Profile:
+    """Read a profile whole and check it.
+
+    `${name}` in a value of the file is replaced by `settings[name]`, as text, with `~` expanded.
+    Raises `UserError`, one line naming file and key, for anything wrong.
+    """
+    text = _read_text(path)
+    try:
+        content = yaml.safe_load(text)
+    except Exception as error:  # YAML's own tags raise almost anything on values that are none of theirs
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path}: a mapping of keys was expected at the top of a profile, found {type(content).__name__}"
+        )
+    _refuse_unplain(content, path)
+    filled = _fill(content, dict(settings or {}), path)
+    _refuse_unplain(filled, path)
+    _refuse_unused(path, text, settings or {})
+    return validate(filled, path)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: not a file; give the path of a YAML file such as config/demo.yaml")
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path}: larger than {MOST_BYTES} bytes; a profile in YAML was expected")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot read this profile: {error.strerror}; give the path of a YAML file such as config/demo.yaml"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8; a profile in YAML was expected") from None
+
+
+def _refuse_unplain(content: Any, path: Path) -> None:
+    """`UserError` for what YAML can hold and a profile cannot: dates, bytes, sets, keys that are no text, half characters.
+
+    Aliases are followed as often as they stand there, so that a short file cannot stand for a huge one, or for itself.
+    """
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    values = 0
+    while waiting:
+        where, value = waiting.pop()
+        values += 1
+        if values > MOST_VALUES or len(where) > MOST_LEVELS:
+            raise UserError(
+                f"{path}: more than {MOST_VALUES} values or {MOST_LEVELS} levels, with what its aliases (*name) stand for"
+            )
+        found = _unplain(value)
+        if found:
+            raise UserError(
+                f"{path}: {'.'.join(where) or 'the file'}: {found}; put it in quotes if it is meant as text"
+            )
+        if isinstance(value, dict):
+            waiting += [((*where, str(key)), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*where, str(index)), item) for index, item in enumerate(value)]
+
+
+def _unplain(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return next((f"the key {key!r} is no text" for key in value if not _is_text(key)), None)
+    if isinstance(value, str):
+        return None if _is_text(value) else f"{value!a} is no text"
+    known = value is None or isinstance(value, bool | int | float | list)
+    return None if known else f"a {type(value).__name__} ({str(value)[:40]}) is no value of a profile"
+
+
+def _is_text(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _fill(value: Any, settings: dict[str, str], path: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _fill(item, settings, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, settings, path) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in settings:
+            raise UserError(
+                f"{path}: this profile needs {name!r}: give it as `--config {name}=...` to snakemake or `--set {name}=...` to adaptsr"
+            )
+        return str(expanded(settings[name])) if settings[name].startswith("~") else settings[name]
+
+    return re.sub(r"\$\{([a-z_]+)\}", replace, value)
+
+
+def _refuse_unused(path: Path, text: str, settings: Mapping[str, str]) -> None:
+    known = set(re.findall(r"\$\{([a-z_]+)\}", text))
+    for name in settings:
+        if name not in known:
+            allowed = listing(known) if known else "none"
+            raise UserError(f"{path}: the setting {name!r} is not used by this profile; it takes {allowed}")

@@ -1,0 +1,298 @@
+"""Network weights of metrics: where they are expected, how they are fetched, and building a metric without a network.
+
+The files are those of pyiqa 0.1.16 and torchvision in the caches these use themselves: `$TORCH_HOME/hub/checkpoints`
+and `$TORCH_HOME/hub/pyiqa` (`$TORCH_HOME` is `~/.cache/torch` unless set). Their names end in the first eight digits of
+their SHA-256.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from adaptsr.config.schema import Scoring
+from adaptsr.errors import UserError
+from adaptsr.files import atomic_write
+from adaptsr.metrics.conventions import Convention, conventions
+
+if TYPE_CHECKING:
+    import torch
+
+_TIMEOUT_SECONDS = 20
+_CHUNK_BYTES = 1 << 20
+_TORCHVISION_URL = "https://download.pytorch.org/models"
+_PYIQA_REPOSITORY = "chaofengc/IQA-PyTorch-Weights/resolve/main"
+_BACKBONES = {
+    "alex": ("AlexNet", "alexnet-owt-7be5be79.pth"),
+    "vgg": ("VGG16", "vgg16-397923af.pth"),
+    "squeeze": ("SqueezeNet", "squeezenet1_1-b8a52dc0.pth"),
+}
+_LPIPS_FILES = {
+    ("0.0", "alex"): "LPIPS_v0.0_alex-18720f55.pth",
+    ("0.0", "vgg"): "LPIPS_v0.0_vgg-b9e42362.pth",
+    ("0.0", "squeeze"): "LPIPS_v0.0_squeeze-c27abd3a.pth",
+    ("0.1", "alex"): "LPIPS_v0.1_alex-df73285e.pth",
+    ("0.1", "vgg"): "LPIPS_v0.1_vgg-a78928a0.pth",
+    ("0.1", "squeeze"): "LPIPS_v0.1_squeeze-4a5350f2.pth",
+}
+_DISTS_FILE = "DISTS_weights-f5e65c96.pth"
+_WITHOUT_WEIGHTS = ("PSNR", "SSIM", "MS_SSIM", "CW_SSIM", "FSIM", "VIF", "GMSD", "NLPD", "VSI", "MAD")
+
+
+class WeightFile(NamedTuple):
+    """A file that a metric needs: the column it is for, what it is, where it comes from and where it must lie."""
+
+    metric: str
+    title: str
+    url: str
+    path: Path
+
+
+class WeightsMissing(Exception):
+    """A metric cannot be built: its weights are not on this machine."""
+
+
+class _DownloadWanted(Exception):
+    def __init__(self, url: str, path: str) -> None:
+        super().__init__(url)
+        self.file = WeightFile("", "network", url, Path(path))
+
+
+class _NetworkWanted(Exception):
+    pass
+
+
+def weight_files(scoring: Scoring) -> list[WeightFile]:
+    """The weight files of LPIPS and DISTS columns, there or not. Other learned metrics name theirs when built."""
+    return [file for convention in conventions(scoring) for file in _files(convention)]
+
+
+def missing_weights(convention: Convention) -> str | None:
+    """Why this metric cannot be built, as far as its files are known beforehand."""
+    missing = [file for file in _files(convention) if not file.path.is_file()]
+    return _missing_reason(missing) if missing else None
+
+
+def fetch_weights(scoring: Scoring) -> dict[str, str]:
+    """Download the weights that are not there yet; returns column to reason for those that cannot be had.
+
+    Raises `UserError` instead when the profile has `missing_weights: error`. A host that did not answer is not asked
+    twice.
+    """
+    unreachable: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for convention in conventions(scoring):
+        if problem := _fetch(convention, unreachable):
+            problems[convention.column] = problem
+    if problems and scoring.missing_weights == "error":
+        raise missing_weights_error(*next(iter(problems.items())))
+    return problems
+
+
+def missing_weights_error(column: str, reason: str) -> UserError:
+    return UserError(f"scoring.metrics.{column}: {reason}; or set scoring.missing_weights to `dash`")
+
+
+def build_network(convention: Convention, device: str) -> torch.nn.Module:
+    """pyiqa's network of this metric in evaluation mode, built without touching the network and without printing.
+
+    Weights are loaded as plain tensors only. The global random state is left as it was. Raises `WeightsMissing` with
+    a one-line reason when weights are not on this machine.
+    """
+    if reason := missing_weights(convention):
+        raise WeightsMissing(reason)
+    try:
+        return _build(convention, device)
+    except _DownloadWanted as wanted:
+        raise WeightsMissing(_missing_reason([wanted.file])) from None
+    except (_NetworkWanted, OSError):  # model hubs raise an OSError for what is not in their own cache
+        raise WeightsMissing(
+            f"{convention.name} weights not available in the cache of the model hub they come from; "
+            "fetch them where the network is"
+        ) from None
+
+
+def _files(convention: Convention) -> list[WeightFile]:
+    if convention.architecture == "LPIPS":
+        return _lpips_files(convention)
+    if convention.architecture == "DISTS":
+        own = [] if convention.options.get("pretrained_model_path") else [_pyiqa_file(convention, "DISTS", _DISTS_FILE)]
+        return [_backbone_file(convention, "vgg"), *own]
+    return []
+
+
+def _lpips_files(convention: Convention) -> list[WeightFile]:
+    options = convention.options
+    version, net = str(options["version"]), str(options["net"])
+    backbone = _backbone_file(convention, net)
+    if options.get("pretrained_model_path"):
+        return [backbone]
+    return [backbone, _pyiqa_file(convention, "LPIPS", _LPIPS_FILES[version, net])]
+
+
+def _backbone_file(convention: Convention, net: str) -> WeightFile:
+    title, name = _BACKBONES[net]
+    return WeightFile(convention.column, title, f"{_TORCHVISION_URL}/{name}", _hub() / "checkpoints" / name)
+
+
+def _pyiqa_file(convention: Convention, title: str, name: str) -> WeightFile:
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    return WeightFile(convention.column, title, f"{endpoint}/{_PYIQA_REPOSITORY}/{name}", _hub() / "pyiqa" / name)
+
+
+def _hub() -> Path:
+    """torch.hub's folder, found as torch finds it but without importing torch."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("TORCH_HOME", str(Path(cache) / "torch"))).expanduser() / "hub"
+
+
+def _missing_reason(files: list[WeightFile]) -> str:
+    titles = " and ".join(file.title for file in files)
+    places = ", ".join(f"{file.url} at {_shown(file.path)}" for file in files)
+    return f"{titles} weights not available: put {places}, or fetch them where the network is"
+
+
+def _shown(path: Path) -> str:
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def _fetch(convention: Convention, unreachable: dict[str, str]) -> str | None:
+    if convention.architecture in _WITHOUT_WEIGHTS:
+        return None
+    try:
+        for file in _files(convention):
+            if not file.path.is_file():
+                _download(file, unreachable)
+        if not _files(convention):
+            _fetch_by_building(convention, unreachable)
+    except Exception as error:  # other libraries' downloads raise almost anything; the other metrics go on
+        return one_line(error)
+    return None
+
+
+def _fetch_by_building(convention: Convention, unreachable: dict[str, str]) -> None:
+    """Fetch what building asks for, file by file; a metric that asks the network in its own way is let do so."""
+    while True:
+        try:
+            _build(convention, "cpu")
+            return
+        except _DownloadWanted as wanted:
+            _download(wanted.file, unreachable)
+        except Exception:  # libraries that know they are offline raise errors of their own
+            _build(convention, "cpu", offline=False)
+            return
+
+
+def _download(file: WeightFile, unreachable: dict[str, str]) -> None:
+    host = urllib.parse.urlsplit(file.url).netloc
+    if host in unreachable:
+        raise OSError(f"{_missing_reason([file])} ({host}: {unreachable[host]})")
+    try:
+        _save(file)
+    except urllib.error.HTTPError as error:
+        raise OSError(f"{_missing_reason([file])} ({host}: {error.code} {error.reason})") from None
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        unreachable[host] = one_line(getattr(error, "reason", error))
+        raise OSError(f"{_missing_reason([file])} ({host}: {unreachable[host]})") from None
+
+
+def _save(file: WeightFile) -> None:
+    from tqdm import tqdm
+
+    request = urllib.request.Request(file.url, headers={"User-Agent": "adaptsr"})
+    sha256 = hashlib.sha256()
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response, atomic_write(file.path) as temporary:
+        length = int(response.headers.get("Content-Length") or 0)
+        progress = tqdm(total=length or None, unit="B", unit_scale=True, desc=file.path.name, disable=None)
+        with temporary.open("wb") as target, progress:
+            while chunk := response.read(_CHUNK_BYTES):
+                target.write(chunk)
+                sha256.update(chunk)
+                progress.update(len(chunk))
+        expected = re.search(r"-([0-9a-f]{8})\.pth$", file.path.name)
+        if length and temporary.stat().st_size != length:
+            raise ValueError(f"{file.url}: the download broke off; try again")
+        if expected and not sha256.hexdigest().startswith(expected[1]):
+            raise ValueError(
+                f"{file.url}: SHA-256 begins {sha256.hexdigest()[:8]}, expected {expected[1]}; the file was not kept"
+            )
+
+
+def _build(convention: Convention, device: str, *, offline: bool = True) -> torch.nn.Module:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(_environment("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1"))
+        import torch
+        from pyiqa.models.inference_model import InferenceModel
+
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(_pyiqa_cache(offline=offline))
+        network: torch.nn.Module = InferenceModel(convention.name, device=device, **convention.options).net
+        return network.eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _pyiqa_cache(*, offline: bool) -> Iterator[None]:
+    """pyiqa's cache where `_hub` says; with `offline`, every way to the network raises at once."""
+    import socket
+
+    import huggingface_hub.constants
+    import pyiqa.utils.download_util as downloads
+    import torch.hub
+
+    replacements: list[tuple[Any, str, Any]] = [(downloads, "DEFAULT_CACHE_DIR", str(_hub() / "pyiqa"))]
+    if offline:
+        replacements += [
+            (downloads, "download_url_to_file", _refuse_download),
+            (torch.hub, "download_url_to_file", _refuse_download),
+            (huggingface_hub.constants, "HF_HUB_OFFLINE", True),
+            (socket, "getaddrinfo", _refuse_network),
+            (socket, "create_connection", _refuse_network),
+        ]
+    originals = [(module, name, getattr(module, name)) for module, name, _ in replacements]
+    try:
+        for module, name, value in replacements:
+            setattr(module, name, value)
+        yield
+    finally:
+        for module, name, value in originals:
+            setattr(module, name, value)
+
+
+def _refuse_download(url: str, dst: str, *_: Any, **__: Any) -> NoReturn:
+    raise _DownloadWanted(url, dst)
+
+
+def _refuse_network(*_: Any, **__: Any) -> NoReturn:
+    raise _NetworkWanted
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def one_line(error: object) -> str:
+    """The message of an error on one line, at most 300 characters."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,88 @@
+"""Papers: the guests of `papers/`, loaded by path when a profile names one. `papers/README.md` is the recipe."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from adaptsr.errors import UserError, listing, suggestion
+from adaptsr.project import CHECKOUT
+
+FOLDER = CHECKOUT / "papers"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Published or derived speeds of one full-size backbone on the paper's GPU.
+
+    adapted, full: seconds of one training iteration at batch 8 and HR crop 256, of an adaptation and of full
+    fine-tuning. restoring: seconds to restore a million LR pixels in single precision. how: `published`, or how the
+    numbers were derived.
+    """
+
+    adapted: float
+    full: float
+    restoring: float
+    parameters: int
+    how: str
+
+
+class Audit(Protocol):
+    """The paper's claims, each with a verdict."""
+
+    def text(self) -> str:
+        """Format the findings for a terminal."""
+
+    def to_json(self) -> Sequence[Mapping[str, Any]]:
+        """Return the findings as plain data."""
+
+    def write_page(self, profile: str, profile_title: str, path: Path) -> None:
+        """Write the findings as an HTML page of a profile's report."""
+
+
+class Paper(Protocol):
+    """What `papers/<name>/__init__.py` defines. The published tables are its files `published/table*.csv`."""
+
+    TITLE: str
+    GPU: str
+    """The GPU that `TIMINGS` are of."""
+    DATASET_TITLES: Mapping[str, str]
+    """Titles of the datasets of its tables."""
+    TIMINGS: Mapping[str, Timing]
+    """By name of `config/weights.tsv`."""
+    ADAPTED_SHARE: float
+    """Share of a backbone's parameters that an adaptation trains, on average."""
+
+    def audit(self) -> Audit:
+        """Check the paper's numbers and claims by arithmetic."""
+
+
+def paper_folder(name: str) -> Path:
+    """Return the folder of a paper. Imports nothing. Raises `UserError` if there is none of this name."""
+    known = sorted(path.parent.name for path in FOLDER.glob("*/__init__.py"))
+    if name not in known:
+        raise UserError(f"paper: no folder papers/{name}{suggestion(name, known)}; there are {listing(known)}")
+    return FOLDER / name
+
+
+def published_tables(name: str) -> dict[str, Path]:
+    """Return the files of a paper's published tables by file name. Raises `UserError` if there is no such paper."""
+    return {path.name: path for path in sorted((paper_folder(name) / "published").glob("table*.csv"))}
+
+
+def load_paper(name: str) -> Paper:
+    """Import a paper by its path, once. Raises `UserError` if there is none of this name."""
+    folder, module = paper_folder(name), f"papers.{name}"
+    if module not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            module, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        assert spec
+        assert spec.loader
+        sys.modules[module] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[module])
+    return cast(Paper, sys.modules[module])

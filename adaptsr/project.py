@@ -1,0 +1,26 @@
+"""Where the project's folders lie: the checkout of this code, and the folder that commands work in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from adaptsr.errors import UserError
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+"""The checkout that this code is part of: `baselines/`, `papers/` and the tables of `config/` are read from it."""
+VARIABLE = "ADAPTSR_ROOT"
+
+
+def find_root(start: Path) -> Path:
+    """Find the folder that holds `config/`, `resources/`, `results/` and `reports/`, for a command started in `start`.
+
+    That is the folder which `ADAPTSR_ROOT` names, or else the nearest folder at or above `start` with a `Snakefile`,
+    or else the checkout of this code. Raises `UserError` if `ADAPTSR_ROOT` names no folder.
+    """
+    if named := os.environ.get(VARIABLE):
+        if not Path(named).is_dir():
+            raise UserError(f"{VARIABLE}: no folder {named}; set it to the folder that holds config/ and results/")
+        return Path(named).resolve()
+    above = (folder for folder in (start, *start.parents) if (folder / "Snakefile").is_file())
+    return next(above, CHECKOUT)

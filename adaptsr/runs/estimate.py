@@ -1,0 +1,354 @@
+"""Estimate what a profile costs before anything starts: GPU hours, downloads and disk. Imports no torch.
+
+Training and restoring times are those that the profile's paper publishes (`papers/<name>/timings.py`), metric times
+pyiqa's (a V100, 1080x800). What is not published is derived from these, and the estimate says how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from adaptsr import files
+from adaptsr.adaptation.baseline_files import Variant
+from adaptsr.config import schema
+from adaptsr.data.catalogue import Catalogue, read_catalogue
+from adaptsr.data.fetch import State, as_text, size_text, status
+from adaptsr.data.manifest import manifest_path
+from adaptsr.errors import UserError
+from adaptsr.metrics.conventions import conventions
+from adaptsr.metrics.weights import weight_files
+from adaptsr.papers import Timing, load_paper
+from adaptsr.runs import records
+from adaptsr.runs.matrix import AskedFor, Matrix
+
+PIXELS_OF_AN_ITERATION = 8 * 256**2
+METRIC_SECONDS: Mapping[str, float] = {"psnr": 0.044, "ssim": 0.158, "lpips": 0.072, "dists": 0.125}
+OTHER_METRIC_SECONDS = 0.1
+PIXELS_OF_A_METRIC = 1080 * 800
+LR_PIXELS: Mapping[str, int] = {
+    "div2k-bicubic-x4": 510 * 339,
+    "div2k-unknown-x4": 510 * 339,
+    "stablesr-div2k": 128**2,
+    "stablesr-realsr": 128**2,
+    "stablesr-drealsr": 128**2,
+    "dped-iphone": 25**2,
+}
+ASSUMED_LR_PIXELS = 200_000
+ASSUMED_IMAGES = 100
+ASSUMED_SHARE = 0.1
+"""Share of a backbone's parameters that an adaptation trains, where no paper says."""
+BYTES_OF_A_SCORE = 3 * 12
+"""A score stands in the file of its run, of its backbone and of the profile."""
+
+
+@dataclass(frozen=True)
+class BackbonePlan:
+    """The runs on one backbone. Hours are None where nothing is published to derive them from."""
+
+    name: str
+    runs: int
+    finished: int
+    training_hours: float | None
+    validation_hours: float | None
+    scoring_hours: float | None
+    how: str
+
+    @property
+    def hours(self) -> float | None:
+        return _sum_of_known([self.training_hours, self.validation_hours, self.scoring_hours])
+
+
+@dataclass(frozen=True)
+class Plan:
+    profile: str
+    backbones: tuple[BackbonePlan, ...]
+    notes: tuple[str, ...]
+    downloads: tuple[State, ...]
+    metric_weights: tuple[tuple[str, bool], ...]
+    archive_bytes: int
+    image_bytes: int
+    result_bytes: int
+    adapted_share: float
+    """Share of a backbone's parameters that an adaptation is taken to train."""
+
+    @property
+    def hours(self) -> float | None:
+        return _sum_of_known([backbone.hours for backbone in self.backbones])
+
+
+def _sum_of_known(values: Sequence[float | None]) -> float | None:
+    """The sum, or None where one of the values is not known."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def plan(matrix: Matrix) -> Plan:
+    """The plan of a profile, from the profile and what lies on disk; nothing is fetched or started."""
+    catalogue = read_catalogue()
+    profile = matrix.profile
+    names = [*_archive_datasets(profile).values(), *_named_weights(profile, catalogue)]
+    downloads = tuple(status(sorted(set(names)))) if names else ()
+    archives = [state for state in downloads if state.source.name in catalogue.archives]
+    return Plan(
+        profile=profile.name,
+        backbones=tuple(_backbone_plan(matrix, name) for name in profile.backbones),
+        notes=tuple(_notes(matrix)),
+        downloads=downloads,
+        metric_weights=tuple({file.title: file.path.is_file() for file in weight_files(profile.scoring)}.items()),
+        archive_bytes=sum(state.source.bytes or 0 for state in archives),
+        image_bytes=_image_bytes(profile, catalogue),
+        result_bytes=_result_bytes(matrix),
+        adapted_share=_adapted_share(profile),
+    )
+
+
+def _timings(profile: schema.Profile) -> Mapping[str, Timing]:
+    """Return the published timings of the profile's paper by name of the weights; none without a paper."""
+    return load_paper(profile.paper).TIMINGS if profile.paper else {}
+
+
+def _adapted_share(profile: schema.Profile) -> float:
+    return load_paper(profile.paper).ADAPTED_SHARE if profile.paper else ASSUMED_SHARE
+
+
+def _archive_datasets(profile: schema.Profile) -> dict[str, str]:
+    """The datasets that the profile reads out of archives, to their rows in config/datasets.tsv."""
+    used: list[schema.Source | schema.Split] = [*profile.data.train, profile.data.validation, *profile.data.test]
+    named = {split.dataset: profile.datasets[split.dataset] for split in used}
+    return {name: dataset.row for name, dataset in named.items() if isinstance(dataset, schema.Archive)}
+
+
+def _named_weights(profile: schema.Profile, catalogue: Catalogue) -> list[str]:
+    models: list[schema.Backbone | schema.Outputs] = [*profile.backbones.values(), *profile.outputs.values()]
+    return [model.weights for model in models if model.weights and model.weights in catalogue.weights]
+
+
+def _backbone_plan(matrix: Matrix, name: str) -> BackbonePlan:
+    profile = matrix.profile
+    timing = _timings(profile).get(profile.backbones[name].weights or "")
+    variants = [matrix.variant(row.name) for row in matrix.rows_on(name) if row.seeded]
+    asked = matrix.asked_for()
+    finished = {variant.row: _finished(matrix, name, variant, asked) for variant in variants}
+    left = {variant.row: len(profile.seeds) - len(finished[variant.row]) for variant in variants}
+    waiting = [variant for variant in variants if left[variant.row]]
+    training = [(left[v.row], _training_seconds(matrix, v, timing, finished[v.row])) for v in waiting]
+    validations = sum(left[v.row] * _validations(matrix.training(v)) for v in waiting)
+    restored = 1 + len(variants) * len(profile.seeds)
+    return BackbonePlan(
+        name=name,
+        runs=len(variants) * len(profile.seeds),
+        finished=sum(len(found) for found in finished.values()),
+        training_hours=_total_hours(training),
+        validation_hours=validations * _validation_seconds(matrix, timing) / 3600 if timing else None,
+        scoring_hours=restored * _scoring_seconds(matrix, timing) / 3600 if timing else None,
+        how=timing.how if timing else "no times are published for these weights; finished runs are the only measure",
+    )
+
+
+def _finished(matrix: Matrix, backbone: str, variant: Variant, asked: AskedFor) -> list[records.RunRecord]:
+    """The records of runs that the profile asks for and that need not be done again."""
+    found = []
+    for seed in matrix.profile.seeds:
+        try:
+            record = records.read_record(matrix.run_folder(backbone, variant.row, seed) / "record.json")
+            if asked(backbone, variant.row, seed, record):
+                found.append(record)
+        except UserError:
+            continue
+    return found
+
+
+def _total_hours(runs: Sequence[tuple[int, float | None]]) -> float | None:
+    return _sum_of_known([count * each / 3600 if each is not None else None for count, each in runs])
+
+
+def _training_seconds(
+    matrix: Matrix, variant: Variant, timing: Timing | None, finished: Sequence[records.RunRecord]
+) -> float | None:
+    """Of one run; as long as its finished seeds took, where there are any."""
+    if finished:
+        return sum(record.wall_seconds for record in finished) / len(finished)
+    if timing is None:
+        return None
+    training = matrix.training(variant)
+    pixels = training.batch_size * training.crop**2
+    seconds = timing.full if variant.baseline.trains_all else timing.adapted
+    return training.iterations * seconds * pixels / PIXELS_OF_AN_ITERATION
+
+
+def _validations(training: schema.Training) -> int:
+    return 1 + -(-training.iterations // training.validate_every)
+
+
+def _validation_seconds(matrix: Matrix, timing: Timing) -> float:
+    images, pixels = _images(matrix.profile, matrix.profile.data.validation)
+    return images * pixels / 1e6 * timing.restoring
+
+
+def _scoring_seconds(matrix: Matrix, timing: Timing) -> float:
+    """Of one run on all test datasets: restoring and all metrics."""
+    profile = matrix.profile
+    measuring = sum(METRIC_SECONDS.get(c.name, OTHER_METRIC_SECONDS) for c in conventions(profile.scoring))
+    seconds = 0.0
+    for test in matrix.tests:
+        images, pixels = _images(profile, test)
+        restoring = pixels / 1e6 * timing.restoring
+        seconds += images * (restoring + measuring * pixels * profile.scale**2 / PIXELS_OF_A_METRIC)
+    return seconds
+
+
+def _images(profile: schema.Profile, split: schema.Split) -> tuple[int, int]:
+    """Number of images of a split and LR pixels of one, assumed where the catalogue cannot tell."""
+    dataset = profile.datasets[split.dataset]
+    if isinstance(dataset, schema.Photographs):
+        scenes = sum(len(scene.split("+")) for scene in dataset.scenes.get(split.split, []))
+        return scenes * dataset.patches_per_scene.get(split.split, 1), (dataset.patch // profile.scale) ** 2
+    if isinstance(dataset, schema.Pairs):
+        return ASSUMED_IMAGES, ASSUMED_LR_PIXELS
+    parts = [part for part in read_catalogue().dataset(dataset.row) if part.split == split.split]
+    counts = [part.pairs or ASSUMED_IMAGES for part in parts]
+    return sum(counts), LR_PIXELS.get(dataset.row, ASSUMED_LR_PIXELS)
+
+
+def _image_bytes(profile: schema.Profile, catalogue: Catalogue) -> int:
+    """Images take as much as their share of the archives; a dataset that is ready takes nothing more."""
+    waiting = {name: row for name, row in _archive_datasets(profile).items() if not manifest_path(name).is_file()}
+    return sum(_unpacked_bytes(catalogue, row) for row in waiting.values())
+
+
+def _unpacked_bytes(catalogue: Catalogue, row: str) -> int:
+    total = 0.0
+    for archive in catalogue.archives_of(row):
+        everywhere = _image_counts(catalogue, catalogue.datasets, archive.name)
+        here = _image_counts(catalogue, [row], archive.name)
+        total += (archive.bytes or 0) * sum(here.values()) / sum(everywhere.values())
+    return round(total)
+
+
+def _image_counts(catalogue: Catalogue, rows: Iterable[str], archive: str) -> dict[str, int]:
+    """Images of an archive that these datasets take, by their pattern: two datasets may take the same ones."""
+    return {
+        images.pattern: part.pairs or ASSUMED_IMAGES
+        for row in rows
+        for part in catalogue.dataset(row)
+        for images in part.sides.values()
+        if images.archive == archive
+    }
+
+
+def _result_bytes(matrix: Matrix) -> int:
+    profile = matrix.profile
+    scores = sum(_images(profile, test)[0] for test in matrix.tests) * len(profile.scoring.metrics)
+    total = 0.0
+    for name, backbone in profile.backbones.items():
+        weights = _weights_bytes(profile, backbone)
+        for row in matrix.rows_on(name):
+            runs = len(profile.seeds) if row.seeded else 1
+            total += runs * scores * BYTES_OF_A_SCORE
+            if row.seeded:
+                share = 1 if matrix.variant(row.name).baseline.trains_all else _adapted_share(profile)
+                total += runs * weights * share
+    return round(total)
+
+
+def _weights_bytes(profile: schema.Profile, backbone: schema.Backbone) -> int:
+    """Of the whole backbone: its parameters in single precision where their number is known, else the file's size."""
+    timing = _timings(profile).get(backbone.weights or "")
+    if timing:
+        return 4 * timing.parameters
+    path = files.expanded(backbone.weights or "")
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _notes(matrix: Matrix) -> Iterator[str]:
+    profile = matrix.profile
+    left_out = [test.dataset for test in profile.data.test if test not in matrix.tests]
+    if left_out:
+        yield f"Left out until its archive is there: {', '.join(left_out)}."
+    if not any(backbone.weights in _timings(profile) for backbone in profile.backbones.values()):
+        return
+    yield (
+        "Hours are of one RTX 4090: published times per iteration at batch 8 and HR crop 256, in proportion to the pixels of an "
+        "iteration; half-precision restoring times doubled; metric times of a V100. Data loading is not in them."
+    )
+    if any(source.degradation for source in profile.data.train):
+        yield "LR that is degraded on the fly makes an iteration longer than the published ones; by how much is not published."
+    splits = [profile.data.validation, *matrix.tests]
+    sizes = sorted({split.dataset for split in splits if not _size_known(profile, split)})
+    if sizes:
+        yield f"The size of the images of {', '.join(sizes)} is not known beforehand: {ASSUMED_LR_PIXELS:,} LR pixels are assumed."
+    counts = sorted({split.dataset for split in splits if not _count_known(profile, split)})
+    if counts:
+        yield f"The number of images of {', '.join(counts)} is not known beforehand: {ASSUMED_IMAGES} are assumed."
+    if profile.outputs:
+        yield "Restoring and scoring the outputs of other models is not in them."
+
+
+def _size_known(profile: schema.Profile, split: schema.Split) -> bool:
+    dataset = profile.datasets[split.dataset]
+    return dataset.row in LR_PIXELS if isinstance(dataset, schema.Archive) else isinstance(dataset, schema.Photographs)
+
+
+def _count_known(profile: schema.Profile, split: schema.Split) -> bool:
+    dataset = profile.datasets[split.dataset]
+    if isinstance(dataset, schema.Archive):
+        return all(part.pairs for part in read_catalogue().dataset(dataset.row) if part.split == split.split)
+    return isinstance(dataset, schema.Photographs)
+
+
+def to_text(made: Plan) -> str:
+    """The plan for the terminal."""
+    finished = sum(backbone.finished for backbone in made.backbones)
+    runs = sum(backbone.runs for backbone in made.backbones)
+    lines = [f"Profile {made.profile}: {runs:,} runs, {finished:,} of them finished", "", *_hours_text(made), ""]
+    lines += [*made.notes, ""] if made.notes else []
+    lines += ["Downloads", *as_text(made.downloads).splitlines()] if made.downloads else ["No downloads"]
+    lines += [f"metric weights: {title}, {'there' if there else 'missing'}" for title, there in made.metric_weights]
+    unknown = [state.source.name for state in made.downloads if not state.source.bytes]
+    more = f", without {', '.join(unknown)}, whose size is not published" if unknown else ""
+    archives = f"archives {size_text(made.archive_bytes)} and their images {size_text(made.image_bytes)}{more}; "
+    lines += [
+        "",
+        f"Disk: {archives if made.downloads else ''}results about {size_text(made.result_bytes)} (weights of all runs, with {made.adapted_share:.0%} of a backbone where not all of it trains, and scores)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _hours_text(made: Plan) -> Iterator[str]:
+    cells = [("BACKBONE", "RUNS", "FINISHED", "TRAINING", "VALIDATION", "SCORING", "HOURS")]
+    for b in made.backbones:
+        hours = (b.training_hours, b.validation_hours, b.scoring_hours, b.hours)
+        cells.append((b.name, str(b.runs), str(b.finished), *(_hours(value) for value in hours)))  # type: ignore[arg-type]
+    cells.append(("all", "", "", "", "", "", _hours(made.hours)))
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        yield "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+    yield from (f"{backbone.name}: {backbone.how}" for backbone in made.backbones)
+
+
+def _hours(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
+
+
+def to_json(made: Plan) -> dict[str, Any]:
+    """The plan as `json.dumps` takes it."""
+    return {
+        "profile": made.profile,
+        "gpu_hours": made.hours,
+        "backbones": [{**asdict(backbone), "hours": backbone.hours} for backbone in made.backbones],
+        "notes": list(made.notes),
+        "downloads": [
+            {
+                "name": state.source.name,
+                "state": state.state,
+                "bytes": state.source.bytes,
+                "fetch": state.source.fetch,
+                "licence": state.source.licence,
+            }
+            for state in made.downloads
+        ],
+        "metric_weights": dict(made.metric_weights),
+        "bytes": {"archives": made.archive_bytes, "images": made.image_bytes, "results": made.result_bytes},
+    }

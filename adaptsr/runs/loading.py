@@ -1,0 +1,125 @@
+"""A run as a plain model of the backbone's own architecture: what other software loads, at no inference cost."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from adaptsr import files
+from adaptsr.adaptation.baseline_files import FOLDER, import_baseline
+from adaptsr.adaptation.reparametrization import Plan, freeze, load_adaptation, merged_state
+from adaptsr.backbones.build import build
+from adaptsr.config import schema
+from adaptsr.errors import UserError
+from adaptsr.runs import records
+from adaptsr.tensors import load_tensors, save_tensors
+
+
+def merge_run(folder: Path) -> dict[str, torch.Tensor]:
+    """The state dict of a run's adapted backbone: the architecture's keys in their order, effective values.
+
+    `UserError` when the folder holds no finished run, or weights that are not those of its record.
+    """
+    record = sound_record(folder)
+    model = _backbone(folder, record)
+    keys = list(model.state_dict())
+    plan = Plan.load(folder)
+    baseline = _baseline(record)
+    freeze(model)
+    try:
+        baseline.attach(model, plan)
+    except UserError:
+        raise
+    except Exception as error:  # a plan from elsewhere can hold anything
+        raise UserError(
+            f"{folder / 'plan.json'}: this plan does not fit {record.baseline} on {record.backbone}: {_one_line(error)}"
+        ) from error
+    adaptation = folder / "adaptation.safetensors"
+    load_adaptation(model, load_tensors(adaptation)[0], str(adaptation))
+    if hasattr(baseline, "merge"):
+        with torch.no_grad():
+            model = baseline.merge(model, plan)
+    return merged_state(model, keys)
+
+
+def load_run(folder: Path) -> nn.Module:
+    """The adapted backbone of a run, in eval mode, with nothing attached."""
+    merged = merge_run(folder)
+    model = _backbone(folder, records.read_record(folder / "record.json"))
+    model.load_state_dict(merged)
+    return model.eval()
+
+
+def write_merged(folder: Path, out: Path) -> None:
+    """Write a run's adapted backbone as a checkpoint: .safetensors, or .pth with the state dict under `params`."""
+    if out.suffix not in (".safetensors", ".pth"):
+        raise UserError(f"{out}: a checkpoint's name ends in .safetensors or .pth")
+    merged = merge_run(folder)
+    if out.suffix == ".safetensors":
+        record = records.read_record(folder / "record.json")
+        save_tensors(
+            out,
+            merged,
+            {
+                "backbone": record.backbone,
+                "row": f"{record.baseline}/{record.variant}",
+                "seed": record.seed,
+                "key": record.key,
+            },
+        )
+        return
+    content = io.BytesIO()
+    torch.save({"params": merged}, content)
+    with files.atomic_write(out) as temporary:
+        temporary.write_bytes(content.getbuffer())
+
+
+def sound_record(folder: Path) -> records.RunRecord:
+    """The record of a finished run whose plan and weights are those it names."""
+    record = records.read_record(folder / "record.json")
+    if record.status != "finished":
+        raise UserError(f"{folder}: this run diverged at iteration {record.diverged_at}; there are no weights to use")
+    problem = damage(folder, record)
+    if problem:
+        raise UserError(f"{problem}; {records.redo(folder)}")
+    return record
+
+
+def _backbone(folder: Path, record: records.RunRecord) -> nn.Module:
+    try:
+        declared = schema.Backbone.model_validate(record.config["backbone"])
+        scale = int(record.config["scale"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder / 'record.json'}: config: no backbone can be made of it: {_one_line(error)}"
+        ) from None
+    return build(declared, scale)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _baseline(record: records.RunRecord) -> ModuleType:
+    path = FOLDER / f"{record.baseline}.py"
+    if not path.is_file():
+        raise UserError(
+            f"{path}: the file of baseline {record.baseline!r} is gone; runs of it cannot be loaded without it"
+        )
+    return import_baseline(path)
+
+
+def damage(folder: Path, record: records.RunRecord) -> str | None:
+    """What of a finished run's files is not what its record names, or None."""
+    adaptation = folder / "adaptation.safetensors"
+    if record.status == "finished" and (
+        not adaptation.is_file() or files.file_sha256(adaptation) != record.adaptation_sha256
+    ):
+        return f"{adaptation}: not the weights that its record.json names"
+    if record.plan_sha256 not in (None, Plan.sha256(folder)):
+        return f"{folder / 'plan.json'}: not the plan that its record.json names"
+    return None

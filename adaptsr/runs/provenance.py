@@ -1,0 +1,89 @@
+"""Collect what produced a number: code version, packages and machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pydantic
+
+import adaptsr
+from adaptsr.project import CHECKOUT
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "spandrel",
+    "basicsr",
+    "pyiqa",
+    "numpy",
+    "scipy",
+    "pandas",
+    "snakemake",
+    "safetensors",
+)
+
+
+class Provenance(pydantic.BaseModel):
+    """Where numbers come from: code, packages and machine."""
+
+    code_version: str
+    code_dirty: bool | None
+    packages: dict[str, str]
+    python: str
+    system: str
+    processor: str
+    cores: int
+    device: str
+
+
+@cache
+def provenance(device: str = "cpu") -> Provenance:
+    """Code version, packages and hardware of this process."""
+    version, dirty = _code_version()
+    return Provenance(
+        code_version=version,
+        code_dirty=dirty,
+        packages={name: _package_version(name) for name in PACKAGES},
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        processor=_processor_name(),
+        cores=os.cpu_count() or 1,
+        device=device,
+    )
+
+
+def _code_version() -> tuple[str, bool | None]:
+    commit = _git(CHECKOUT, ["rev-parse", "HEAD"])
+    if commit is None:
+        return adaptsr.__version__, None
+    return commit, bool(_git(CHECKOUT, ["status", "--porcelain"]))
+
+
+def _git(root: Path, arguments: Sequence[str]) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _package_version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"

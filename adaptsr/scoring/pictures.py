@@ -1,0 +1,75 @@
+"""Restored test images that reports show: the few that a profile names, kept as PNG beside the run that restored them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from adaptsr import files
+from adaptsr.errors import UserError, suggestion
+
+if TYPE_CHECKING:
+    import torch
+
+FOLDER = "pictures"
+LIST = "pictures.json"
+
+
+class Picture(NamedTuple):
+    """A test image that a profile names in `report.pictures`."""
+
+    dataset: str
+    image: str
+
+
+def find_pictures(names: Sequence[str], tests: Sequence[tuple[str, Iterable[str]]]) -> list[Picture]:
+    """The named images in the test datasets, `(dataset, images)` each; a name that two of them have is two pictures.
+
+    `UserError` for a name that no test dataset has.
+    """
+    known = [Picture(dataset, image) for dataset, images in tests for image in images]
+    found = []
+    for name in names:
+        named = [picture for picture in known if picture.image == name]
+        if not named:
+            images = [picture.image for picture in known]
+            raise UserError(
+                f"report.pictures: no test image {name!r}{suggestion(name, images)}; "
+                f"the test datasets have {len(images)}, such as {', '.join(images[:3])}"
+            )
+        found += named
+    return list(dict.fromkeys(found))
+
+
+def picture_path(run: Path, picture: Picture) -> Path:
+    """Where a run's restored image lies."""
+    return run / FOLDER / picture.dataset / f"{picture.image}.png"
+
+
+def kept_pictures(run: Path, key: str | None = None) -> set[Picture]:
+    """The pictures of a run that are there and were restored under `key`, under whichever without it."""
+    path = run / FOLDER / LIST
+    if not path.is_file():
+        return set()
+    listed = files.read_json(path, "the list of a run's pictures")
+    if key is not None and listed.get("key") != key:
+        return set()
+    pictures = {Picture(dataset, image) for dataset, image in listed["pictures"]}
+    return {picture for picture in pictures if picture_path(run, picture).is_file()}
+
+
+def keep_pictures(
+    run: Path, key: str, pictures: Sequence[Picture], restored: Callable[[Picture], torch.Tensor]
+) -> None:
+    """Write these pictures beside a run, and remove others; `restored` gives uint8 of shape (3, H, W)."""
+    from adaptsr.data.images import write_png
+
+    folder = run / FOLDER
+    (folder / LIST).unlink(missing_ok=True)
+    wanted = {picture_path(run, picture) for picture in pictures}
+    for path in set(folder.glob("*/*.png")) - wanted:
+        path.unlink()
+    for picture in pictures:
+        write_png(picture_path(run, picture), restored(picture))
+    files.write_json(folder / LIST, {"key": key, "pictures": [list(picture) for picture in sorted(pictures)]})

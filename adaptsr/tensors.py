@@ -1,0 +1,48 @@
+"""Read and write tensors as safetensors files, with JSON metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from adaptsr import files
+from adaptsr.errors import UserError
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write safetensors atomically and deterministically; `metadata` goes into one key as sorted JSON."""
+    contiguous = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    with files.atomic_write(path) as temporary:
+        try:
+            safetensors.torch.save_file(contiguous, temporary, {"adaptsr": json.dumps(dict(metadata), sort_keys=True)})
+        except safetensors.SafetensorError as error:
+            raise _system_error(error) from error
+
+
+def _system_error(error: safetensors.SafetensorError) -> Exception:
+    """What the system refused, which safetensors tells in its text only."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and metadata of a safetensors file; `UserError` names the file when it is torn or not one."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = json.loads((file.metadata() or {}).get("adaptsr", "{}"))
+        if not isinstance(metadata, dict):
+            raise ValueError("its metadata is no mapping")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
+    return tensors, metadata

@@ -1,0 +1,94 @@
+"""What the runs of one backbone share: the backbone, its sites, and the decoded data."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from adaptsr.adaptation.baseline_files import Variant
+from adaptsr.adaptation.reparametrization import (
+    Plan,
+    trainable_count,
+)
+from adaptsr.backbones.build import build
+from adaptsr.backbones.sites import Site, find_sites
+from adaptsr.config import schema
+from adaptsr.data.manifest import manifest_path
+from adaptsr.data.sampling import WeightedSource, sample_batch
+from adaptsr.data.store import PairSet, load_split
+from adaptsr.devices import prepare_device
+from adaptsr.runs import records
+from adaptsr.runs.matrix import Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Workbench:
+    """What the runs of one backbone share: the backbone, its sites, and the decoded data."""
+
+    matrix: Matrix
+    name: str
+    backbone: nn.Module
+    sites: list[Site]
+    sources: list[WeightedSource]
+    validation: PairSet
+    device: torch.device
+    data_key: str
+
+    @staticmethod
+    def of(matrix: Matrix, name: str) -> Workbench:
+        profile = matrix.profile
+        device = prepare_device(profile.compute)
+        declared = profile.backbones[name]
+        backbone = build(declared, profile.scale, profile.training.crop // profile.scale)
+        validation = profile.data.validation
+        return Workbench(
+            matrix=matrix,
+            name=name,
+            backbone=backbone.to(device),
+            sites=find_sites(backbone, declared.kinds),
+            sources=load_sources(profile),
+            validation=load_split(manifest_path(validation.dataset), validation.split),
+            device=device,
+            data_key=matrix.data_key(name),
+        )
+
+    def run_key(self, variant: Variant, seed: int) -> str:
+        return records.run_key(self.matrix.job_key(self.name, variant), self.data_key, seed)
+
+    def fresh_backbone(self) -> nn.Module:
+        return copy.deepcopy(self.backbone)
+
+    def calibration(self, training: schema.Training, seed: int) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
+        """Batches of the training data for plans, another stream than training's."""
+
+        def batch(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.sample(training, seed, index, "calibration")
+
+        return batch
+
+    def sample(
+        self, training: schema.Training, seed: int, index: int, purpose: str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        scale = self.matrix.profile.scale
+        return sample_batch(self.sources, seed, index, training.batch_size, training.crop, scale, purpose, self.device)
+
+    def plan(self, variant: Variant, seed: int) -> Plan:
+        """The plan of a run; options that name another variant become the number of parameters that one trains."""
+        training = self.matrix.training(variant)
+        options = dict(variant.options)
+        for key, other in self.matrix.references(variant).items():
+            model = self.fresh_backbone()
+            other.attach(model, self.plan(other, seed))
+            options[key] = trainable_count(model)
+        return variant.plan(self.fresh_backbone(), self.sites, options, self.calibration(training, seed), seed)
+
+
+def load_sources(profile: schema.Profile) -> list[WeightedSource]:
+    return [
+        WeightedSource(load_split(manifest_path(source.dataset), source.split), source.weight, source.degradation)
+        for source in profile.data.train
+    ]

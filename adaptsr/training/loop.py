@@ -1,0 +1,171 @@
+"""The training loop that every baseline shares.
+
+Everything random in iteration i is a function of (seed, purpose, i), so a run that was killed and resumed ends with the
+same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from adaptsr import randomness
+from adaptsr.adaptation.reparametrization import (
+    trainable_parameters,
+    training_mode,
+)
+from adaptsr.backbones.inference import restore
+from adaptsr.config import schema
+from adaptsr.errors import UserError
+from adaptsr.metrics.psnr import psnr_y
+from adaptsr.progress import Progress
+from adaptsr.runs import records
+from adaptsr.training.checkpoints import Checkpoints, History
+from adaptsr.training.context import Workbench
+from adaptsr.training.recipe import learning_rate
+from adaptsr.training.termination import Terminated
+
+LOSS_POINTS = 50
+
+
+@dataclass(frozen=True)
+class Outcome:
+    history: History
+    resumed_from: int
+    diverged_at: int | None
+    undetermined: tuple[str, ...] = ()
+    """Operators that have no deterministic form on the device."""
+
+
+def optimise(
+    bench: Workbench,
+    model: nn.Module,
+    training: schema.Training,
+    seed: int,
+    checkpoints: Checkpoints,
+    progress: Progress = lambda line: None,
+    terminated: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Minimise L1 with Adam over what has `requires_grad`, resuming from the newest sound checkpoint.
+
+    Once `terminated` says so, a checkpoint is written and `Terminated` raised, unless the last iteration is done.
+    """
+    parameters = trainable_parameters(model)
+    optimizer = torch.optim.Adam(parameters.values(), lr=training.lr, fused=True)
+    start, history = checkpoints.resume(model, optimizer, progress)
+    if not history.validation:
+        history.validation.append(_validate(bench, model, 0, history.seconds))
+    every = max(1, training.iterations // LOSS_POINTS)
+    saved_at = time.monotonic()
+    with memory_explained(training), _undetermined_noted() as undetermined:
+        for iteration in range(start, training.iterations):
+            began = time.monotonic()
+            loss = _step(bench, model, optimizer, training, seed, iteration)
+            history.seconds += time.monotonic() - began
+            done = iteration + 1
+            last = done == training.iterations
+            if not loss <= training.diverged_above or (last and not _all_finite(parameters.values())):
+                history.record_divergence(done, loss)
+                return Outcome(history, start, done, tuple(sorted(undetermined)))
+            history.pending.append(loss)
+            if done % every == 0 or last:
+                history.losses.append(
+                    records.LossPoint(iteration=done, loss=math.fsum(history.pending) / len(history.pending))
+                )
+                history.pending.clear()
+            validated = done % training.validate_every == 0 or last
+            if validated:
+                history.validation.append(_validate(bench, model, done, history.seconds))
+            if not last:
+                by_time = time.monotonic() - saved_at > 60 * training.checkpoint_minutes
+                by_count = done % (training.checkpoint_iterations or training.iterations) == 0
+                if by_time or by_count or terminated():
+                    checkpoints.save(done, model, optimizer, history)
+                    saved_at = time.monotonic()
+                if terminated():
+                    raise Terminated(f"stopped by SIGTERM after iteration {done}; a checkpoint is written")
+            # After the checkpoint: whoever reads this may be gone.
+            if validated:
+                progress(
+                    f"iteration {done} of {training.iterations}: validation PSNR-Y {history.validation[-1].psnr_y:.2f} dB"
+                )
+    return Outcome(history, start, None, tuple(sorted(undetermined)))
+
+
+def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    """A loss does not see what its own step has done to the weights."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
+
+def _step(
+    bench: Workbench,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    training: schema.Training,
+    seed: int,
+    iteration: int,
+) -> float:
+    # DropPath and the like draw from the global generators.
+    randomness.seed_globals(seed, "step", iteration)
+    lr, hr = bench.sample(training, seed, iteration, "train")
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(training, iteration)
+    training_mode(model)
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(lr.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+        restored = model(lr)
+    loss = functional.l1_loss(restored.float(), hr)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _validate(bench: Workbench, model: nn.Module, iteration: int, seconds: float) -> records.ValidationPoint:
+    model.eval()
+    values = []
+    for lr, hr in zip(bench.validation.lr, bench.validation.hr, strict=True):
+        restored = restore(model, lr[None], bench.matrix.profile.scale)
+        values.append(float(psnr_y(restored, hr[None])))
+    return records.ValidationPoint(iteration=iteration, psnr_y=math.fsum(values) / len(values), seconds=seconds)
+
+
+@contextmanager
+def memory_explained(training: schema.Training) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        signs = ("out of memory", "allocate memory", "ALLOC_FAILED")
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in signs):
+            raise
+        raise UserError(
+            f"out of memory with batches of {training.batch_size} crops of {training.crop} pixels: "
+            "lower training.batch_size or training.crop, or run fewer jobs at once"
+        ) from error
+
+
+@contextmanager
+def _undetermined_noted() -> Iterator[set[str]]:
+    """The names of operators that torch warns to be without a deterministic form; other warnings are shown."""
+    names: set[str] = set()
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(message: Warning | str, *others: Any, **more: Any) -> None:
+            found = re.match(r"(\S+) does not have a deterministic implementation", str(message))
+            if found:
+                names.add(found[1])
+            else:
+                show(message, *others, **more)
+
+        warnings.showwarning = note
+        yield names

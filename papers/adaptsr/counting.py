@@ -1,0 +1,122 @@
+"""Parameter counts, by building the full-size backbones and attaching variants to them."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+
+from adaptsr.adaptation import baseline_files
+from adaptsr.adaptation.baseline_files import Variant
+from adaptsr.adaptation.reparametrization import merged_state, parameter_count, trainable_count
+from adaptsr.backbones.build import build
+from adaptsr.backbones.sites import Site, find_sites
+from adaptsr.config import reading
+from adaptsr.errors import UserError, listing
+from adaptsr.runs.matrix import Matrix
+
+PAPER_PROFILE = baseline_files.FOLDER.parent / "config" / "paper.yaml"
+SEED = 0
+"""Of factors and random masks and scores: no count here depends on it but that of an allocation by random scores."""
+
+Options = Mapping[str, Any]
+
+
+@dataclass
+class Counts:
+    """Counts on the backbones of a profile, made when they are first asked for and then kept.
+
+    Nothing is loaded and nothing trained: the weights are random, and a variant that needs calibration data is refused.
+    """
+
+    matrix: Matrix
+    _models: dict[str, nn.Module] = field(default_factory=dict, repr=False)
+    _sites: dict[str, list[Site]] = field(default_factory=dict, repr=False)
+    _counts: dict[tuple[str, ...], int] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.matrix.profile.report.comparable_with_paper:
+            raise UserError(
+                f"{self.matrix.source}: report.comparable_with_paper: the audit compares counts with the paper's, and this "
+                "profile is of another scale; give config/paper.yaml"
+            )
+
+    def total(self, backbone: str) -> int:
+        """Parameters of a backbone as it is."""
+        return self._once(("total", backbone), lambda: parameter_count(self._backbone(backbone)))
+
+    def sites(self, backbone: str) -> list[Site]:
+        if backbone not in self._sites:
+            model = self._backbone(backbone)
+            self._sites[backbone] = find_sites(model, self.matrix.profile.backbones[backbone].kinds)
+        return self._sites[backbone]
+
+    def trainable(self, backbone: str, row: str, changes: Options | None = None) -> int:
+        """Trainable parameters of `<baseline>/<variant>`, with options changed where a reading of the paper asks for it."""
+        changes = changes or {}
+        key = ("trainable", backbone, row, repr(sorted(changes.items())))
+        return self._once(key, lambda: trainable_count(self._attached(backbone, row, changes)))
+
+    def added_at_inference(self, backbone: str, row: str) -> int:
+        """Parameters that a merged model has beyond the backbone's own: 0 when everything could be merged."""
+        return self._once(("added", backbone, row), lambda: self._added(backbone, row))
+
+    def _once(self, key: tuple[str, ...], count: Callable[[], int]) -> int:
+        if key not in self._counts:
+            self._counts[key] = count()
+        return self._counts[key]
+
+    def _added(self, backbone: str, row: str) -> int:
+        original = self._backbone(backbone)
+        model = self._attached(backbone, row, {})
+        own = [name for name, _ in original.named_parameters()]
+        merged = sum(tensor.numel() for tensor in merged_state(model, own).values())
+        outside = sum(
+            parameter.numel()
+            for name, parameter in model.named_parameters()
+            if name not in own and ".parametrizations." not in f".{name}"
+        )
+        return merged + outside - parameter_count(original)
+
+    def _backbone(self, name: str) -> nn.Module:
+        if name not in self._models:
+            known = self.matrix.profile.backbones
+            if name not in known:
+                raise UserError(
+                    f"{self.matrix.source}: backbones.{name}: the audit counts the paper's backbones and this profile has "
+                    f"no {name!r}; there are {listing(known)}; give config/paper.yaml"
+                )
+            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+                # Of torch's own, once per process, about a call inside an architecture.
+                warnings.filterwarnings("ignore", message="torch.meshgrid")
+                torch.manual_seed(SEED)
+                self._models[name] = build(known[name], self.matrix.profile.scale, load=False)
+        return self._models[name]
+
+    def _attached(self, backbone: str, row: str, changes: Options) -> nn.Module:
+        variant = self.matrix.variant(row)
+        budgets = {key: self.trainable(backbone, other.row) for key, other in self._references(variant, changes)}
+        options = {**variant.options, **budgets, **changes}
+        model = copy.deepcopy(self._backbone(backbone))
+        plan = variant.plan(model, self.sites(backbone), options, _no_data, SEED)
+        variant.attach(model, plan)
+        return model
+
+    def _references(self, variant: Variant, changes: Options) -> Sequence[tuple[str, Variant]]:
+        return [(key, other) for key, other in self.matrix.references(variant).items() if key not in changes]
+
+
+def paper_counts() -> Counts:
+    """Counts on the backbones of `config/paper.yaml`."""
+    return Counts(Matrix.of(reading.load_profile(PAPER_PROFILE), str(PAPER_PROFILE)))
+
+
+def _no_data(index: int) -> NoReturn:
+    raise UserError(
+        "the audit counts parameters without data; a variant that needs calibration batches cannot be counted"
+    )

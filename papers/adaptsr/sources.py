@@ -1,0 +1,154 @@
+"""The published numbers that the audit judges: the tables, and the text's numbers in `claims.csv`.
+
+`claims.csv` has one line per number of the text: `id`, `place`, `quote` (the paper's words, shortened), `value` (as
+printed) and `role`: a `claim` is judged, a `given` is only used to judge others.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from adaptsr.errors import UserError, listing, suggestion
+
+from .printed import Printed, parse, split_share
+
+PUBLISHED = Path(__file__).parent / "published"
+TABLES = ("table1", "table2", "table3", "table4")
+Line = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A number or statement of the paper's text."""
+
+    id: str
+    place: str
+    quote: str
+    value: str
+    judged: bool
+
+
+@dataclass(frozen=True)
+class Published:
+    """Every published number, as printed."""
+
+    folder: Path
+    tables: Mapping[str, Sequence[Line]]
+    claims: Mapping[str, Claim]
+
+    @staticmethod
+    def read(folder: Path) -> Published:
+        """`UserError` names the file, and the line or column that is missing."""
+        tables = {name: _lines(folder / f"{name}.csv", ("label", "row", "backbone", "dataset")) for name in TABLES}
+        path = folder / "claims.csv"
+        claims: dict[str, Claim] = {}
+        for line in _lines(path, ("id", "place", "quote", "value", "role")):
+            if line["id"] in claims:
+                raise UserError(f"{path}: {line['id']}: this id stands there twice; each claim needs its own")
+            if line["role"] not in ("claim", "given"):
+                raise UserError(f"{path}: {line['id']}: role: `claim` or `given` was expected, found {line['role']!r}")
+            claims[line["id"]] = Claim(line["id"], line["place"], line["quote"], line["value"], line["role"] == "claim")
+        return Published(folder, tables, claims)
+
+
+def _lines(path: Path, columns: Sequence[str]) -> list[Line]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            lines: list[Line] = list(reader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read these published numbers: {error}") from None
+    missing = [column for column in columns if column not in (reader.fieldnames or [])]
+    if missing:
+        raise UserError(f"{path}: no column {missing[0]!r}; {', '.join(columns)} were expected")
+    for number, line in enumerate(lines, start=2):
+        if None in line or None in line.values():
+            raise UserError(f"{path}: line {number}: as many values as columns were expected")
+    return lines
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a published number stands: file, line (its label, or a claim's id; and its dataset) and column."""
+
+    file: str
+    line: str
+    dataset: str
+    column: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.line}{f' ({self.dataset})' if self.dataset else ''}: {self.column}"
+
+
+def cell_of(table: str, line: Line, column: str) -> Cell:
+    return Cell(f"{table}.csv", line["label"], line["dataset"], column)
+
+
+def claim_cell(id: str) -> Cell:
+    return Cell("claims.csv", id, "", "value")
+
+
+@dataclass
+class Reader:
+    """Reads published numbers for one finding and notes which ones it used."""
+
+    published: Published
+    cells: list[Cell] = field(default_factory=list)
+
+    def lines(self, table: str, **wanted: str) -> Iterator[Line]:
+        """The lines of a table whose columns have these values."""
+        for line in self.published.tables[table]:
+            if all(line.get(column) == value for column, value in wanted.items()):
+                yield line
+
+    def text(self, table: str, label: str, column: str, dataset: str | None = None) -> str:
+        """A cell as printed. `UserError` where the table has no such line or column."""
+        found = [
+            line
+            for line in self.published.tables[table]
+            if line["label"] == label and dataset in (None, line["dataset"])
+        ]
+        path = self.published.folder / f"{table}.csv"
+        if not found:
+            labels = list(dict.fromkeys(line["label"] for line in self.published.tables[table]))
+            raise UserError(
+                f"{path}: no line {label!r}{f' on {dataset}' if dataset else ''}{suggestion(label, labels)}; "
+                f"there are {listing(labels)}"
+            )
+        if column not in found[0]:
+            raise UserError(f"{path}: no column {column!r}; there are {listing(found[0])}")
+        self._note(cell_of(table, found[0], column))
+        return found[0][column]
+
+    def number(self, table: str, label: str, column: str, dataset: str | None = None) -> Fraction:
+        return self.printed(table, label, column, dataset).value
+
+    def printed(self, table: str, label: str, column: str, dataset: str | None = None) -> Printed:
+        text = self.text(table, label, column, dataset)
+        count, _ = split_share(text)
+        return parse(count, f"{self.published.folder / table}.csv: {label}: {column}")
+
+    def share(self, table: str, label: str, column: str) -> Printed:
+        """The percentage printed in parentheses behind a count."""
+        _, share = split_share(self.text(table, label, column))
+        return parse(share, f"{self.published.folder / table}.csv: {label}: {column}")
+
+    def claim(self, id: str) -> Printed:
+        return parse(self.claim_text(id), self.where(id))
+
+    def claim_text(self, id: str) -> str:
+        if id not in self.published.claims:
+            raise UserError(f"{self.published.folder / 'claims.csv'}: no line {id!r}, which the audit needs")
+        self._note(claim_cell(id))
+        return self.published.claims[id].value
+
+    def where(self, id: str) -> str:
+        return f"{self.published.folder / 'claims.csv'}: {id}: value"
+
+    def _note(self, cell: Cell) -> None:
+        if cell not in self.cells:
+            self.cells.append(cell)

@@ -1,0 +1,273 @@
+"""One training step of LoRA, r = 8: ours, against full fine-tuning in plain PyTorch and against Hugging Face PEFT.
+
+    python -m speed.step                      # SwinIR-M and EDSR-baseline on this machine's CPU, float32
+    python -m speed.step --device cuda --batch 8 --crop 256
+
+On CUDA ours runs under bfloat16 autocast, the others in float32 with TF32, as their loops are written; there the step is also
+tried compiled, alone and into CUDA graphs (`--compile`).
+
+Time: the candidates take turns on the same batch, forward, backward and Adam's step; the ratio is the median over rounds.
+Memory: each candidate alone in a process of its own, its peak during two steps above what was there once model and batch
+were made (so that weights, the same for all, do not hide the difference). Weights are random, which no time depends on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from adaptsr.adaptation.lora import attach_low_rank
+from adaptsr.adaptation.reparametrization import freeze
+from adaptsr.backbones.build import build
+from adaptsr.backbones.sites import find_sites
+from adaptsr.config import schema
+from adaptsr.training.acceleration import accelerate
+from baselines import lora
+from speed.measuring import Figure, arguments, in_turns, ratio, report
+
+SCALE = 4
+SWINIR: dict[str, Any] = {"upscale": 4, "window_size": 8, "mlp_ratio": 2, "upsampler": "pixelshuffle"}
+MODELS = {
+    "SwinIR-M": ("SwinIR", {**SWINIR, "embed_dim": 180, "depths": [6] * 6, "num_heads": [6] * 6}),
+    "EDSR": ("edsr", {"num_feat": 64, "num_block": 16}),
+}
+TINY = {
+    "SwinIR-M": ("SwinIR", {**SWINIR, "embed_dim": 24, "depths": [2], "num_heads": [2]}),
+    "EDSR": ("edsr", {"num_feat": 16, "num_block": 1}),
+}
+FULL, PEFT, PLAIN, OURS = "full fine-tuning", "PEFT LoRA", "LoRA, not accelerated", "ours"
+COMPILED = {"default": "ours, compiled", "reduce-overhead": "ours, compiled into CUDA graphs"}
+"""By the mode of `torch.compile`: candidates for training to use, which have to show first that they pay."""
+GOALS = {("SwinIR-M", FULL): 0.75, ("EDSR", FULL): 0.85, ("SwinIR-M", PEFT): 0.75, ("EDSR", PEFT): 0.75}
+MEMORY_GOALS = {"SwinIR-M": 0.5}
+CUDA_GOALS = {("SwinIR-M", PEFT): 0.25}
+
+
+def backbone(name: str, lr_size: int, tiny: bool) -> nn.Module:
+    architecture, options = (TINY if tiny else MODELS)[name]
+    if architecture == "SwinIR":
+        options = {**options, "img_size": lr_size}
+    torch.manual_seed(0)
+    return build(schema.Backbone(architecture=architecture, options=options), SCALE)
+
+
+def is_ours(kind: str) -> bool:
+    return kind == OURS or kind in COMPILED.values()
+
+
+def candidate(kind: str, model: nn.Module) -> nn.Module:
+    """The backbone as one of the candidates would train it; all but ours in the memory layout of the library."""
+    if not is_ours(kind):
+        model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    if kind == FULL:
+        return model.requires_grad_(True)
+    freeze(model)
+    sites = find_sites(model)
+    plan = lora.plan(model, sites, {**lora.OPTIONS, "rank": 8}, _no_data, 1)
+    if kind == PEFT:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        return inject_adapter_in_model(
+            LoraConfig(r=8, lora_alpha=1, target_modules=list(plan.settings["sites"])), model
+        )
+    attach_low_rank(model, plan)
+    if is_ours(kind):
+        accelerate(model)
+    for mode, compiled in COMPILED.items():
+        if kind == compiled:
+            model.compile(mode=mode, fullgraph=True)
+    return model
+
+
+def _no_data(index: int) -> NoReturn:
+    raise AssertionError(f"LoRA's plan needs no data, and asked for batch {index}")
+
+
+def stepper(model: nn.Module, lr: torch.Tensor, hr: torch.Tensor, autocast: bool = False) -> Callable[[], None]:
+    """One training step; under `autocast` in bfloat16, with float32 parameters and moments."""
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
+    model.train()
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(lr.device.type, torch.bfloat16, enabled=autocast):
+            restored = model(lr)
+        functional.l1_loss(restored.float(), hr).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if lr.is_cuda:
+            torch.cuda.synchronize()
+
+    return step
+
+
+def batch(size: int, crop: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    lr = torch.rand(size, 3, crop // SCALE, crop // SCALE, generator=generator)
+    hr = torch.rand(size, 3, crop, crop, generator=generator)
+    return lr.to(device), hr.to(device)
+
+
+def steps_of(name: str, kinds: list[str], options: argparse.Namespace) -> dict[str, Callable[[], None]]:
+    lr, hr = batch(options.batch, options.crop, options.device)
+    made: dict[str, Callable[[], None]] = {}
+    for kind in kinds:
+        model = candidate(kind, backbone(name, options.crop // SCALE, options.tiny)).to(options.device)
+        step = stepper(model, lr, hr, autocast=options.device == "cuda" and is_ours(kind))
+        made[kind] = partial(_under_settings_of, kind, step)
+    return made
+
+
+def _under_settings_of(kind: str, step: Callable[[], None]) -> None:
+    """Training flushes denormal numbers to zero; plain loops do not."""
+    torch.set_flush_denormal(is_ours(kind))
+    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+    step()
+    torch.set_flush_denormal(False)
+
+
+def time_figures(name: str, options: argparse.Namespace) -> Iterator[Figure]:
+    kinds = [FULL, PEFT, PLAIN, OURS, *(COMPILED[mode] for mode in options.compile)]
+    steps = steps_of(name, kinds, options)
+    seconds = in_turns(steps, options.rounds, warm_up=1 if options.device == "cpu" else 5)
+    goals = GOALS if options.device == "cpu" else CUDA_GOALS
+    rate = _peak_rate(options.device)
+    operations = {kind: _operations(steps[kind]) for kind in (FULL, PEFT, PLAIN, OURS)}
+    for kind in kinds:
+        median = statistics.median(seconds[kind])
+        limit = operations.get(kind, operations[OURS]) / rate
+        yield Figure(f"{name}, {kind}: step", median, "s", note=f"{limit / median:.0%} of the rate of a large product")
+    for kind in (FULL, PEFT, PLAIN):
+        yield Figure(f"{name}: ours / {kind}", ratio(seconds, OURS, kind), "", goals.get((name, kind)))
+    for kind in kinds[4:]:
+        yield Figure(f"{name}: {kind} / {PEFT}", ratio(seconds, kind, PEFT), "", goals.get((name, PEFT)))
+        yield Figure(f"{name}: {kind} / ours", ratio(seconds, kind, OURS), "")
+
+
+def _operations(step: Callable[[], None]) -> int:
+    counter = FlopCounterMode(display=False)
+    with counter:
+        step()
+    return counter.get_total_flops()
+
+
+def memory_figures(name: str, options: argparse.Namespace) -> Iterator[Figure]:
+    peaks = {kind: _peak_in_own_process(name, kind, options) for kind in (FULL, PEFT, OURS)}
+    for kind, peak in peaks.items():
+        yield Figure(f"{name}, {kind}: peak memory of a step", peak / 2**20, "MiB")
+    for kind in (FULL, PEFT):
+        goal = MEMORY_GOALS.get(name) if kind == PEFT else None
+        yield Figure(f"{name}: memory, ours / {kind}", peaks[OURS] / peaks[kind], "", goal)
+
+
+def _peak_rate(device: str) -> float:
+    """Operations per second of a large float32 product: what the arithmetic of a step could run at."""
+    size = 1024 if device == "cpu" else 8192
+    left = torch.rand(size, size, device=device)
+
+    def product() -> None:
+        left @ left
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return 2 * size**3 / min(in_turns({"product": product}, 5)["product"])
+
+
+def _peak_in_own_process(name: str, kind: str, options: argparse.Namespace) -> int:
+    words = ["--memory-of", name, kind, "--batch", options.batch, "--crop", options.crop, "--device", options.device]
+    words += ["--threads", options.threads, *(["--tiny"] if options.tiny else [])]
+    command = [sys.executable, "-m", "speed.step", *map(str, words)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(json.loads(done.stdout)["peak"])
+
+
+def _peak(name: str, kind: str, options: argparse.Namespace) -> int:
+    """Bytes that two steps need above model, batch and imports."""
+    step = steps_of(name, [kind], options)[kind]
+    if options.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+    else:
+        before = _resident("VmRSS")
+    step()
+    step()
+    if options.device == "cuda":
+        return torch.cuda.max_memory_allocated() - before
+    return _resident("VmHWM") - before
+
+
+def _resident(line: str) -> int:
+    """Bytes of memory now (VmRSS) or at most so far (VmHWM); `getrusage` would count the parent's too."""
+    found = re.search(rf"^{line}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) * 1024
+
+
+@contextmanager
+def _settings(options: argparse.Namespace) -> Iterator[None]:
+    torch.set_num_threads(options.threads)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    yield
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = arguments(argparse.ArgumentParser(prog="python -m speed.step", description=__doc__))
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--crop", type=int, default=256, help="side of the HR crop")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--compile",
+        nargs="*",
+        choices=list(COMPILED),
+        help="modes of torch.compile to try beside; all of them on CUDA, none on a CPU",
+    )
+    parser.add_argument("--memory-of", nargs=2, metavar=("MODEL", "CANDIDATE"), help=argparse.SUPPRESS)
+    options = parser.parse_args(words)
+    if options.compile is None:
+        options.compile = list(COMPILED) if options.device == "cuda" else []
+    if options.tiny:
+        options.crop, options.rounds = min(options.crop, 64), 1
+    with _settings(options):
+        if options.memory_of:
+            name, kind = options.memory_of
+            print(json.dumps({"peak": _peak(name, kind, options)}))
+            return
+        figures = [
+            figure
+            for name in options.models
+            for figure in (*time_figures(name, options), *memory_figures(name, options))
+        ]
+    if options.device == "cpu":
+        figures.append(_cuda_missing())
+    settings = {
+        key: getattr(options, key)
+        for key in ("models", "device", "threads", "batch", "crop", "rounds", "tiny", "compile")
+    }
+    device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
+    report("step" if options.device == "cpu" else "step-cuda", settings, figures, options.json, device)
+
+
+def _cuda_missing() -> Figure:
+    note = "not measured here; run with --device cuda --batch 8" if torch.cuda.is_available() else "no CUDA device"
+    return Figure("CUDA, SwinIR-M: ours / BasicSR-style loop with PEFT LoRA", None, "", 0.25, note)
+
+
+if __name__ == "__main__":
+    main()

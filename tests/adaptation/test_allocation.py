@@ -1,0 +1,396 @@
+"""Importance scores against brute force, and Algorithm 1 as properties over arbitrary scores, costs and budgets."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+from torch import nn
+from torch.nn import functional
+
+from adaptsr.adaptation.allocation import (
+    Batch,
+    allocate,
+    importance,
+    mean_gradients,
+    rank_correlation,
+    total_cost,
+    weight_gradients,
+)
+from adaptsr.backbones.sites import Site, find_sites
+from adaptsr.errors import UserError
+
+RULES = ["greedy", "proportional"]
+Cost = Callable[[str, int], int]
+
+
+def names(count: int) -> list[str]:
+    return [f"site{index}" for index in range(count)]
+
+
+def linear_cost(per_rank: Mapping[str, int], fixed: Mapping[str, int] | None = None) -> Cost:
+    """`per_rank` for each unit and `fixed` (a trained bias) from rank 1 on."""
+    return lambda name, rank: rank * per_rank[name] + ((fixed or {}).get(name, 0) if rank else 0)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[dict[str, float], Cost, dict[str, int], int, int]:
+    """Scores, cost, cost per unit, r_min and r_max of up to 12 sites."""
+    sites = names(draw(st.integers(1, 12)))
+    scores = {site: draw(st.floats(0, 1e3, allow_nan=False)) for site in sites}
+    per_rank = {site: draw(st.integers(1, 50)) for site in sites}
+    fixed = {site: draw(st.integers(0, 9)) for site in sites}
+    r_min = draw(st.integers(0, 3))
+    r_max = draw(st.integers(max(r_min, 1), 16))
+    return scores, linear_cost(per_rank, fixed), per_rank, r_min, r_max
+
+
+def least_and_most(scores: Mapping[str, float], cost: Cost, r_min: int, r_max: int) -> tuple[int, int]:
+    return total_cost(dict.fromkeys(scores, r_min), cost), total_cost(dict.fromkeys(scores, r_max), cost)
+
+
+@pytest.mark.parametrize("rule", RULES)
+class TestAllocate:
+    @settings(deadline=None, max_examples=150)
+    @given(problem=problems(), share=st.floats(0, 1.2))
+    def test_within_budget_and_bounds(
+        self, rule: str, problem: tuple[dict[str, float], Cost, dict[str, int], int, int], share: float
+    ) -> None:
+        """Never above the budget, every rank within its bounds, every site named once."""
+        scores, cost, _, r_min, r_max = problem
+        least, most = least_and_most(scores, cost, r_min, r_max)
+        budget = least + int(share * (most - least))
+        ranks = allocate(scores, cost, budget, r_min, r_max, rule)
+        assert list(ranks) == list(scores)
+        assert total_cost(ranks, cost) <= budget
+        assert all(r_min <= rank <= r_max for rank in ranks.values())
+
+    @settings(deadline=None, max_examples=150)
+    @given(problem=problems(), share=st.floats(0, 1))
+    def test_what_is_left_buys_nothing(
+        self, rule: str, problem: tuple[dict[str, float], Cost, dict[str, int], int, int], share: float
+    ) -> None:
+        """No site below r_max could have one more unit of rank for what the allocation leaves unspent."""
+        scores, cost, _, r_min, r_max = problem
+        least, most = least_and_most(scores, cost, r_min, r_max)
+        budget = least + int(share * (most - least))
+        ranks = allocate(scores, cost, budget, r_min, r_max, rule)
+        room = budget - total_cost(ranks, cost)
+        for name, rank in ranks.items():
+            if rank < r_max:
+                assert cost(name, rank + 1) - cost(name, rank) > room
+
+    @settings(deadline=None, max_examples=60)
+    @given(
+        scores=st.lists(st.floats(1e-3, 1e3), min_size=40, max_size=60),
+        costs=st.lists(st.integers(1, 40), min_size=60, max_size=60),
+    )
+    def test_spends_99_percent(self, rule: str, scores: list[float], costs: list[int]) -> None:
+        """Where a unit of rank is below 1% of the budget, at least 99% of it is spent."""
+        sites = names(len(scores))
+        cost = linear_cost(dict(zip(sites, costs, strict=False)))
+        budget = total_cost(dict.fromkeys(sites, 8), cost)
+        assume(max(costs) <= 0.01 * budget)
+        spent = total_cost(allocate(dict(zip(sites, scores, strict=True)), cost, budget, 1, 16, rule), cost)
+        assert 0.99 * budget <= spent <= budget
+
+    @settings(deadline=None, max_examples=150)
+    @given(
+        scores=st.lists(st.floats(0, 1e3), min_size=2, max_size=12, unique=True),
+        unit=st.integers(1, 20),
+        r_min=st.integers(0, 2),
+        r_max=st.integers(3, 16),
+        share=st.floats(0, 1),
+    )
+    def test_monotone_in_the_score(
+        self, rule: str, scores: list[float], unit: int, r_min: int, r_max: int, share: float
+    ) -> None:
+        """Of sites that cost the same, one with a higher score never gets a lower rank."""
+        by_name = dict(zip(names(len(scores)), scores, strict=True))
+        cost = linear_cost(dict.fromkeys(by_name, unit))
+        least, most = least_and_most(by_name, cost, r_min, r_max)
+        ranks = allocate(by_name, cost, least + int(share * (most - least)), r_min, r_max, rule)
+        for one, other in combinations(by_name, 2):
+            if by_name[one] > by_name[other]:
+                assert ranks[one] >= ranks[other]
+
+    @settings(deadline=None, max_examples=30)
+    @given(scores=st.lists(st.floats(0, 1e3), min_size=1, max_size=12), rank=st.integers(1, 16))
+    def test_equal_bounds_are_uniform(self, rule: str, scores: list[float], rank: int) -> None:
+        """r_min = r_max gives every site that rank, whatever the scores and however large the budget."""
+        by_name = dict(zip(names(len(scores)), scores, strict=True))
+        cost = linear_cost(dict.fromkeys(by_name, 3))
+        budget = total_cost(dict.fromkeys(by_name, rank), cost)
+        for room in (0, 1000):
+            assert allocate(by_name, cost, budget + room, rank, rank, rule) == dict.fromkeys(by_name, rank)
+
+    def test_equal_scores_and_costs(self, rule: str) -> None:
+        """With nothing to tell sites apart, proportional is uniform and greedy fills them in module order."""
+        scores = dict.fromkeys(names(4), 2.0)
+        ranks = allocate(scores, linear_cost(dict.fromkeys(scores, 5)), 4 * 8 * 5, 1, 16, rule)
+        assert list(ranks.values()) == ([8] * 4 if rule == "proportional" else [16, 14, 1, 1])
+
+    def test_zero_minimum_prunes(self, rule: str) -> None:
+        """r_min 0 leaves the sites without importance at rank 0, which costs nothing, not even a bias."""
+        scores = {"a": 3.0, "b": 0.0, "c": 1.0}
+        cost = linear_cost({"a": 10, "b": 10, "c": 10}, {"a": 4, "b": 4, "c": 4})
+        ranks = allocate(scores, cost, cost("a", 3) + cost("c", 1), 0, 4, rule)
+        assert ranks["b"] == 0
+        assert ranks["a"] > ranks["c"]
+
+    @settings(deadline=None, max_examples=50)
+    @given(
+        exponents=st.lists(st.integers(-320, 300), min_size=2, max_size=12),
+        r_min=st.integers(0, 2),
+        share=st.floats(0, 1),
+    )
+    def test_scores_of_any_magnitude(self, rule: str, exponents: list[int], r_min: int, share: float) -> None:
+        """Scores hundreds of decades apart neither overflow nor leave budget unspent."""
+        scores = {name: float(f"1e{exponent}") for name, exponent in zip(names(99), exponents, strict=False)}
+        budget = len(scores) * r_min + int(share * len(scores) * (8 - r_min))
+        assert sum(allocate(scores, lambda _, rank: rank, budget, r_min, 8, rule).values()) == budget
+
+    @pytest.mark.parametrize("score", [float("nan"), float("inf")])
+    def test_scores_that_are_no_numbers(self, rule: str, score: float) -> None:
+        with pytest.raises(UserError, match=r"^score: the importance of b is (nan|inf)"):
+            allocate({"a": 1.0, "b": score}, lambda _, rank: rank, 10, 1, 8, rule)
+
+    def test_without_scores(self, rule: str) -> None:
+        """All scores zero (a model without gradients) still spends the budget."""
+        scores = dict.fromkeys(names(3), 0.0)
+        ranks = allocate(scores, linear_cost(dict.fromkeys(scores, 2)), 30, 1, 16, rule)
+        assert sum(ranks.values()) == 15
+
+    def test_caps(self, rule: str) -> None:
+        """A cap bounds its site alone; what it frees goes to the others; it never undercuts r_min."""
+        scores = {"a": 9.0, "b": 1.0, "c": 1.0}
+        cost = linear_cost({"a": 1, "b": 1, "c": 1})
+        ranks = allocate(scores, cost, 20, 2, 16, rule, caps={"a": 3, "b": 1})
+        assert ranks == {"a": 3, "b": 2, "c": 15}
+
+    def test_budget_in_ranks(self, rule: str) -> None:
+        """With the rank itself as cost the budget is Algorithm 1's literal sum of ranks."""
+        scores = {name: float(index) for index, name in enumerate(names(10))}
+        ranks = allocate(scores, lambda _, rank: rank, 80, 1, 16, rule)
+        assert sum(ranks.values()) == 80
+
+    @settings(deadline=None, max_examples=50)
+    @given(problem=problems(), factor=st.floats(1e-6, 1e6))
+    def test_only_relative_scores_matter(
+        self, rule: str, problem: tuple[dict[str, float], Cost, dict[str, int], int, int], factor: float
+    ) -> None:
+        """Greedy sees the order of the scores alone; both rules stay within the budget at any magnitude."""
+        scores, cost, _, r_min, r_max = problem
+        least, most = least_and_most(scores, cost, r_min, r_max)
+        budget = (least + most) // 2
+        scaled = {name: factor * score for name, score in scores.items()}
+        ranks = allocate(scaled, cost, budget, r_min, r_max, rule)
+        assert total_cost(ranks, cost) <= budget
+        if rule == "greedy" and sorted(scaled, key=lambda n: -scaled[n]) == sorted(scores, key=lambda n: -scores[n]):
+            assert ranks == allocate(scores, cost, budget, r_min, r_max, rule)
+
+
+def test_greedy_by_hand() -> None:
+    """b to r_max, then a to the largest rank that fits, then c with what remains."""
+    scores = {"a": 2.0, "b": 3.0, "c": 1.0}
+    cost = linear_cost({"a": 10, "b": 10, "c": 1})
+    assert allocate(scores, cost, 75, 1, 4, "greedy") == {"a": 3, "b": 4, "c": 4}
+
+
+def test_proportional_by_hand() -> None:
+    """Ranks in the proportion of the scores as far as the budget goes."""
+    scores = {"a": 1.0, "b": 2.0, "c": 4.0}
+    assert allocate(scores, linear_cost(dict.fromkeys(scores, 10)), 140, 1, 16, "proportional") == {
+        "a": 2,
+        "b": 4,
+        "c": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"r_min": -1}, r"^r_min, r_max: .* found r_min -1, r_max 4"),
+        ({"r_min": 5}, r"^r_min, r_max: .* found r_min 5, r_max 4"),
+        ({"r_min": 0, "r_max": 0}, r"^r_min, r_max: .* found r_min 0, r_max 0"),
+        ({"budget": 2}, r"^budget: r_min 1 alone costs 3 parameters at the 3 sites, more than the budget of 2"),
+        ({"rule": "best"}, r"^allocation: 'best' is unknown; there are greedy, proportional"),
+    ],
+)
+def test_errors_are_one_line(change: Mapping[str, object], line: str) -> None:
+    scores = {"a": 1.0, "b": 2.0, "c": 3.0}
+    given = {"budget": 10, "r_min": 1, "r_max": 4, "rule": "greedy", **change}
+    with pytest.raises(UserError, match=line) as caught:
+        allocate(scores, linear_cost(dict.fromkeys(scores, 1)), **given)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+class Tiny(nn.Module):
+    """Two convolutions, a depthwise one, a Linear over channels, dropout: x1, three channels to three."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, padding=1)
+        self.depthwise = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.norm = nn.BatchNorm2d(6)
+        self.mix = nn.Linear(6, 6)
+        self.dropout = nn.Dropout(0.5)
+        self.last = nn.Conv2d(6, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.norm(functional.gelu(self.depthwise(self.first(x))))
+        mixed = self.dropout(self.mix(features.movedim(1, -1)).movedim(-1, 1))
+        output: torch.Tensor = self.last(features + mixed)
+        return output
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Tiny().train().requires_grad_(False)
+
+
+def calibration(index: int) -> Batch:
+    generator = torch.Generator().manual_seed(index)
+    return torch.rand(3, 3, 6, 5, generator=generator), torch.rand(3, 3, 6, 5, generator=generator)
+
+
+def brute_force(model: nn.Module, sites: Sequence[Site], lr: torch.Tensor, hr: torch.Tensor) -> dict[str, torch.Tensor]:
+    """dL/dW by `backward` on a copy whose every parameter trains."""
+    other = copy.deepcopy(model).eval().requires_grad_(True)
+    (other(lr) - hr).abs().mean().backward()
+    found = {}
+    for site in sites:
+        gradient = other.get_parameter(f"{site.name}.weight").grad
+        assert gradient is not None
+        found[site.name] = gradient
+    return found
+
+
+def close(found: Mapping[str, float], expected: Mapping[str, float]) -> None:
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-5), name
+
+
+class TestImportance:
+    def test_gradient(self, model: nn.Module) -> None:
+        """Frobenius norm of the gradient of the mean loss over the batches."""
+        sites = find_sites(model)
+        per_batch = [brute_force(model, sites, *calibration(i)) for i in range(3)]
+        expected = {s.name: float(sum(g[s.name] for g in per_batch).norm() / 3) for s in sites}  # type: ignore[union-attr]
+        close(importance(model, sites, "gradient", calibration, 3, 0), expected)
+
+    def test_fisher(self, model: nn.Module) -> None:
+        """Mean over images, not over batches, of the sum of squared gradients."""
+        sites = find_sites(model)
+        images = [(lr[n : n + 1], hr[n : n + 1]) for lr, hr in map(calibration, range(2)) for n in range(3)]
+        per_image = [brute_force(model, sites, *image) for image in images]
+        expected = {s.name: sum(float(g[s.name].pow(2).sum()) for g in per_image) / 6 for s in sites}
+        found = importance(model, sites, "fisher", calibration, 2, 0)
+        close(found, expected)
+        of_batches = [brute_force(model, sites, *calibration(i)) for i in range(2)]
+        assert found[sites[0].name] > sum(float(g[sites[0].name].pow(2).sum()) for g in of_batches) / 2
+
+    def test_snip(self, model: nn.Module) -> None:
+        """Sum of |W * dL/dW|."""
+        sites = find_sites(model)
+        gradient = brute_force(model, sites, *calibration(0))
+        expected = {
+            s.name: float((model.get_parameter(f"{s.name}.weight") * gradient[s.name]).abs().sum().detach())
+            for s in sites
+        }
+        close(importance(model, sites, "snip", calibration, 1, 0), expected)
+
+    def test_activation(self, model: nn.Module) -> None:
+        """Root mean square of each layer's output, averaged over images."""
+        sites = find_sites(model)
+        plain = copy.deepcopy(model).eval()
+        assert isinstance(plain, Tiny)
+        values: dict[str, list[float]] = {site.name: [] for site in sites}
+        for lr, _ in map(calibration, range(2)):
+            for image in lr:
+                first = plain.first(image[None])
+                depthwise = plain.depthwise(first)
+                features = plain.norm(functional.gelu(depthwise))
+                mixed = plain.mix(features.movedim(1, -1))
+                last = plain.last(features + mixed.movedim(-1, 1))
+                for name, output in zip(values, (first, depthwise, mixed, last), strict=True):
+                    values[name].append(float(output.norm() / output.numel() ** 0.5))
+        expected = {name: sum(several) / len(several) for name, several in values.items()}
+        close(importance(model, sites, "activation", calibration, 2, 0), expected)
+
+    def test_random(self, model: nn.Module) -> None:
+        """In [0, 1), a function of the seed alone."""
+        sites = find_sites(model)
+        first, again, other = (importance(model, sites, "random", calibration, 1, seed) for seed in (1, 1, 2))
+        assert first == again != other
+        assert all(0 <= value < 1 for value in first.values())
+
+    @pytest.mark.parametrize("score", ["gradient", "fisher", "snip", "activation", "random"])
+    def test_model_is_left_frozen_and_unchanged(self, model: nn.Module, score: str) -> None:
+        """Scores leave weights, buffers and hooks as they were and nothing trainable, and need no global chance."""
+        before = copy.deepcopy(model.state_dict())
+        chance = torch.get_rng_state()
+        first = importance(model, find_sites(model), score, calibration, 2, 5)
+        assert torch.equal(chance, torch.get_rng_state())
+        assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        assert all(parameter.grad is None for parameter in model.parameters())
+        assert not any(module._forward_hooks for module in model.modules())
+        assert first == importance(model, find_sites(model), score, calibration, 2, 5)
+
+    def test_left_frozen_after_a_fault(self, model: nn.Module) -> None:
+        """A batch that does not fit leaves nothing trainable and no hook behind either."""
+        sites = find_sites(model)
+        wrong = [(torch.rand(1, 4, 6, 5), torch.rand(1, 3, 6, 5))]
+        with pytest.raises(RuntimeError):
+            list(weight_gradients(model, sites, wrong))
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        with pytest.raises(RuntimeError):
+            importance(model, sites, "activation", lambda _: wrong[0], 1, 0)
+        assert not any(module._forward_hooks for module in model.modules())
+
+    def test_mean_gradients(self, model: nn.Module) -> None:
+        sites = find_sites(model)
+        batches = [calibration(i) for i in range(4)]
+        mean = mean_gradients(model, sites, batches)
+        per_batch = [brute_force(model, sites, *batch) for batch in batches]
+        for site in sites:
+            expected = torch.stack([gradients[site.name] for gradients in per_batch]).mean(0)
+            torch.testing.assert_close(mean[site.name], expected, rtol=1e-5, atol=1e-7)
+
+    def test_unknown_score(self, model: nn.Module) -> None:
+        with pytest.raises(UserError, match=r"^score: 'hessian' is unknown; there are activation, fisher, gradient"):
+            importance(model, find_sites(model), "hessian", calibration, 1, 0)
+
+
+class TestRankCorrelation:
+    @settings(deadline=None, max_examples=30)
+    @given(st.data())
+    def test_against_scipy(self, data: st.DataObject) -> None:
+        """Mean and minimum over all pairs and the mean against the average are scipy's Spearman correlations."""
+        sites = names(data.draw(st.integers(3, 8)))
+        row = st.lists(st.integers(0, 50), min_size=len(sites), max_size=len(sites)).filter(lambda r: len(set(r)) > 1)
+        table = data.draw(st.lists(row, min_size=2, max_size=5))
+        mean = [sum(column) / len(table) for column in zip(*table, strict=True)]
+        assume(len(set(mean)) > 1)
+        found = rank_correlation([dict(zip(sites, map(float, row), strict=True)) for row in table])
+        pairs = [spearmanr(one, other).statistic for one, other in combinations(table, 2)]
+        assert found["pairwise"] == pytest.approx(sum(pairs) / len(pairs))
+        assert found["minimum"] == pytest.approx(min(pairs))
+        against = [spearmanr(row, mean).statistic for row in table]
+        assert found["with_mean"] == pytest.approx(sum(against) / len(against))
+
+    def test_all_pairs_of_fifty(self) -> None:
+        """50 mini-batches are 1,225 pairs; identical rankings agree fully, whatever their scale."""
+        base = {name: float(index**2) for index, name in enumerate(names(20))}
+        vectors = [{name: (k + 1) * value for name, value in base.items()} for k in range(50)]
+        assert rank_correlation(vectors) == pytest.approx({"pairwise": 1.0, "with_mean": 1.0, "minimum": 1.0})

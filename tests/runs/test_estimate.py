@@ -1,0 +1,158 @@
+"""What a profile costs is derived from published numbers, and what is not known is said to be so."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adaptsr.config.mistakes import validate
+from adaptsr.errors import UserError
+from adaptsr.runs import estimate
+from adaptsr.runs.matrix import Matrix
+from adaptsr.runs.records import RunRecord
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def matrix(repository: Path, name: str, change: Change = lambda content: None) -> Matrix:
+    content = yaml.safe_load((repository / "config" / name).read_text())
+    change(content)
+    return Matrix.of(validate(content, Path(name)), name)
+
+
+def made(repository: Path, name: str, change: Change = lambda content: None) -> estimate.Plan:
+    return estimate.plan(matrix(repository, name, change))
+
+
+@pytest.fixture(autouse=True)
+def nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with none of the data; the catalogue is found beside the package."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+def one_run(backbone: str, baseline: str, variant: str) -> Change:
+    """Leaves one variant with one seed on one backbone."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["seeds"] = [1]
+        content["backbones"] = {backbone: content["backbones"][backbone]}
+        for name, changes in content["baselines"].items():
+            changes["rows"] = [variant] if name == baseline else []
+            changes.pop("only", None)
+        content["baselines"].setdefault("peft_library", {"rows": []})
+        content["report"]["comparisons"] = []
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("backbone", "baseline", "variant", "hours"),
+    [
+        ("swinir", "lora", "r8", 4),
+        ("swinir", "full_finetuning", "all", 23),
+        ("safmn", "lora", "r8", 1),
+        ("safmn", "full_finetuning", "all", 9),
+    ],
+)
+def test_the_hours_that_the_paper_prints(
+    repository: Path, backbone: str, baseline: str, variant: str, hours: float
+) -> None:
+    plan = made(repository, "paper.yaml", one_run(backbone, baseline, variant))
+    assert plan.backbones[0].runs == 1
+    assert plan.backbones[0].training_hours == pytest.approx(hours, abs=0.1)
+    assert plan.backbones[0].how == "published"
+
+
+def test_hours_follow_the_pixels_of_an_iteration(repository: Path) -> None:
+    def halve(content: dict[str, Any]) -> None:
+        one_run("swinir", "lora", "r8")(content)
+        content["training"].update(batch_size=16, crop=128)
+
+    assert made(repository, "paper.yaml", halve).backbones[0].training_hours == pytest.approx(2, abs=0.05)
+
+
+def test_the_paper_profile_says_what_is_estimated_and_what_has_to_be_got(repository: Path) -> None:
+    plan = made(repository, "paper.yaml")
+    how = {backbone.name: backbone.how for backbone in plan.backbones}
+    assert how["edsr"].startswith("estimate: not published")
+    assert how["drct"].startswith("estimate: training not published")
+    assert plan.hours == pytest.approx(sum(backbone.hours or 0 for backbone in plan.backbones))
+    states = {state.source.name: state for state in plan.downloads}
+    assert {"div2k-train-hr", "stablesr-testsets", "swinir-m-x4", "drct-x4", "realesrgan-x4plus"} <= set(states)
+    assert {state.state for state in plan.downloads} == {"missing"}
+    assert states["drealsr-test"].source.fetch == "manual"
+    known = [state.source.bytes or 0 for state in plan.downloads if state.source.folder.name == "archives"]
+    assert plan.archive_bytes == sum(known)
+    text = estimate.to_text(plan)
+    assert "Left out until its archive is there: drealsr." in text
+    assert "metric weights: AlexNet, missing" in text
+    assert "realsr-v3" in text.partition("Disk:")[2], "its size is not published"
+
+
+def test_images_that_two_datasets_share_are_counted_for_both(repository: Path) -> None:
+    """DIV2K's HR images are unpacked for the bicubic and for the unknown degradation."""
+
+    def without_unknown(content: dict[str, Any]) -> None:
+        content["data"]["train"] = [content["data"]["train"][0]]
+        content["data"]["validation"]["dataset"] = "div2k"
+
+    with_both, with_one = made(repository, "paper.yaml"), made(repository, "paper.yaml", without_unknown)
+    hr = 3_530_603_713 + 448_993_893
+    assert with_both.image_bytes - with_one.image_bytes >= hr
+    assert with_both.archive_bytes - with_one.archive_bytes < 10**9
+
+
+def test_the_iphone_profile_takes_less_than_an_hour(repository: Path) -> None:
+    plan = made(repository, "iphone.yaml")
+    assert plan.hours is not None
+    assert 0 < plan.hours < 1
+
+
+def test_what_nothing_is_published_for_has_no_hours(repository: Path) -> None:
+    plan = made(repository, "demo.yaml")
+    assert {backbone.training_hours for backbone in plan.backbones} == {None}
+    assert plan.hours is None
+    assert not plan.downloads
+    assert "No downloads" in estimate.to_text(plan)
+
+
+def test_finished_runs_are_counted_and_measured(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the finished seeds of a row took is what the others will take."""
+
+    asked = matrix(repository, "demo.yaml")
+
+    def found(path: Path) -> RunRecord:
+        """The first seed is of this profile, the second of an earlier one, the others are not there."""
+        seed = int(path.parent.name.removeprefix("seed"))
+        if seed > 2:
+            raise UserError("no such record")
+        backbone, baseline, variant = path.parts[-5:-2]
+        job = asked.job_key(backbone, asked.variant(f"{baseline}/{variant}")) if seed == 1 else "of an earlier profile"
+        return RunRecord.model_construct(job=job, data="not here", seed=seed, wall_seconds=3600.0)
+
+    monkeypatch.setattr(estimate.records, "read_record", found)
+    plan = estimate.plan(asked).backbones[0]
+    seeds = 5
+    assert plan.finished == plan.runs // seeds
+    assert plan.training_hours == pytest.approx(plan.finished * (seeds - 1))
+
+
+def test_the_plan_as_json(repository: Path) -> None:
+    plan = json.loads(json.dumps(estimate.to_json(made(repository, "paper.yaml"))))
+    assert plan["gpu_hours"] > 1000
+    assert plan["bytes"]["archives"] > 7e9
+    assert len(plan["backbones"]) == 4
+
+
+def test_planning_costs_no_torch(repository: Path) -> None:
+    program = "import adaptsr.runs.estimate, sys; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=repository, check=False)
+    assert done.returncode == 0

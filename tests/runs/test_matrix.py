@@ -1,0 +1,138 @@
+"""What a profile runs where, and what makes its runs stale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adaptsr.config.mistakes import validate
+from adaptsr.config.schema import RESERVED_DATASETS
+from adaptsr.data.catalogue import Catalogue, read_catalogue
+from adaptsr.errors import UserError
+from adaptsr.runs import matrix as matrix_module
+from adaptsr.runs.matrix import Matrix
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def paper(repository: Path, change: Change = lambda content: None) -> Matrix:
+    content = yaml.safe_load((repository / "config/paper.yaml").read_text())
+    change(content)
+    return Matrix.of(validate(content, Path("paper.yaml")), "paper.yaml")
+
+
+def only(pattern: str, backbones: list[str]) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        content["baselines"]["lora"]["only"] = {pattern: backbones}
+
+    return change
+
+
+def test_table_4_is_run_on_swinir_alone(repository: Path) -> None:
+    """EDSR and SAFMN have neither attention nor MLP sites; everything else is run everywhere."""
+    matrix = paper(repository)
+    on = {name: {row.name for row in matrix.rows_on(name)} for name in matrix.profile.backbones}
+    of_table_4 = {f"lora/table4-{kind}" for kind in ("conv", "mlp", "attention")}
+    of_table_4 |= {f"full_finetuning/{kind}" for kind in ("conv", "mlp", "attention")}
+    assert on["swinir"] - on["edsr"] == of_table_4
+    assert on["edsr"] == on["safmn"] == on["drct"]
+
+
+def test_outputs_are_rows_of_no_backbone(repository: Path) -> None:
+    matrix = paper(repository)
+    assert [row.name for row in matrix.rows_on("")] == [f"outputs/{name}" for name in matrix.profile.outputs]
+    assert not any(row.seeded for row in matrix.rows_on(""))
+    assert not any(row.name.startswith("outputs/") for row in matrix.rows_on("swinir"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (only("table5-*", ["swinir"]), r"baselines\.lora\.only: 'table5-\*' is none of the rows"),
+        (only("r8", ["swimir"]), r"baselines\.lora\.only: no backbone 'swimir' \(did you mean 'swinir'\?\)"),
+    ],
+)
+def test_a_mistaken_restriction_is_one_line(repository: Path, change: Change, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        paper(repository, change)
+
+
+def test_an_optional_dataset_waits_for_the_archive_that_only_a_person_can_get(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "drealsr" not in [test.dataset for test in paper(repository).tests]
+    archive = read_catalogue().archives["drealsr-test"].path
+    archive.parent.mkdir(parents=True)
+    archive.touch()
+    assert "drealsr" in [test.dataset for test in paper(repository).tests]
+
+
+def test_runs_are_stale_when_the_checksum_of_their_named_weights_changes(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalogue = read_catalogue()
+    before = keys(paper(repository))
+    renewed = catalogue.weights["safmn-x4"].model_copy(update={"checksum": "sha256:" + "0" * 64})
+    other = Catalogue(catalogue.archives, catalogue.datasets, {**catalogue.weights, "safmn-x4": renewed})
+    monkeypatch.setattr(matrix_module, "read_catalogue", lambda: other)
+    after = keys(paper(repository))
+    assert {name for name in before if before[name] != after[name]} == {"safmn"}
+
+
+def test_a_title_makes_nothing_stale(repository: Path) -> None:
+    def rename(content: dict[str, Any]) -> None:
+        content["backbones"]["safmn"]["title"] = "Another title"
+
+    assert keys(paper(repository)) == keys(paper(repository, rename))
+
+
+def test_every_variant_has_a_title_of_its_own(repository: Path) -> None:
+    """Rows are known by their titles wherever they are drawn."""
+    matrix = paper(repository)
+    titles = [
+        matrix.variant(f"{name}/{variant}").title
+        for name, file in matrix.baselines.items()
+        for variant in file.variants
+    ]
+    assert sorted(titles) == sorted(set(titles))
+
+
+def keys(matrix: Matrix) -> dict[str, str]:
+    return {name: matrix.job_key(name, matrix.variant("lora/r8")) for name in matrix.profile.backbones}
+
+
+@pytest.mark.parametrize("name", RESERVED_DATASETS)
+def test_a_dataset_may_not_take_a_folder_that_holds_something_else(repository: Path, name: str) -> None:
+    def add(content: dict[str, Any]) -> None:
+        content["datasets"][name] = {"kind": "archive", "row": "div2k-bicubic-x4"}
+
+    with pytest.raises(UserError, match=f"datasets: {name!r} is taken"):
+        paper(repository, add)
+
+
+def test_a_backbone_may_not_take_the_name_of_outputs(repository: Path) -> None:
+    def add(content: dict[str, Any]) -> None:
+        content["backbones"]["outputs"] = {"architecture": "edsr"}
+
+    with pytest.raises(UserError, match="backbones: 'outputs' is taken"):
+        paper(repository, add)
+
+
+def test_a_baseline_file_may_not_take_the_name_of_outputs(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "outputs.py").write_text((repository / "baselines/lora.py").read_text())
+    content = yaml.safe_load((repository / "config/paper.yaml").read_text())
+    with pytest.raises(UserError, match=r"outputs\.py: 'outputs' is no name for a baseline"):
+        Matrix.of(validate(content, Path("paper.yaml")), "paper.yaml", tmp_path)
+
+
+def test_a_table_of_an_unknown_dataset_is_one_line(repository: Path) -> None:
+    def add(content: dict[str, Any]) -> None:
+        content["report"]["tables"]["table4"]["datasets"] = ["drealsr_crop"]
+
+    with pytest.raises(UserError, match=r"report\.tables\.table4\.datasets: no test dataset 'drealsr_crop'"):
+        paper(repository, add)

@@ -1,0 +1,287 @@
+"""Test images are scored in groups: nothing is computed twice, nothing that was done is lost, no value changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adaptsr.backbones.build import build
+from adaptsr.backbones.inference import restore
+from adaptsr.config.mistakes import validate
+from adaptsr.data.images import read_image, write_png
+from adaptsr.data.manifest import manifest_path
+from adaptsr.data.prepare import prepare
+from adaptsr.data.store import Split, load_split
+from adaptsr.errors import UserError
+from adaptsr.randomness import generator
+from adaptsr.runs.loading import load_run
+from adaptsr.runs.matrix import Matrix
+from adaptsr.runs.records import read_record
+from adaptsr.scoring import score_runs, scorer
+from adaptsr.scoring.pictures import Picture, kept_pictures, picture_path
+from adaptsr.scoring.score_runs import Evaluation, gather, score_backbone
+from adaptsr.scoring.scorer import Scorer, ScoreRow
+from adaptsr.scoring.table import read_scores, write_scores
+from adaptsr.training.train_runs import ensure_runs
+from speed.scoring import write_random_weights
+
+OUT = Path("scores.parquet")
+TESTED = 5
+SIDE = 64
+OF_PICTURE = (3, 4)
+"""The test image that is kept as a picture."""
+SUBJECTS = 3
+"""The unadapted backbone and two runs."""
+
+
+def write_image(path: Path, side: int, key: str) -> None:
+    coarse = torch.rand(1, 3, side // 8, side // 8, generator=generator("evaluation", key))
+    image = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp(0, 1)
+    write_png(path, (image[0] * 255).to(torch.uint8))
+
+
+def matrix_of(metrics: dict[str, Any]) -> Matrix:
+    content: dict[str, Any] = {
+        "name": "small",
+        "title": "Small",
+        "seeds": [1, 2],
+        "compute": {"device": "cpu"},
+        "datasets": {
+            "photos": {
+                "kind": "pairs",
+                "lr": "pairs/lr",
+                "hr": "pairs/hr",
+                "split": {"train": "rest", "test": f"last {TESTED}"},
+            }
+        },
+        "data": {
+            "train": [{"dataset": "photos"}],
+            "validation": {"dataset": "photos", "split": "train"},
+            "test": [{"dataset": "photos"}],
+        },
+        "backbones": {
+            "edsr": {"architecture": "edsr", "options": {"num_feat": 4, "num_block": 1}, "weights": "edsr.pth"}
+        },
+        "training": {"iterations": 2, "batch_size": 1, "crop": 32, "lr": 0.01, "validate_every": 2},
+        "baselines": {"full_finetuning": {"rows": ["all"]}},
+        "scoring": {"metrics": metrics},
+        "report": {"tables": {"table": {"title": "A table", "rows": ["*"]}}, "pictures": ["5"]},
+    }
+    only: dict[str, Any] = {path.stem: {"rows": []} for path in (Path(__file__).parents[2] / "baselines").glob("*.py")}
+    content["baselines"] = {**only, **content["baselines"]}
+    return Matrix.of(validate(content, Path("small.yaml")), "small.yaml")
+
+
+@pytest.fixture
+def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Matrix:
+    """Two trained runs on a small backbone, five test images, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in map(str, range(TESTED + 2)):
+        write_image(Path(f"pairs/lr/{name}.png"), SIDE // 4, f"lr {name}")
+        write_image(Path(f"pairs/hr/{name}.png"), SIDE, f"hr {name}")
+    matrix = matrix_of({"psnr_y": {"name": "psnr", "title": "PSNR-Y"}, "gmsd": {"name": "gmsd"}})
+    backbone = matrix.profile.backbones["edsr"]
+    torch.manual_seed(0)
+    torch.save(build(backbone, 4, load=False).state_dict(), "edsr.pth")
+    prepare("photos", matrix.profile.datasets["photos"], manifest_path("photos").parent, 4)
+    ensure_runs(matrix, "edsr", "full_finetuning/all", [1, 2], lambda _: None)
+    return matrix
+
+
+@pytest.fixture
+def room_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory for two of the five test images: three groups."""
+    monkeypatch.setattr(Scorer, "capacity", lambda *_: 2)
+
+
+def score(matrix: Matrix) -> list[str]:
+    said: list[str] = []
+    score_backbone(matrix, "edsr", matrix.rows_on("edsr"), OUT, said.append)
+    return said
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> list[tuple[Any, ...]]:
+    """The arguments that a function is called with from now on."""
+    calls: list[tuple[Any, ...]] = []
+    original: Callable[..., Any] = getattr(where, name)
+
+    def counting(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(where, name, counting)
+    return calls
+
+
+def test_values_are_those_of_scoring_run_by_run(matrix: Matrix, room_for_two: None) -> None:
+    """To the bit, against a loop over the runs that holds everything in memory."""
+    score(matrix)
+    test = load_split(manifest_path("photos"), "test")
+    plain = Scorer(matrix.profile.scoring)
+    models: dict[int | None, torch.nn.Module] = {
+        None: build(matrix.profile.backbones["edsr"], 4),
+        **{seed: load_run(matrix.run_folder("edsr", "full_finetuning/all", seed)) for seed in (1, 2)},
+    }
+    expected = {}
+    for seed, model in models.items():
+        restored = [restore(model, lr[None], 4)[0] for lr in test.lr]
+        for row in plain.score(restored, test.hr, test.names):
+            expected[seed, row.image, row.metric] = row.value
+    scores = read_scores(OUT).rows
+    seeds = [None if seed != seed else seed for seed in scores["seed"].astype(float)]
+    found = dict(zip(zip(seeds, scores["image"], scores["metric"], strict=True), scores["value"], strict=True))
+    assert found == expected
+    assert len(set(expected.values())) == len(expected)
+
+
+def test_groups_change_no_byte(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    score(matrix)
+    together = OUT.read_bytes()
+    kept = {path: path.read_bytes() for path in sorted(matrix.results.rglob("scores.parquet"))}
+    assert len(kept) == SUBJECTS
+    for path in kept:
+        path.unlink()
+    monkeypatch.setattr(Scorer, "capacity", lambda *_: 2)
+    said = score(matrix)
+    assert OUT.read_bytes() == together
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert "edsr unadapted to edsr full_finetuning/all seed 2: photos up to image 4 of 5" in said
+    assert sum(line.endswith(": scored") for line in said) == SUBJECTS
+
+
+def test_the_groups_are_of_what_fits(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spans() -> list[list[tuple[int, int]]]:
+        groups = Evaluation(matrix, "edsr").groups
+        return [[(piece.start, piece.stop) for piece in group] for group in groups]
+
+    assert spans() == [[(0, TESTED)]]
+    monkeypatch.setattr(Scorer, "capacity", lambda *_: 2)
+    assert spans() == [[(0, 2)], [(2, 4)], [(4, 5)]]
+    monkeypatch.setattr(Scorer, "capacity", lambda *_: 1)
+    assert spans() == [[(index, index + 1)] for index in range(TESTED)]
+
+
+def test_a_group_is_decoded_once_for_all_runs(
+    matrix: Matrix, room_for_two: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = counted(monkeypatch, Split, "load")
+    score(matrix)
+    spans = [arguments[1:] for arguments in reads]
+    assert [span for span in spans if span != OF_PICTURE] == [(0, 2), (2, 4), (4, 5)]
+    reads.clear()
+    score(matrix)
+    assert not reads, "what is kept costs no decoding"
+
+
+def test_features_of_a_reference_are_computed_once_across_runs(
+    matrix: Matrix, room_for_two: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With memory for two images, which is what a group has: scored run by run, each would be computed for every run."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    write_random_weights(tmp_path / "torch")
+    learned = matrix_of({"lpips": {"name": "lpips", "title": "LPIPS (AlexNet)"}})
+    monkeypatch.setitem(scorer._FEATURE_MEMORY_BYTES, "cpu", 2 * 12 * 4 * SIDE * SIDE)
+    extracted: list[str] = []
+    recall = scorer._FeatureMemory.recall
+
+    def counting(self: Any, keys: list[str], extract: Callable[[], Sequence[torch.Tensor]]) -> Sequence[torch.Tensor]:
+        def extracting() -> Sequence[torch.Tensor]:
+            extracted.extend(keys)
+            return extract()
+
+        return recall(self, keys, extracting)
+
+    monkeypatch.setattr(scorer._FeatureMemory, "recall", counting)
+    score(learned)
+    assert read_scores(OUT).rows["value"].notna().sum() == SUBJECTS * TESTED
+    assert len(extracted) == len(set(extracted)) == TESTED
+
+
+def test_a_killed_job_goes_on_where_it_was(matrix: Matrix, room_for_two: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in the second group: of nine parts, the four that were done are not done again."""
+    score(matrix)
+    undisturbed = OUT.read_bytes()
+    for path in [OUT, *matrix.results.rglob("scores.parquet")]:
+        path.unlink()
+    calls = 0
+    plain = Scorer.score
+
+    def killed(self: Scorer, *arguments: Any) -> list[ScoreRow]:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise KeyboardInterrupt
+        return plain(self, *arguments)
+
+    with monkeypatch.context() as context:
+        context.setattr(Scorer, "score", killed)
+        with pytest.raises(KeyboardInterrupt):
+            score(matrix)
+    assert not list(matrix.results.rglob("scores.parquet")), "nothing that looks finished"
+    assert len(list(matrix.results.rglob("scores.parts/*.parquet"))) == 4
+    torn = next(matrix.results.rglob("unadapted/scores.parts/0.parquet"))
+    torn.write_bytes(torn.read_bytes()[:-20])
+    done = counted(monkeypatch, Scorer, "score")
+    said = score(matrix)
+    assert len(done) == 3 * SUBJECTS - 4 + 1
+    assert any(str(torn) in line and line.endswith("scoring again") for line in said)
+    assert OUT.read_bytes() == undisturbed
+    assert not list(matrix.results.rglob("scores.parts"))
+
+
+def test_parts_of_other_conventions_are_not_put_together(matrix: Matrix, tmp_path: Path) -> None:
+    score(matrix)
+    rows, basis, _ = read_scores(OUT)
+    one, other = tmp_path / "one.parquet", tmp_path / "other.parquet"
+    write_scores(rows, one, basis)
+    write_scores(rows, other, basis.model_copy(update={"metrics": {**basis.metrics, "psnr_y": "of another crop"}}))
+    gather([one, one], tmp_path / "all.parquet")
+    assert read_scores(tmp_path / "all.parquet").basis == basis
+    with pytest.raises(
+        UserError, match=r"other\.parquet: scored with other metrics or test images than .*one\.parquet"
+    ):
+        gather([one, other], tmp_path / "all.parquet")
+
+
+def test_parts_of_other_weights_do_not_count(matrix: Matrix, room_for_two: None) -> None:
+    """A run that is trained again under the same key may have other weights: its parts are made again."""
+    path = matrix.run_folder("edsr", "full_finetuning/all", 1) / "record.json"
+    record, keys = read_record(path), set()
+    for weights in ("a", "b"):
+        record.model_copy(update={"adaptation_sha256": weights}).write(path)
+        evaluation = Evaluation(matrix, "edsr")
+        _, subject, _ = evaluation.subjects(matrix.rows_on("edsr"))
+        keys.add(evaluation._part_key(subject, 0))
+    assert len(keys) == 2
+
+
+def test_pictures_of_the_first_seed_are_kept(matrix: Matrix, room_for_two: None) -> None:
+    """Those of the unadapted backbone and of seed 1, and alone where only they have gone."""
+    score(matrix)
+    picture = Picture("photos", "5")
+    first, second = (matrix.run_folder("edsr", "full_finetuning/all", seed) for seed in (1, 2))
+    assert kept_pictures(matrix.results / "edsr/unadapted") == kept_pictures(first) == {picture}
+    assert kept_pictures(second) == set()
+    test = load_split(manifest_path("photos"), "test")
+    lr = test.lr[list(test.names).index("5")]
+    expected = restore(load_run(first), lr[None], 4)[0]
+    assert torch.equal(read_image(picture_path(first, picture)), expected)
+    picture_path(first, picture).unlink()
+    assert score(matrix) == ["edsr full_finetuning/all seed 1: scored"]
+    assert torch.equal(read_image(picture_path(first, picture)), expected)
+
+
+def test_a_portion_of_runs_at_a_time(matrix: Matrix, room_for_two: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights of no more runs than that are in memory at once; the scores are the same."""
+    score(matrix)
+    expected = OUT.read_bytes()
+    for path in matrix.results.rglob("scores.parquet"):
+        path.unlink()
+    monkeypatch.setattr(score_runs, "SUBJECTS_TOGETHER", 2)
+    said = score(matrix)
+    assert OUT.read_bytes() == expected
+    assert "edsr full_finetuning/all seed 2: photos up to image 2 of 5" in said
