@@ -13,7 +13,7 @@ from pathlib import Path
 from adaptsr import __version__, files
 from adaptsr.config.reading import load_profile
 from adaptsr.errors import UserError, listing, suggestion
-from adaptsr.runs.matrix import Matrix
+from adaptsr.runs.matrix import Matrix, matching
 
 DEFAULT_PROFILE = "config/demo.yaml"
 FULL_SIZE_PROFILE = "config/paper.yaml"
@@ -72,12 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = _with_profile(commands.add_parser("evaluate", help="score all runs on one backbone, or all outputs"))
     subject = evaluate.add_mutually_exclusive_group(required=True)
     subject.add_argument("--backbone")
-    subject.add_argument("--outputs", action="store_true", help="the restored images of other models")
-    evaluate.add_argument("--out", type=Path, required=True)
+    subject.add_argument("--external", action="store_true", help="the external models")
+    evaluate.add_argument("--dataset", required=True, help="the test dataset")
+    evaluate.add_argument("--rows", nargs="+", help="rows or patterns with `*`; all without it")
+    evaluate.add_argument("--out", type=Path, required=True, help="write the list of what was scored here")
     evaluate.set_defaults(command=_evaluate)
 
-    gather = commands.add_parser("gather", help="put the scores of all backbones into one file")
-    gather.add_argument("parts", type=Path, nargs="+")
+    gather = _with_profile(commands.add_parser("gather", help="put the scores of all runs into one file"))
     gather.add_argument("--out", type=Path, required=True)
     gather.set_defaults(command=_gather)
 
@@ -236,17 +237,23 @@ def _pretrain(parsed: argparse.Namespace) -> None:
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
-    from adaptsr.scoring.score_runs import score_backbone
+    from adaptsr.scoring.score_runs import score_block
 
     matrix = load_matrix(parsed)
-    backbone = "" if parsed.outputs else _known_backbone(matrix, parsed.backbone)
-    score_backbone(matrix, backbone, matrix.rows_on(backbone), parsed.out, _progress)
+    backbone = None if parsed.external else _known_backbone(matrix, parsed.backbone)
+    tests = {test.dataset: test for test in matrix.tests}
+    if parsed.dataset not in tests:
+        raise UserError(
+            f"--dataset {parsed.dataset}: no such test dataset in {matrix.source}{suggestion(parsed.dataset, tests)}; there are {listing(tests)}"
+        )
+    rows = matching(matrix.rows_on(backbone), parsed.rows) if parsed.rows else matrix.rows_on(backbone)
+    score_block(matrix, backbone, tests[parsed.dataset], rows, parsed.out, _progress)
 
 
 def _gather(parsed: argparse.Namespace) -> None:
-    from adaptsr.scoring.score_runs import gather
+    from adaptsr.scoring.sources import gather
 
-    gather(parsed.parts, parsed.out)
+    gather(load_matrix(parsed), parsed.out)
 
 
 def _fetch_metric_weights(parsed: argparse.Namespace) -> None:
@@ -273,7 +280,7 @@ def _report(parsed: argparse.Namespace) -> None:
             raise UserError(
                 f"report {name}: no such report in {matrix.source}{suggestion(name, known)}; there are {listing(known)}"
             )
-    results = read_results(matrix.profile, matrix.rows, matrix.asked_for(), matrix.results, partial=parsed.partial)
+    results = read_results(matrix.profile, matrix.rows, matrix.matches(), matrix.results, partial=parsed.partial)
     for name in ["index"] if parsed.partial else names:
         if name == "index":
             write_report(results, matrix.reports, shlex.join(_report_command(parsed)))
@@ -409,14 +416,14 @@ def _params(parsed: argparse.Namespace) -> None:
 def _stability(parsed: argparse.Namespace) -> None:
     from adaptsr.adaptation.allocation import importance, rank_correlation
     from adaptsr.backbones.sites import select
-    from adaptsr.training.context import Workbench
+    from adaptsr.training.context import TrainingContext
 
     if parsed.batches < 2:
         raise UserError(
             f"--batches {parsed.batches}: at least 2 were expected, since they are compared with each other"
         )
     matrix = load_matrix(parsed)
-    bench = Workbench.of(matrix, _known_backbone(matrix, parsed.backbone))
+    bench = TrainingContext.of(matrix, _known_backbone(matrix, parsed.backbone))
     calibration, sites = bench.calibration(matrix.profile.training, matrix.profile.seeds[0]), select(bench.sites)
 
     def scores_of(index: int) -> dict[str, float]:

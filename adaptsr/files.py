@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -62,6 +63,14 @@ def _refusal_explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def remove_torn(folder: Path) -> None:
     """Remove what writes that were killed have left in a folder that nobody else writes to now."""
     for path in folder.glob(".*.tmp*"):
@@ -69,13 +78,13 @@ def remove_torn(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def locked(folder: Path, waiting: Callable[[], None] = lambda: None, name: str = ".lock") -> Iterator[None]:
     """Hold a folder against other processes; the kernel lets go of it when this one dies, however it dies.
 
     `waiting` is called once where another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with (folder / name).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -95,7 +95,7 @@ def _measured(
     """Mean PSNR-Y of the test images, or of the first so many, after training with each seed."""
     schedule = profile.training.model_copy(update={"precision": precision})
     matrix = Matrix.of(profile.model_copy(update={"training": schedule}), str(PROFILE))
-    bench = context.Workbench.of(matrix, BACKBONE)
+    bench = context.TrainingContext.of(matrix, BACKBONE)
     variant = matrix.variant(ROW)
     test = matrix.tests[0]
     pairs = load_split(manifest_path(test.dataset), test.split)

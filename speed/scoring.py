@@ -34,12 +34,15 @@ import yaml
 from PIL import Image
 from torch import nn
 
+from adaptsr.config.reading import load_profile
 from adaptsr.data.degradation import bicubic
 from adaptsr.data.images import read_image, to_float, to_uint8, write_png
+from adaptsr.data.manifest import manifest_path, read_manifest
 from adaptsr.metrics.weights import weight_files
 from adaptsr.randomness import generator
+from adaptsr.runs.matrix import Matrix
 from adaptsr.scoring.folders import standard_scoring
-from adaptsr.scoring.table import read_scores
+from adaptsr.scoring.table import collect_scores
 from speed.measuring import Figure, arguments, in_turns, ratio, report
 
 PHOTOGRAPHS = (
@@ -108,7 +111,9 @@ class Place:
         for device in GOALS:
             (self.root / f"{device}.yaml").write_text(yaml.safe_dump(self._profile(device)))
         self.run("adaptsr", "data", "prepare", "photos", "--profile", "cpu.yaml")
-        self.run("python", "-c", "import adaptsr.evaluation, pyiqa.pyiqa_cmd")  # both sides find their files in memory
+        self.run(
+            "python", "-c", "import adaptsr.scoring.score_runs, pyiqa.pyiqa_cmd"
+        )  # both sides find their files in memory
 
     def run(self, program: str, *words: str) -> str:
         """What a program of this environment says; it finds the weights of this place and no others."""
@@ -123,7 +128,8 @@ class Place:
     def adaptsr(self, device: str) -> None:
         shutil.rmtree(self.root / RESULTS, ignore_errors=True)
         with self._timed(OURS):
-            self.run("adaptsr", "evaluate", "--profile", f"{device}.yaml", "--outputs", "--out", "scores.parquet")
+            words = ("--profile", f"{device}.yaml", "--external", "--dataset", "photos", "--out", "list.json")
+            self.run("adaptsr", "evaluate", *words)
 
     def pyiqa(self, device: str) -> None:
         with self._timed(THEIRS):
@@ -141,7 +147,10 @@ class Place:
 
     def largest_difference(self) -> float:
         """Between the two sides' means of a method, for the metrics whose conventions they share."""
-        scores = read_scores(self.root / "scores.parquet").rows
+        matrix = Matrix.of(load_profile(self.root / "cpu.yaml"), "cpu.yaml")
+        images = {"photos": read_manifest(self.root / manifest_path("photos")).digest("test")}
+        sources = {(run, "photos"): None for run in matrix.runs if run.backbone is None}
+        scores, _ = collect_scores(matrix.profile, self.root / matrix.results, sources, images)
         ours = scores.groupby(["variant", "metric"])["value"].mean()
         return max(
             abs(float(ours[method, metric]) - self.means[method, metric])
@@ -163,11 +172,11 @@ class Place:
                 "test": [{"dataset": "photos"}],
             },
             "backbones": {"edsr": {"architecture": "edsr"}},
-            "outputs": {name: {"title": name, "folders": {"photos": name}} for name in self.names},
+            "external": {name: {"title": name, "folders": {"photos": name}} for name in self.names},
             "training": {"iterations": 1, "batch_size": 1, "crop": 32, "lr": 0.001, "validate_every": 1},
             "baselines": {},
             "scoring": standard_scoring().model_dump(mode="json"),
-            "report": {"tables": {"table": {"title": "Table", "rows": ["outputs/*"]}}},
+            "report": {"tables": {"table": {"title": "Table", "rows": ["external/*"]}}},
         }
 
 

@@ -129,7 +129,7 @@ def _train(size: Size, seed: int, jobs: int, device: str) -> None:
     from adaptsr.training.termination import Terminated
     from adaptsr.training.train_runs import train_run
 
-    bench = _workbench(size, jobs, device)
+    bench = _context(size, jobs, device)
     windows = Windows(size.warm_up, bench.device)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -139,7 +139,7 @@ def _train(size: Size, seed: int, jobs: int, device: str) -> None:
     raise RuntimeError(f"the run ended after {windows.steps} steps, before it was told to")
 
 
-def _workbench(size: Size, jobs: int, device: str) -> Any:
+def _context(size: Size, jobs: int, device: str) -> Any:
     import torch
 
     from adaptsr.backbones.build import build
@@ -147,7 +147,8 @@ def _workbench(size: Size, jobs: int, device: str) -> Any:
     from adaptsr.data.sampling import WeightedSource
     from adaptsr.data.store import PairSet
     from adaptsr.devices import prepare_device
-    from adaptsr.training.context import Workbench
+    from adaptsr.runs.keys import Inputs
+    from adaptsr.training.context import TrainingContext
 
     profile = reading.load_profile(PROFILE)
     declared = schema.Backbone(architecture="SAFMN", options=size.options)
@@ -165,7 +166,7 @@ def _workbench(size: Size, jobs: int, device: str) -> Any:
         names = [str(index) for index in range(count)]
         return PairSet("random", profile.scale, names, names, lr, hr)
 
-    return Workbench(
+    return TrainingContext(
         matrix=Matrix.of(profile, str(PROFILE)),
         name="safmn",
         backbone=backbone.to(chosen),
@@ -173,7 +174,7 @@ def _workbench(size: Size, jobs: int, device: str) -> Any:
         sources=[WeightedSource(images(16, 2 * size.crop))],
         validation=images(1, size.crop),
         device=chosen,
-        data_key="random",
+        inputs=Inputs(weights=None, train=(), validation=""),
     )
 
 

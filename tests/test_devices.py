@@ -263,4 +263,4 @@ def test_how_many_share_a_gpu_makes_no_run_stale(repository: Path) -> None:
     profile = reading.load_profile(repository / "config/demo.yaml")
     shared = profile.model_copy(update={"compute": profile.compute.model_copy(update={"jobs_per_gpu": 4})})
     matrix, other = Matrix.of(profile, "demo.yaml"), Matrix.of(shared, "demo.yaml")
-    assert matrix.job_key("safmn", matrix.variant("lora/r4")) == other.job_key("safmn", other.variant("lora/r4"))
+    assert matrix.variant_key("safmn", "lora/r4") == other.variant_key("safmn", "lora/r4")

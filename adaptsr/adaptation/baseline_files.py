@@ -82,10 +82,10 @@ def read_literals(path: Path) -> BaselineFile:
         raise UserError(f"{path}: cannot read this baseline file: {error}") from None
     except SyntaxError as error:
         raise UserError(f"{path}: line {error.lineno}: not valid Python: {error.msg}") from None
-    if not schema.NAME.fullmatch(path.stem) or path.stem in (schema.UNADAPTED, schema.OUTPUTS):
+    if not schema.NAME.fullmatch(path.stem) or path.stem in (schema.UNADAPTED, schema.EXTERNAL):
         raise UserError(
             f"{path}: {path.stem!r} is no name for a baseline: lower-case letters, digits and '_' were expected, "
-            f"and neither {schema.UNADAPTED!r} nor {schema.OUTPUTS!r}"
+            f"and neither {schema.UNADAPTED!r} nor {schema.EXTERNAL!r}"
         )
     summary = (ast.get_docstring(tree) or "").strip().split("\n")[0]
     if not summary:

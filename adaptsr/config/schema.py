@@ -22,14 +22,16 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 UNADAPTED = "unadapted"
 
 
-OUTPUTS = "outputs"
+EXTERNAL = "external"
 
 
 AUTO = "auto"
 
 
-RESERVED_DATASETS = ("archives", "demo", "outputs", "weights")
+RESERVED_DATASETS = ("archives", "demo", "external", "weights")
 """Folders of `resources/` that are no datasets."""
+RESERVED_BACKBONES = (EXTERNAL, "logs", "pretrained", "scores", "superseded")
+"""Folders of `results/<profile>/` that are no backbones."""
 
 
 def _check_name(value: str) -> str:
@@ -279,13 +281,13 @@ class Baseline(Section):
     )
 
 
-class Outputs(Section):
-    """Test images restored by a model that is not adapted here; scored as they are, a row of the tables."""
+class External(Section):
+    """An external model: its restored test images, or its weights. Scored as it is, a row of the tables."""
 
     title: str = Field(description="name shown in reports")
     folders: dict[str, str] = Field(
         default_factory=dict,
-        description="test dataset to the folder of its restored images; `resources/outputs/<name>/<dataset>` without it; a folder that is not there is a dash with the reason",
+        description="test dataset to the folder of its restored images; `resources/external/<name>/<dataset>` without it; a folder that is not there is a dash with the reason",
     )
     weights: str | None = Field(
         None,
@@ -295,7 +297,7 @@ class Outputs(Section):
     source: str = Field("", description="where model or images come from")
 
     @pydantic.model_validator(mode="after")
-    def _one_origin(self) -> Outputs:
+    def _one_origin(self) -> External:
         if self.weights and self.folders:
             raise ValueError("folders and weights exclude each other: images are taken as they are or restored here")
         return self
@@ -320,7 +322,12 @@ class Scoring(Section):
     )
     crop_border: NonNegativeInt = Field(0, description="pixels left out at each border, for every metric")
     missing_weights: Literal["dash", "error"] = Field(
-        "dash", description="what a metric does whose network weights cannot be had"
+        "dash",
+        description="what to do when a metric's network weights are unavailable: a dash with the reason, or an error",
+    )
+    rows_per_job: PositiveInt = Field(
+        1,
+        description="rows (with all their seeds) that one scoring job restores and scores on a backbone and test dataset; fewer spread over more GPUs, more save start-up time",
     )
 
 
@@ -379,8 +386,8 @@ class Profile(Section):
         default_factory=dict,
         description="changes per file of baselines/; a file that is not named runs its ROWS",
     )
-    outputs: dict[Name, Outputs] = Field(
-        default_factory=dict, description="restored images of other models, the rows `outputs/<name>`"
+    external: dict[Name, External] = Field(
+        default_factory=dict, description="external models, scored as they are: the rows `external/<name>`"
     )
     pretraining: Pretraining | None = None
     scoring: Scoring
@@ -405,15 +412,21 @@ class Profile(Section):
     @pydantic.field_validator("backbones")
     @classmethod
     def _backbones_have_folders_of_their_own(cls, backbones: dict[str, Backbone]) -> dict[str, Backbone]:
-        if OUTPUTS in backbones:
-            raise ValueError(f"{OUTPUTS!r} is taken: it names the restored images of other models; choose another name")
+        for name in backbones:
+            if name in RESERVED_BACKBONES:
+                raise ValueError(
+                    f"{name!r} is taken: a folder of this name beside those of the backbones holds something else; choose another name"
+                )
         return backbones
 
     @pydantic.model_validator(mode="after")
     def _parts_exist(self) -> Profile:
         tests = [split.dataset for split in self.data.test]
+        for name in tests:
+            if tests.count(name) > 1:
+                raise ValueError(f"data.test: the dataset {name!r} is listed twice; a table has one block for each")
         named = [(f"report.tables.{key}.datasets", table.datasets or []) for key, table in self.report.tables.items()]
-        named += [(f"outputs.{key}.folders", list(output.folders)) for key, output in self.outputs.items()]
+        named += [(f"external.{key}.folders", list(model.folders)) for key, model in self.external.items()]
         for where, datasets in named:
             for name in datasets:
                 if name not in tests:

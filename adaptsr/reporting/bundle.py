@@ -11,6 +11,7 @@ from pathlib import Path
 from adaptsr import files
 from adaptsr.reporting.render import write_frame
 from adaptsr.reporting.results import Results
+from adaptsr.runs.run import Run
 
 RECORDS = "records"
 SEEDS = "seeds.csv"
@@ -26,17 +27,17 @@ def clear(folder: Path, names: Iterable[str]) -> None:
         (folder / name).mkdir(parents=True)
 
 
-def record_link(backbone: str, row: str, seed: int | str) -> str:
-    """Where the copy of a run's record lies, from the page."""
-    return f"{RECORDS}/{backbone}/{row}/seed{seed}.json"
+def record_link(run: Run) -> str:
+    """Return where the copy of a run's record lies, from the page."""
+    return f"{RECORDS}/{run.name}.json"
 
 
 def copy_records(results: Results, folder: Path) -> None:
     """Copy every run's record as it is."""
-    for backbone, row, seed in results.records:
-        target = folder / record_link(backbone, row, seed)
+    for run in results.records:
+        target = folder / record_link(run)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(results.run_folder(backbone, row, seed) / "record.json", target)
+        shutil.copyfile(run.record_path(results.folder), target)
 
 
 def write_seed_means(results: Results, folder: Path) -> None:

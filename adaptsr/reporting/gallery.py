@@ -16,9 +16,10 @@ from adaptsr.data.manifest import Item
 from adaptsr.errors import UserError
 from adaptsr.reporting.metrics import metric_columns
 from adaptsr.reporting.model import number_text
-from adaptsr.reporting.results import NO_BACKBONE, NOT_THERE, Results
+from adaptsr.reporting.results import NOT_THERE, Results
 from adaptsr.reporting.significance import backbone_title
 from adaptsr.runs.matrix import Row
+from adaptsr.runs.run import Run
 from adaptsr.scoring.pictures import Picture, find_pictures, kept_pictures, picture_path
 from adaptsr.statistics import row_names
 
@@ -176,43 +177,42 @@ class _Builder:
         )
 
     @property
-    def _backbones(self) -> list[str]:
-        """Those of the profile, and none where other models have restored images."""
-        others = any(row.on(NO_BACKBONE) for row in self.results.rows)
-        return [*self.results.profile.backbones, *([NO_BACKBONE] if others else [])]
+    def _backbones(self) -> list[str | None]:
+        """The profile's backbones, then None if it has external models."""
+        return [*self.results.profile.backbones, *([None] if self.results.profile.external else [])]
 
     def _source(self, path: str) -> Pixels:
         return read_pixels(self.results.resources / self.picture.dataset / path)
 
-    def _restored(self, backbone: str, row: Row, shape: tuple[int, ...]) -> Pixels | str:
+    def _restored(self, backbone: str | None, row: Row, shape: tuple[int, ...]) -> Pixels | str:
         """The restored image, or why there is none."""
-        seed = self.results.profile.seeds[0] if row.seeded else None
-        key = None
-        if seed is not None:
-            record = self.results.records.get((backbone, row.name, seed))
+        run = Run(backbone, row.name, self.results.profile.seeds[0] if row.trained else None)
+        restored = None
+        if run.trained:
+            record = self.results.records.get(run)
             if record is None:
-                return self.results.failures.get((backbone, row.name, seed), NOT_THERE)
+                return self.results.failures.get(run, NOT_THERE)
             if record.status == "diverged":
-                return f"seed {seed} diverged at iteration {record.diverged_at}"
-            key = record.result_key
-        run = self.results.run_folder(backbone, row.name, seed)
-        if self.picture not in kept_pictures(run, key):
+                return f"seed {run.seed} diverged at iteration {record.diverged_at}"
+            restored = record.result_key
+        folder = run.folder(self.results.folder)
+        if self.picture not in kept_pictures(folder, self.picture.dataset, restored):
             return "not restored yet"
-        image = read_pixels(picture_path(run, self.picture))
+        image = read_pixels(picture_path(folder, self.picture))
         return image if image.shape == shape else "restored from another version of the dataset"
 
     def _tile(
         self,
-        backbone: str,
+        backbone: str | None,
         row: Row,
         found: Pixels | str,
         box: Box,
-        errors: Mapping[tuple[str, str], NDArray[np.float64]],
+        errors: Mapping[tuple[str | None, str], NDArray[np.float64]],
         scale: float,
     ) -> Tile:
         if isinstance(found, str):
             return Tile(row.title, row.name, reason=found)
-        name = f"{backbone}-{row.name.replace('/', '-')}"
+        name = Run(backbone, row.name, None).name.replace("/", "-")
         return Tile(
             title=row.title,
             row=row.name,
@@ -221,7 +221,7 @@ class _Builder:
             scores=self._scores(backbone, row),
         )
 
-    def _scores(self, backbone: str, row: Row) -> tuple[tuple[str, str], ...]:
+    def _scores(self, backbone: str | None, row: Row) -> tuple[tuple[str, str], ...]:
         """The scores of the whole image under this row, those that there are."""
         values = self._image_scores.get((backbone, row.name), {})
         return tuple(
@@ -231,16 +231,16 @@ class _Builder:
         )
 
     @cached_property
-    def _image_scores(self) -> dict[tuple[str, str], dict[str, float]]:
+    def _image_scores(self) -> dict[tuple[str | None, str], dict[str, float]]:
         scores = self.results.scores
         seed = self.results.profile.seeds[0]
         here = (scores["dataset"] == self.picture.dataset) & (scores["image"] == self.picture.image)
         shown = scores[here & (scores["seed"].isna() | (scores["seed"] == seed)).fillna(True)].dropna(subset="value")
-        found: dict[tuple[str, str], dict[str, float]] = {}
+        found: dict[tuple[str | None, str], dict[str, float]] = {}
         for backbone, row, metric, value in zip(
             shown["backbone"], row_names(shown), shown["metric"], shown["value"], strict=True
         ):
-            found.setdefault((backbone, row), {})[metric] = value
+            found.setdefault((backbone or None, row), {})[metric] = value
         return found
 
     def _write(self, name: str, pixels: Pixels) -> str:
@@ -275,7 +275,7 @@ def crop_side(shape: tuple[int, ...], scale: int) -> int:
     return max(1, side - side % scale)
 
 
-def _by_backbone(restored: Mapping[tuple[str, str], Pixels]) -> list[list[Pixels]]:
+def _by_backbone(restored: Mapping[tuple[str | None, str], Pixels]) -> list[list[Pixels]]:
     backbones = dict.fromkeys(backbone for backbone, _ in restored)
     return [[image for (of, _), image in restored.items() if of == backbone] for backbone in backbones]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from adaptsr.reporting.results import NO_BACKBONE, NOT_THERE, Results
+from adaptsr.reporting.results import NOT_THERE, Results
 from adaptsr.reporting.significance import backbone_title, short_titles
 from adaptsr.runs.matrix import Row
+from adaptsr.runs.run import Run
 from adaptsr.statistics import UNSEEDED
 
 State = Literal["whole", "holes", "none"]
@@ -74,7 +75,7 @@ def _are(count: int) -> str:
 
 def take_inventory(results: Results) -> Inventory:
     scored = _scored(results)
-    reasons = {run: reason for run in results.runs if run not in scored and (reason := _reason(results, *run))}
+    reasons = {run: reason for run in results.runs if run not in scored and (reason := _reason(results, run))}
     diverged = sum(record.status == "diverged" for record in results.records.values())
     return Inventory(
         expected=len(results.runs),
@@ -89,7 +90,7 @@ def take_inventory(results: Results) -> Inventory:
                 tuple(_coverage(results, scored, backbone, row) for backbone in results.profile.backbones),
             )
             for row in results.rows
-            if not row.on(NO_BACKBONE)
+            if not row.on(None)
         ),
         holes=tuple(_holes(results, reasons)),
     )
@@ -105,17 +106,17 @@ def _scored(results: Results) -> set[tuple[str, str, int | str]]:
     return {run for run, datasets in scored.items() if len(datasets) == len(results.datasets)} - unsound
 
 
-def _reason(results: Results, backbone: str, row: str, seed: int) -> str:
-    record = results.records.get((backbone, row, seed))
+def _reason(results: Results, run: Run) -> str:
+    record = results.records.get(run)
     if record is None:
-        return results.failures.get((backbone, row, seed), NOT_THERE)
+        return results.failures.get(run, NOT_THERE)
     return f"diverged at iteration {record.diverged_at}" if record.status == "diverged" else NOT_SCORED
 
 
 def _coverage(results: Results, scored: set[tuple[str, str, int | str]], backbone: str, row: Row) -> Coverage:
     if not row.on(backbone):
         return Coverage("-", "whole")
-    if not row.seeded:
+    if not row.trained:
         there = (backbone, row.name, UNSEEDED) in scored
         return Coverage("scored" if there else "not scored", "whole" if there else "none")
     seeds = results.profile.seeds
@@ -126,11 +127,11 @@ def _coverage(results: Results, scored: set[tuple[str, str, int | str]], backbon
     return Coverage(text, "whole" if count == len(seeds) else "holes" if count else "none")
 
 
-def _holes(results: Results, reasons: dict[tuple[str, str, int], str]) -> Iterable[Hole]:
+def _holes(results: Results, reasons: Mapping[Run, str]) -> Iterable[Hole]:
     """One per backbone, row and reason, in the order of the matrix."""
     for backbone in results.profile.backbones:
         for row in results.adapted_rows:
-            of_row = {seed: reasons.get((backbone, row.name, seed), "") for seed in results.profile.seeds}
+            of_row = {seed: reasons.get(Run(backbone, row.name, seed), "") for seed in results.profile.seeds}
             for reason in dict.fromkeys(reason for reason in of_row.values() if reason):
                 seeds = [seed for seed, other in of_row.items() if other == reason]
                 yield Hole(backbone_title(results.profile, backbone), row.title, _listed(seeds), reason)

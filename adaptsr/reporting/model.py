@@ -118,9 +118,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """One backbone on one test dataset; `backbone` is empty for published methods that are none of this suite's."""
+    """One backbone on one test dataset; `backbone` is None for external models and for published methods that are not in this suite."""
 
-    backbone: str
+    backbone: str | None
     backbone_title: str
     dataset: str
     images: int

@@ -19,7 +19,7 @@ from adaptsr.reporting.metrics import metric_columns
 from adaptsr.reporting.model import TableModel
 from adaptsr.reporting.provenance import Origin, trace_origin
 from adaptsr.reporting.render import render
-from adaptsr.reporting.results import Results, RunName
+from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import (
     SignificanceReport,
     build_report,
@@ -30,6 +30,7 @@ from adaptsr.reporting.significance import (
     write_significance,
 )
 from adaptsr.reporting.tables import build_table, scale_warning, write_table
+from adaptsr.runs.run import Run
 
 if TYPE_CHECKING:
     from adaptsr.config.schema import Profile
@@ -83,12 +84,12 @@ class Page:
     audit: bool
     zip_name: str
     colours: dict[str, str]
-    recorded: frozenset[RunName]
+    recorded: frozenset[Run]
 
     def record(self, backbone: str, row: str, seed: int | str) -> str:
         """The link to a run's record; what has none, such as the unadapted backbone, stands in the seed means."""
-        recorded = isinstance(seed, int) and (backbone, row, seed) in self.recorded
-        return record_link(backbone, row, seed) if recorded else SEEDS
+        run = Run(backbone, row, seed) if isinstance(seed, int) else None
+        return record_link(run) if run is not None and run in self.recorded else SEEDS
 
 
 def write_report(results: Results, out_folder: Path, command: str) -> list[Path]:

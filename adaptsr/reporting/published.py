@@ -1,7 +1,7 @@
 """Read the tables that a paper published, digit for digit.
 
 `papers/<paper>/published/<table>.csv` has one line per table row and dataset: `label` (the paper's words), `row` (ours:
-`<baseline>/<variant>`, alternatives separated by `|`; `outputs/<name>` for a method that is not in this suite), `backbone`
+`<baseline>/<variant>`, alternatives separated by `|`; `external/<name>` for a method that is not in this suite), `backbone`
 (empty where it is none of ours), `dataset`, `parameters`, and the paper's metrics under the names that profiles give them.
 """
 

@@ -15,19 +15,16 @@ import pandas as pd
 from adaptsr.data.manifest import Manifest, read_manifest
 from adaptsr.errors import UserError
 from adaptsr.runs import records
-from adaptsr.scoring.table import COLUMNS, Basis, read_scores
+from adaptsr.runs.matrix import enumerate_runs
+from adaptsr.runs.run import Run
+from adaptsr.scoring.table import Basis, basis_of, collect_scores, read_scores
 from adaptsr.statistics import UNSEEDED, row_names, seed_tables
 
 if TYPE_CHECKING:
     from adaptsr.config.schema import Profile
-    from adaptsr.runs.matrix import AskedFor, Row
+    from adaptsr.runs.matrix import Matches, Row
     from adaptsr.runs.records import RunRecord
 
-RunName = tuple[str, str, int]
-"""Backbone, row name and seed."""
-
-NO_BACKBONE = ""
-"""The backbone of restored images of other models."""
 NOT_THERE = "not run or not finished"
 ERROR = re.compile(r"adaptsr: |[\w.]*(Error|Exception|Interrupt)\b")
 """How the last line of a failed job's log begins."""
@@ -37,7 +34,7 @@ ERROR = re.compile(r"adaptsr: |[\w.]*(Error|Exception|Interrupt)\b")
 class Results:
     """What there is of one profile.
 
-    scores: the lines of `scores.parquet` that belong to the profile's matrix. records: by backbone, row name and seed.
+    scores: the lines of `scores.parquet` that belong to the profile's matrix. records: of the runs that are trained.
     scenes: dataset to (image to scene); an image that is not in it is a scene of its own. failures: why a run has no
     record, where that is known.
     """
@@ -45,11 +42,11 @@ class Results:
     profile: Profile
     rows: tuple[Row, ...]
     scores: pd.DataFrame
-    records: Mapping[RunName, RunRecord]
+    records: Mapping[Run, RunRecord]
     scenes: Mapping[str, Mapping[str, str]]
     folder: Path = Path()
     resources: Path = Path("resources")
-    failures: Mapping[RunName, str] = field(default_factory=dict)
+    failures: Mapping[Run, str] = field(default_factory=dict)
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     partial: bool = False
 
@@ -62,26 +59,27 @@ class Results:
 
     @property
     def adapted_rows(self) -> list[Row]:
-        return [row for row in self.rows if row.seeded]
+        return [row for row in self.rows if row.trained]
 
     @property
-    def runs(self) -> list[RunName]:
-        """Every run of the matrix, there or not."""
-        return _runs(self.profile, self.rows)
+    def runs(self) -> list[Run]:
+        """Every run of the matrix that is trained, finished or not."""
+        return [run for run in enumerate_runs(self.profile, self.rows) if run.trained]
 
     @cached_property
-    def _blocks(self) -> dict[tuple[str, str], pd.DataFrame]:
-        return {(str(key[0]), str(key[1])): lines for key, lines in self.scores.groupby(["backbone", "dataset"])}
+    def _blocks(self) -> dict[tuple[str | None, str], pd.DataFrame]:
+        grouped = self.scores.groupby(["backbone", "dataset"])
+        return {(str(backbone) or None, str(dataset)): lines for (backbone, dataset), lines in grouped}
 
     @cached_property
-    def _seed_tables(self) -> dict[tuple[str, str], dict[str, dict[str, pd.DataFrame]]]:
+    def _seed_tables(self) -> dict[tuple[str | None, str], dict[str, dict[str, pd.DataFrame]]]:
         return {}
 
-    def block(self, backbone: str, dataset: str) -> pd.DataFrame:
+    def block(self, backbone: str | None, dataset: str) -> pd.DataFrame:
         """The scores on one backbone and test dataset."""
         return self._blocks.get((backbone, dataset), self.scores.iloc[:0])
 
-    def seed_tables(self, backbone: str, dataset: str) -> dict[str, dict[str, pd.DataFrame]]:
+    def seed_tables(self, backbone: str | None, dataset: str) -> dict[str, dict[str, pd.DataFrame]]:
         """Metric to row to values, seeds by images, on one backbone and test dataset; made once for all tables."""
         if (backbone, dataset) not in self._seed_tables:
             lines = self.block(backbone, dataset)
@@ -115,7 +113,7 @@ class Results:
         return means.assign(value=means["value"].where(sound)).drop(columns="counted")
 
     def _diverged(self, backbone: str, row: str, seed: int | str) -> bool:
-        record = self.records.get((backbone, row, seed)) if isinstance(seed, int) else None
+        record = self.records.get(Run(backbone, row, seed)) if isinstance(seed, int) else None
         return record is not None and record.status == "diverged"
 
     @cached_property
@@ -129,19 +127,16 @@ class Results:
             found.setdefault((key[0], key[1], key[2], key[3]), {})[seed] = float(value)
         return found
 
-    def row_records(self, backbone: str, row: str) -> dict[int, RunRecord]:
+    def row_records(self, backbone: str | None, row: str) -> dict[int, RunRecord]:
         """The records of one row by seed."""
-        found = {seed: self.records.get((backbone, row, seed)) for seed in self.profile.seeds}
+        found = {seed: self.records.get(Run(backbone, row, seed)) for seed in self.profile.seeds}
         return {seed: record for seed, record in found.items() if record is not None}
-
-    def run_folder(self, backbone: str, row: str, seed: int | None) -> Path:
-        return self.folder / records.run_name(backbone, row, seed)
 
 
 def read_results(
     profile: Profile,
     rows: Sequence[Row],
-    asked_for: AskedFor,
+    matches: Matches,
     results_folder: Path,
     resources_folder: Path = Path("resources"),
     *,
@@ -149,27 +144,32 @@ def read_results(
 ) -> Results:
     """Read the profile's results folder (`results/<profile>`) and the manifests of its test datasets.
 
-    Runs that are not there are left out. `UserError` when there are no scores, when a record is damaged or of a run that
-    the profile no longer asks for, and when scores are of other weights, metrics or test images than those that are
-    there. With `partial`, scores are those that lie beside the runs, as far as they are there, and a run that would be
-    refused is one that is not there.
+    Runs that are missing are left out. Raises `UserError` when there are no scores, when a record is damaged or of a run
+    that the profile no longer asks for, and when scores are of other weights, metrics or test images than the present
+    ones. partial: take what the runs keep, as far as there is any, and count a run that would be refused as missing.
     """
-    found, failures = _read_records(results_folder, profile, rows, asked_for, partial)
+    found, failures = _read_records(results_folder, profile, rows, matches, partial)
     tested = {split.dataset for split in profile.data.test}
     manifests = {
         name: read_manifest(path)
         for name in profile.datasets
         if (path := resources_folder / name / "manifest.json").exists()
     }
-    tests = [(manifests[test.dataset], test.split) for test in profile.data.test if test.dataset in manifests]
-    now = Basis.of(profile.scoring, tests).of_runs(
-        {records.run_name(*run): record.adaptation_sha256 for run, record in found.items() if record.adaptation_sha256}
-    )
-    read = _gather_scores if partial else _read_scores
+    tests = {
+        test: manifests[test.dataset].digest(test.split) for test in profile.data.test if test.dataset in manifests
+    }
+    if partial:
+        digests = {test.dataset: digest for test, digest in tests.items()}
+        scores = _kept_scores(results_folder, profile, rows, found, digests)
+    else:
+        named = {f"{test.dataset}/{test.split}": digest for test, digest in tests.items()}
+        weights = {run.name: record.adaptation_sha256 for run, record in found.items() if record.adaptation_sha256}
+        now = basis_of(profile.scoring, named, weights)
+        scores = _gathered_scores(results_folder, profile, rows, now)
     return Results(
         profile=profile,
         rows=tuple(rows),
-        scores=_of_matrix(read(results_folder, profile, rows, now), profile, rows),
+        scores=_of_matrix(scores, profile, rows),
         records=found,
         scenes={name: _scenes(manifests[name], profile) if name in manifests else {} for name in tested},
         folder=results_folder,
@@ -180,7 +180,7 @@ def read_results(
     )
 
 
-def _read_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: Basis) -> pd.DataFrame:
+def _gathered_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: Basis) -> pd.DataFrame:
     path = folder / "scores.parquet"
     if not path.exists():
         raise UserError(
@@ -188,97 +188,76 @@ def _read_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: Basis
             "or add --partial for a report of what there is"
         )
     scores = read_scores(path)
-    for run in (records.run_name(*run) for run in _runs(profile, rows)):
-        if scores.basis.weights.get(run) not in (None, now.weights.get(run)):
-            raise UserError(f"{path}: scores of {run} with weights that are not there; {records.redo(folder / run)}")
+    for run in enumerate_runs(profile, rows):
+        if scores.basis.weights.get(run.name) not in (None, now.weights.get(run.name)):
+            advice = records.redo(run.folder(folder))
+            raise UserError(f"{path}: scores of {run.name} with weights that are not there; {advice}")
     if difference := scores.basis.difference(now):
-        raise UserError(f"{path}: made {difference}; delete {folder}/scores/*.parquet and run snakemake again")
+        raise UserError(f"{path}: made {difference}; delete {folder}/scores and run snakemake again")
     return scores.rows
 
 
-def _gather_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: Basis) -> pd.DataFrame:
-    """The scores beside the runs, as far as they are of what is there now."""
-    frames = []
-    for backbone in [*profile.backbones, NO_BACKBONE]:
-        for row in rows:
-            seeds: Sequence[int | None] = profile.seeds if row.seeded else [None]
-            runs = [folder / records.run_name(backbone, row.name, seed) for seed in seeds if row.on(backbone)]
-            frames += [frame for run in runs if (frame := _scores_of_run(run, now)) is not None]
-    if not frames:
-        return pd.DataFrame(columns=list(COLUMNS)).astype({"value": float, "crop_border": "int64"})
-    return pd.concat(frames, ignore_index=True)
-
-
-def _scores_of_run(run: Path, now: Basis) -> pd.DataFrame | None:
-    try:
-        scores = read_scores(run / "scores.parquet")
-    except UserError:
-        return None
-    of_these_weights = scores.basis.weights.items() <= now.weights.items()
-    return scores.rows if of_these_weights and not scores.basis.difference(now) else None
+def _kept_scores(
+    folder: Path, profile: Profile, rows: Sequence[Row], found: Mapping[Run, RunRecord], digests: Mapping[str, str]
+) -> pd.DataFrame:
+    """What the runs keep, as far as it belongs to their present weights, images and metrics."""
+    runs = [run for run in enumerate_runs(profile, rows) if not run.trained or run in found]
+    sources = {(run, dataset): found[run].result_key if run.trained else None for run in runs for dataset in digests}
+    return collect_scores(profile, folder, sources, digests, partial=True)[0]
 
 
 def _of_matrix(scores: pd.DataFrame, profile: Profile, rows: Sequence[Row]) -> pd.DataFrame:
     scores = scores.astype({"seed": "Int64"})
     names = row_names(scores)
-    once = names.isin({row.name for row in rows if not row.seeded})
+    once = names.isin({row.name for row in rows if not row.trained})
     seeds = scores["seed"].isin(profile.seeds) | once
-    ours = names.isin({row.name for row in rows}) & scores["backbone"].isin([*profile.backbones, NO_BACKBONE]) & seeds
+    ours = names.isin({row.name for row in rows}) & scores["backbone"].isin([*profile.backbones, ""]) & seeds
     return scores[ours].reset_index(drop=True)
 
 
-def _runs(profile: Profile, rows: Sequence[Row]) -> list[RunName]:
-    """Every run of the matrix, there or not."""
-    return [
-        (backbone, row.name, seed)
-        for backbone in profile.backbones
-        for row in rows
-        if row.seeded and row.on(backbone)
-        for seed in profile.seeds
-    ]
-
-
 def _read_records(
-    folder: Path, profile: Profile, rows: Sequence[Row], asked_for: AskedFor, partial: bool
-) -> tuple[dict[RunName, RunRecord], dict[RunName, str]]:
+    folder: Path, profile: Profile, rows: Sequence[Row], matches: Matches, partial: bool
+) -> tuple[dict[Run, RunRecord], dict[Run, str]]:
     """The records of the matrix, and why the others are not there."""
-    found: dict[RunName, RunRecord] = {}
-    failures: dict[RunName, str] = {}
-    for name in _runs(profile, rows):
-        run = folder / records.run_name(*name)
-        if not (run / "record.json").exists():
-            failures[name] = _why_not_there(folder, *name)
+    found: dict[Run, RunRecord] = {}
+    failures: dict[Run, str] = {}
+    for run in enumerate_runs(profile, rows):
+        if not run.trained:
+            continue
+        path = run.record_path(folder)
+        if not path.exists():
+            failures[run] = _why_missing(folder, run)
             continue
         try:
-            record = records.read_record(run / "record.json")
+            record = records.read_record(path)
         except UserError:
             if not partial:
                 raise
-            failures[name] = "its record is damaged"
+            failures[run] = "its record is damaged"
             continue
-        if asked_for(*name, record):
-            found[name] = record
+        if matches(run, record):
+            found[run] = record
         elif partial:
-            failures[name] = "what lies there is a run of another protocol, schedule, data or options"
+            failures[run] = "what lies there is a run of another protocol, schedule, data or options"
         else:
-            raise UserError(records.another_run(run))
+            raise UserError(records.another_run(path, record))
     return found, failures
 
 
-def _why_not_there(folder: Path, backbone: str, row: str, seed: int) -> str:
-    """From the log of the job that had to make the run, or the run's newest checkpoint."""
-    run = folder / records.run_name(backbone, row, seed)
-    for log in _logs(folder / "logs" / "train" / backbone / row, seed):
+def _why_missing(folder: Path, run: Run) -> str:
+    """Say why a run is missing, from the log of its job or its newest checkpoint."""
+    assert run.backbone is not None
+    for log in _logs(folder / "logs" / "train" / run.backbone / run.variant, run.seed):
         lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         if lines and ERROR.match(lines[-1]):
             return f"{NOT_THERE}: {lines[-1].removeprefix('adaptsr: ')}"
-    checkpoints = sorted((run / "checkpoints").glob("*.safetensors"))
+    checkpoints = sorted((run.folder(folder) / "checkpoints").glob("*.safetensors"))
     if checkpoints and checkpoints[-1].stem.isdigit():
         return f"{NOT_THERE}: there is a checkpoint at iteration {int(checkpoints[-1].stem):,}"
     return NOT_THERE
 
 
-def _logs(folder: Path, seed: int) -> Iterator[Path]:
+def _logs(folder: Path, seed: int | None) -> Iterator[Path]:
     for log in sorted(folder.glob("*.log")):
         if str(seed) in log.stem.split("-"):
             yield log

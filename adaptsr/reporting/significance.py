@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adaptsr.config.schema import OUTPUTS
+from adaptsr.config.schema import EXTERNAL
 from adaptsr.errors import UserError, listing, suggestion
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import number_text
@@ -19,6 +19,7 @@ from adaptsr.reporting.results import Results
 from adaptsr.reporting.tables import scale_warning
 from adaptsr.runs.matrix import Row, matching
 from adaptsr.runs.records import RunRecord
+from adaptsr.runs.run import Run
 from adaptsr.statistics import ALPHA, Family, seeds_note, significance
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def families(profile: Profile, rows: Sequence[Row]) -> list[Family]:
             )
         if any(family.title == comparison.title for family in found):
             raise UserError(f"{where}: this title stands there twice; each comparison needs its own")
-        matched = [row for row in matching(rows, comparison.rows) if row.baseline != OUTPUTS]
+        matched = [row for row in matching(rows, comparison.rows) if row.baseline != EXTERNAL]
         chosen = [row.name for row in matched if row.name != comparison.reference]
         found.append(Family(comparison.title, tuple(chosen), comparison.reference))
     return found
@@ -127,7 +128,7 @@ def compare_rows(results: Results) -> pd.DataFrame:
     return frame[pd.Series(run, index=frame.index, dtype=bool)].reset_index(drop=True)
 
 
-def _without_diverged(scores: pd.DataFrame, records: Mapping[tuple[str, str, int], RunRecord]) -> pd.DataFrame:
+def _without_diverged(scores: pd.DataFrame, records: Mapping[Run, RunRecord]) -> pd.DataFrame:
     kept = pd.Series(True, index=scores.index)
     for record in records.values():
         if record.status == "diverged":

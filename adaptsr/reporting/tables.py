@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from adaptsr.config.schema import OUTPUTS, UNADAPTED
+from adaptsr.config.schema import EXTERNAL, UNADAPTED
 from adaptsr.errors import UserError, listing, suggestion
 from adaptsr.papers import load_paper
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import Block, Cell, ColumnHead, Line, Mark, Parameters, TableModel
 from adaptsr.reporting.published import PublishedRow, read_published, shown_beside
 from adaptsr.reporting.render import render, write_frame
-from adaptsr.reporting.results import NO_BACKBONE, NOT_THERE, Results
+from adaptsr.reporting.results import NOT_THERE, Results
 from adaptsr.runs.matrix import Row, matching
+from adaptsr.runs.run import Run
 from adaptsr.scoring.external import NOT_MEASURED
 from adaptsr.statistics import UNSEEDED, row_names
 
@@ -158,8 +159,8 @@ def _blocks(
     beside = shown_beside(published, datasets)
     blocks = []
     for dataset in datasets:
-        for backbone in [*results.profile.backbones, NO_BACKBONE]:
-            paper = [row for row in published if (row.backbone, row.dataset) == (backbone, beside.get(dataset))]
+        for backbone in [*results.profile.backbones, None]:
+            paper = [row for row in published if (row.backbone or None, row.dataset) == (backbone, beside.get(dataset))]
             measured = [row for row in rows if row.on(backbone)]
             if measured or paper:
                 blocks.append(_BlockBuilder(results, backbone, dataset, metrics, footnotes).build(measured, paper))
@@ -171,7 +172,7 @@ class _BlockBuilder:
     """Gathers the cells of one backbone on one test dataset."""
 
     results: Results
-    backbone: str
+    backbone: str | None
     dataset: str
     metrics: Sequence[MetricColumn]
     footnotes: _Footnotes
@@ -212,7 +213,7 @@ class _BlockBuilder:
 
     @property
     def title(self) -> str:
-        if not self.backbone:
+        if self.backbone is None:
             return "Other methods"
         return self.results.profile.backbones[self.backbone].title or self.backbone
 
@@ -225,7 +226,7 @@ class _BlockBuilder:
     def line(self, row: Row, paper: PublishedRow | None) -> Line:
         cells = [self.cell(row, metric, paper) for metric in self.metrics]
         shared = set(cells[0].notes).intersection(*(cell.notes for cell in cells))
-        if row.baseline == OUTPUTS:
+        if row.baseline == EXTERNAL:
             shared |= {self.footnotes.number(_origin(self.results.profile, row))}
         records = list(self.results.row_records(self.backbone, row.name).values())
         extension = next((record.extension for record in records if record.extension), None)
@@ -254,7 +255,7 @@ class _BlockBuilder:
         )
 
     def cell(self, row: Row, metric: MetricColumn, paper: PublishedRow | None) -> Cell:
-        expected = list(self.results.profile.seeds) if row.seeded else [UNSEEDED]
+        expected = list(self.results.profile.seeds) if row.trained else [UNSEEDED]
         found = {seed: self.seed_mean(row, metric, seed) for seed in expected}
         means = {seed: value for seed, value in found.items() if not isinstance(value, Hole)}
         holes = {seed: value for seed, value in found.items() if isinstance(value, Hole)}
@@ -264,7 +265,7 @@ class _BlockBuilder:
 
     def seed_mean(self, row: Row, metric: MetricColumn, seed: int | str) -> float | Hole:
         """Mean over images of one run, or why there is none."""
-        record = self.results.records.get((self.backbone, row.name, seed)) if isinstance(seed, int) else None
+        record = self.results.records.get(Run(self.backbone, row.name, seed)) if isinstance(seed, int) else None
         if record is not None and record.status == "diverged":
             return Hole("diverged in training", of_run=True)
         tables = self.results.seed_tables(self.backbone, self.dataset)
@@ -276,13 +277,13 @@ class _BlockBuilder:
                 return Hole(reason, of_run=True)
             return Hole(f"{metric.title} is missing: {reason}", of_run=False) if math.isnan(mean) else mean
         if record is None and seed != UNSEEDED:
-            return Hole(self.results.failures.get((self.backbone, row.name, int(seed)), NOT_THERE), of_run=True)
+            return Hole(self.results.failures.get(Run(self.backbone, row.name, int(seed)), NOT_THERE), of_run=True)
         return Hole(f"{metric.title} is not scored", of_run=False)
 
 
 def _origin(profile: Profile, row: Row) -> str:
     """Where restored images of another model come from."""
-    output = profile.outputs[row.variant]
+    output = profile.external[row.variant]
     made = f"Restored here with the weights {output.weights}" if output.weights else "Restored by others, scored here"
     source = f" ({output.source})" if output.source else ""
     stated = " The number of parameters is the one that its authors state." if output.parameters else ""
@@ -292,8 +293,8 @@ def _origin(profile: Profile, row: Row) -> str:
 def _parameters(profile: Profile, row: Row, records: Sequence[RunRecord]) -> Parameters:
     if row.baseline == UNADAPTED:
         return Parameters((0,), (1,))
-    if row.baseline == OUTPUTS:
-        stated = profile.outputs[row.variant].parameters
+    if row.baseline == EXTERNAL:
+        stated = profile.external[row.variant].parameters
         return Parameters((stated,), ()) if stated else Parameters()
     return Parameters(
         tuple(record.trainable_parameters for record in records),
@@ -332,7 +333,7 @@ def mark_best(lines: Sequence[Line], metrics: Sequence[MetricColumn]) -> tuple[L
 
 
 def _is_adapted(line: Line) -> bool:
-    return line.name.partition("/")[0] not in ("", UNADAPTED, OUTPUTS)
+    return line.name.partition("/")[0] not in ("", UNADAPTED, EXTERNAL)
 
 
 def _conventions(

@@ -21,7 +21,8 @@ from adaptsr.metrics.conventions import conventions
 from adaptsr.metrics.weights import weight_files
 from adaptsr.papers import Timing, load_paper
 from adaptsr.runs import records
-from adaptsr.runs.matrix import AskedFor, Matrix
+from adaptsr.runs.matrix import Matches, Matrix
+from adaptsr.runs.run import Run
 
 PIXELS_OF_AN_ITERATION = 8 * 256**2
 METRIC_SECONDS: Mapping[str, float] = {"psnr": 0.044, "ssim": 0.158, "lpips": 0.072, "dists": 0.125}
@@ -39,8 +40,8 @@ ASSUMED_LR_PIXELS = 200_000
 ASSUMED_IMAGES = 100
 ASSUMED_SHARE = 0.1
 """Share of a backbone's parameters that an adaptation trains, where no paper says."""
-BYTES_OF_A_SCORE = 3 * 12
-"""A score stands in the file of its run, of its backbone and of the profile."""
+BYTES_OF_A_SCORE = 2 * 12
+"""A score stands in the file of its run and in that of the profile."""
 
 
 @dataclass(frozen=True)
@@ -121,16 +122,16 @@ def _archive_datasets(profile: schema.Profile) -> dict[str, str]:
 
 
 def _named_weights(profile: schema.Profile, catalogue: Catalogue) -> list[str]:
-    models: list[schema.Backbone | schema.Outputs] = [*profile.backbones.values(), *profile.outputs.values()]
+    models: list[schema.Backbone | schema.External] = [*profile.backbones.values(), *profile.external.values()]
     return [model.weights for model in models if model.weights and model.weights in catalogue.weights]
 
 
 def _backbone_plan(matrix: Matrix, name: str) -> BackbonePlan:
     profile = matrix.profile
     timing = _timings(profile).get(profile.backbones[name].weights or "")
-    variants = [matrix.variant(row.name) for row in matrix.rows_on(name) if row.seeded]
-    asked = matrix.asked_for()
-    finished = {variant.row: _finished(matrix, name, variant, asked) for variant in variants}
+    variants = [matrix.variant(row.name) for row in matrix.rows_on(name) if row.trained]
+    matches = matrix.matches()
+    finished = {variant.row: _finished(matrix, name, variant, matches) for variant in variants}
     left = {variant.row: len(profile.seeds) - len(finished[variant.row]) for variant in variants}
     waiting = [variant for variant in variants if left[variant.row]]
     training = [(left[v.row], _training_seconds(matrix, v, timing, finished[v.row])) for v in waiting]
@@ -147,13 +148,14 @@ def _backbone_plan(matrix: Matrix, name: str) -> BackbonePlan:
     )
 
 
-def _finished(matrix: Matrix, backbone: str, variant: Variant, asked: AskedFor) -> list[records.RunRecord]:
+def _finished(matrix: Matrix, backbone: str, variant: Variant, matches: Matches) -> list[records.RunRecord]:
     """The records of runs that the profile asks for and that need not be done again."""
     found = []
     for seed in matrix.profile.seeds:
         try:
-            record = records.read_record(matrix.run_folder(backbone, variant.row, seed) / "record.json")
-            if asked(backbone, variant.row, seed, record):
+            run = Run(backbone, variant.row, seed)
+            record = records.read_record(run.record_path(matrix.results))
+            if matches(run, record):
                 found.append(record)
         except UserError:
             continue
@@ -245,9 +247,9 @@ def _result_bytes(matrix: Matrix) -> int:
     for name, backbone in profile.backbones.items():
         weights = _weights_bytes(profile, backbone)
         for row in matrix.rows_on(name):
-            runs = len(profile.seeds) if row.seeded else 1
+            runs = len(profile.seeds) if row.trained else 1
             total += runs * scores * BYTES_OF_A_SCORE
-            if row.seeded:
+            if row.trained:
                 share = 1 if matrix.variant(row.name).baseline.trains_all else _adapted_share(profile)
                 total += runs * weights * share
     return round(total)
@@ -282,7 +284,7 @@ def _notes(matrix: Matrix) -> Iterator[str]:
     counts = sorted({split.dataset for split in splits if not _count_known(profile, split)})
     if counts:
         yield f"The number of images of {', '.join(counts)} is not known beforehand: {ASSUMED_IMAGES} are assumed."
-    if profile.outputs:
+    if profile.external:
         yield "Restoring and scoring the outputs of other models is not in them."
 
 

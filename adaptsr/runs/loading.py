@@ -14,6 +14,7 @@ from adaptsr.adaptation.baseline_files import FOLDER, import_baseline
 from adaptsr.adaptation.reparametrization import Plan, freeze, load_adaptation, merged_state
 from adaptsr.backbones.build import build
 from adaptsr.config import schema
+from adaptsr.data.fetch import resolve_weights
 from adaptsr.errors import UserError
 from adaptsr.runs import records
 from adaptsr.tensors import load_tensors, save_tensors
@@ -97,7 +98,20 @@ def _backbone(folder: Path, record: records.RunRecord) -> nn.Module:
         raise UserError(
             f"{folder / 'record.json'}: config: no backbone can be made of it: {_one_line(error)}"
         ) from None
+    _check_start(folder, record, declared)
     return build(declared, scale)
+
+
+def _check_start(folder: Path, record: records.RunRecord, declared: schema.Backbone) -> None:
+    """Refuse weights other than those that the run started from; a record of schema 1 does not name them."""
+    if not declared.weights or record.inputs is None:
+        return
+    path = resolve_weights(declared.weights)
+    if files.file_sha256(path) != record.inputs.weights:
+        raise UserError(
+            f"{path}: not the weights that {folder} was trained from (SHA-256 {str(record.inputs.weights)[:12]}...); "
+            "put the original file back"
+        )
 
 
 def _one_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The runs of a profile: rows, variants, and where their files lie. Imports no torch: the workflow parses with it."""
+"""The runs of a profile: its rows, its runs, and the key of each. Imports no torch: the workflow parses with it."""
 
 from __future__ import annotations
 
@@ -7,42 +7,51 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from adaptsr import files
 from adaptsr.adaptation.baseline_files import FOLDER, BaselineFile, Variant, discover, resolve_variant, select_variants
 from adaptsr.config import schema
 from adaptsr.data.catalogue import Catalogue, read_catalogue, weights_file
-from adaptsr.data.manifest import manifest_path, read_manifest
+from adaptsr.data.manifest import SplitName, manifest_path, read_manifest
 from adaptsr.errors import UserError, listing, suggestion
-from adaptsr.runs import records
+from adaptsr.runs import keys
+from adaptsr.runs.records import RunRecord
+from adaptsr.runs.run import Run
 
-AskedFor = Callable[[str, str, int, records.RunRecord], bool]
-"""Whether a record is of the run of this backbone, row and seed that a profile asks for now."""
+Matches = Callable[[Run, RunRecord], bool]
+"""Whether a record is of the run that a profile asks for now."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the tables."""
+    """A row of the tables.
+
+    variant: empty for the unadapted backbone. backbones: those it is run on, (None,) for an external model.
+    """
 
     baseline: str
     variant: str
     title: str
-    backbones: tuple[str, ...] | None = None
-    """The backbones that it is on: all of the profile for None, and `("",)` for outputs, which have none."""
+    backbones: tuple[str | None, ...]
 
     @property
     def name(self) -> str:
         return f"{self.baseline}/{self.variant}" if self.variant else self.baseline
 
     @property
-    def seeded(self) -> bool:
-        """Whether it is trained, once for each seed; the other rows are scored once."""
-        return self.baseline not in (schema.UNADAPTED, schema.OUTPUTS)
+    def kind(self) -> Literal["unadapted", "adapted", "external"]:
+        if self.baseline == schema.UNADAPTED:
+            return "unadapted"
+        return "external" if self.baseline == schema.EXTERNAL else "adapted"
 
-    def on(self, backbone: str) -> bool:
-        """Whether it is run on this backbone; `""` stands for none."""
-        return bool(backbone) if self.backbones is None else backbone in self.backbones
+    @property
+    def trained(self) -> bool:
+        """Whether it is trained, once for each seed; the other rows are scored once."""
+        return self.kind == "adapted"
+
+    def on(self, backbone: str | None) -> bool:
+        return backbone in self.backbones
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class Matrix:
 
     @staticmethod
     def of(profile: schema.Profile, source: str, folder: Path = FOLDER) -> Matrix:
-        """`UserError` for a baseline or variant that is not there."""
+        """Find the profile's baselines and variants. Raises `UserError` for one that is missing."""
         baselines = discover(folder)
         for name in profile.baselines:
             if name not in baselines:
@@ -88,31 +97,51 @@ class Matrix:
         return {variant.row: variant for variant in selected}
 
     @cached_property
-    def rows(self) -> list[Row]:
-        unadapted = Row(schema.UNADAPTED, "", "Unadapted")
-        adapted = (Row(v.baseline.name, v.name, v.title, self._backbones_of(v)) for v in self.variants.values())
-        outputs = (Row(schema.OUTPUTS, name, output.title, ("",)) for name, output in self.profile.outputs.items())
-        return [unadapted, *adapted, *outputs]
+    def rows(self) -> tuple[Row, ...]:
+        """All rows: the unadapted backbones, the variants, the external models."""
+        everywhere = tuple(self.profile.backbones)
+        return (
+            Row(schema.UNADAPTED, "", "Unadapted", everywhere),
+            *(Row(v.baseline.name, v.name, v.title, self._backbones_of(v)) for v in self.variants.values()),
+            *(Row(schema.EXTERNAL, name, model.title, (None,)) for name, model in self.profile.external.items()),
+        )
 
-    def rows_on(self, backbone: str) -> list[Row]:
-        """The rows that are run on a backbone, those of outputs for `""`."""
-        return [row for row in self.rows if row.on(backbone)]
-
-    def _backbones_of(self, variant: Variant) -> tuple[str, ...] | None:
+    def _backbones_of(self, variant: Variant) -> tuple[str | None, ...]:
         changes = self.profile.baselines.get(variant.baseline.name, schema.Baseline())
         named = [backbones for pattern, backbones in changes.only.items() if fnmatch.fnmatchcase(variant.name, pattern)]
-        return tuple(name for name in self.profile.backbones if any(name in part for part in named)) if named else None
+        return tuple(name for name in self.profile.backbones if not named or any(name in part for part in named))
+
+    @cached_property
+    def backbones(self) -> tuple[str | None, ...]:
+        """The profile's backbones, then None if it has external models."""
+        return (*self.profile.backbones, *([None] if self.profile.external else []))
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """Everything that is scored, by backbone, row and seed."""
+        return enumerate_runs(self.profile, self.rows)
+
+    def rows_on(self, backbone: str | None) -> list[Row]:
+        """Return the rows that are run on a backbone, the external models for None."""
+        return [row for row in self.rows if row.on(backbone)]
+
+    def runs_of(self, backbone: str | None, rows: Sequence[Row]) -> list[Run]:
+        """Return the runs of some rows on a backbone."""
+        names = {row.name for row in rows}
+        return [run for run in self.runs if run.backbone == backbone and run.variant in names]
 
     @cached_property
     def tests(self) -> list[schema.ScoredSplit]:
-        """The test datasets that are scored: an optional one waits for the archive that only a person can get."""
-        return [test for test in self.profile.data.test if not (test.optional and self._has_to_be_got(test.dataset))]
+        """The test datasets that are scored: an optional one waits for its manually downloaded archive."""
+        return [
+            test for test in self.profile.data.test if not (test.optional and self._waits_for_archive(test.dataset))
+        ]
 
     @cached_property
     def _catalogue(self) -> Catalogue:
         return read_catalogue()
 
-    def _has_to_be_got(self, name: str) -> bool:
+    def _waits_for_archive(self, name: str) -> bool:
         dataset = self.profile.datasets[name]
         if not isinstance(dataset, schema.Archive) or manifest_path(name).is_file():
             return False
@@ -120,7 +149,7 @@ class Matrix:
         return any(archive.fetch == "manual" and not archive.path.is_file() for archive in archives)
 
     def variant(self, row: str) -> Variant:
-        """Any variant that the baseline files or the profile define, selected or not."""
+        """Return any variant that the baseline files or the profile define, selected or not."""
         name, _, variant = row.partition("/")
         if name not in self.baselines:
             raise UserError(
@@ -145,73 +174,55 @@ class Matrix:
         return found
 
     def training(self, variant: Variant) -> schema.Training:
-        """The schedule of a variant: the profile's, with what differs for its baseline."""
+        """Return the schedule of a variant: the profile's, with what differs for its baseline."""
         changes = self.profile.baselines.get(variant.baseline.name, schema.Baseline()).training
         return self.profile.training.model_copy(update=changes.model_dump(exclude_none=True))
 
-    def job_key(self, backbone: str, variant: Variant) -> str:
-        """Hash of everything in the profile and the baseline file that determines a variant's runs on a backbone."""
-        profile = self.profile
-        used = {profile.data.validation.dataset, *(source.dataset for source in profile.data.train)}
-        named = self._catalogue.weights.get(profile.backbones[backbone].weights or "")
-        return files.digest(
-            {
-                "protocol": profile.protocol,
-                "scale": profile.scale,
-                "compute": {"threads": profile.compute.threads, "deterministic": profile.compute.deterministic},
-                "backbone": profile.backbones[backbone].model_dump(mode="json", exclude={"title"}),
-                **({"weights": [named.version, named.checksum]} if named else {}),
-                "baseline": variant.baseline.name,
-                "baseline_protocol": variant.baseline.protocol,
-                "options": _key_options(variant),
-                "references": {key: _key_options(other) for key, other in self.references(variant).items()},
-                "training": _key_training(self.training(variant)),
-                "data": {
-                    "train": [source.model_dump(mode="json") for source in profile.data.train],
-                    "validation": profile.data.validation.model_dump(mode="json"),
-                    "datasets": {name: profile.datasets[name].model_dump(mode="json") for name in sorted(used)},
-                },
-            }
-        )
+    def variant_key(self, backbone: str, row: str) -> str:
+        """Return what Snakemake compares of a variant on a backbone; it needs no file (`keys.variant_key`)."""
+        variant = self.variant(row)
+        return keys.variant_key(self.profile, backbone, variant, self.references(variant), self.training(variant))
 
-    def data_key(self, backbone: str) -> str:
-        """Hash of the images that a backbone's runs see and of the weights they start from.
+    def inputs(self, backbone: str) -> keys.Inputs:
+        """Digest the images and weights that the runs on a backbone are made from.
 
-        `UserError` for a manifest that is missing or damaged, and for weights that are missing.
+        Raises `UserError` for a manifest that is missing or damaged, and for weights that are missing.
         """
         from adaptsr.data.fetch import resolve_weights  # it takes as long to import as all the rest
 
         weights = self.profile.backbones[backbone].weights
-        digests = [[s.dataset, s.split, read_manifest(manifest_path(s.dataset)).digest(s.split)] for s in self._learned]
-        return files.digest(
-            {"weights": files.file_sha256(resolve_weights(weights)) if weights else None, "data": digests}
+        return keys.Inputs(
+            weights=files.file_sha256(resolve_weights(weights)) if weights else None,
+            train=tuple(_digest(source.dataset, source.split) for source in self.profile.data.train),
+            validation=_digest(self.profile.data.validation.dataset, self.profile.data.validation.split),
         )
 
-    def asked_for(self) -> AskedFor:
-        """The check of records against this profile, which reads files once, however many records it is given.
+    def matches(self) -> Matches:
+        """Return a cached predicate: is this record of the run that the profile asks for?
 
-        Data and weights that are not on this disk cannot be compared, and pass.
+        Skips images and weights that are not on this machine. Each file is read once, however many records are asked
+        about.
         """
-        job_key = cache(lambda backbone, row: self.job_key(backbone, self.variant(row)))
-        data_key = cache(lambda backbone: self.data_key(backbone) if self._data_is_here(backbone) else None)
+        variant_key = cache(self.variant_key)
+        inputs = cache(lambda backbone: self.inputs(backbone) if self._inputs_are_here(backbone) else None)
 
-        def asked(backbone: str, row: str, seed: int, record: records.RunRecord) -> bool:
-            data = data_key(backbone) or record.data
-            return record.key == records.run_key(job_key(backbone, row), data, seed)
+        def match(run: Run, record: RunRecord) -> bool:
+            assert run.backbone is not None
+            here = inputs(run.backbone)
+            same_inputs = record.inputs is not None and here in (None, record.inputs)
+            return (
+                same_inputs and record.seed == run.seed and record.variant_key == variant_key(run.backbone, run.variant)
+            )
 
-        return asked
+        return match
 
-    def _data_is_here(self, backbone: str) -> bool:
+    def _inputs_are_here(self, backbone: str) -> bool:
         weights = self.profile.backbones[backbone].weights
-        paths = [manifest_path(split.dataset) for split in self._learned]
+        data = self.profile.data
+        paths = [manifest_path(name) for name in (*(part.dataset for part in data.train), data.validation.dataset)]
         if weights:
             paths.append(weights_file(weights) or files.expanded(weights))
         return all(path.is_file() for path in paths)
-
-    @property
-    def _learned(self) -> list[schema.Source | schema.Split]:
-        """The parts of the datasets that training sees."""
-        return [*self.profile.data.train, self.profile.data.validation]
 
     @property
     def results(self) -> Path:
@@ -221,9 +232,6 @@ class Matrix:
     def reports(self) -> Path:
         return Path("reports") / self.profile.name
 
-    def run_folder(self, backbone: str, row: str, seed: int) -> Path:
-        return self.results / records.run_name(backbone, row, seed)
-
     @property
     def seed_groups(self) -> list[str]:
         """The seeds of each training job as text: `1-2-3`."""
@@ -231,17 +239,32 @@ class Matrix:
         seeds = self.profile.seeds
         return ["-".join(map(str, seeds[start : start + size])) for start in range(0, len(seeds), size)]
 
+    def blocks(self, backbone: str | None) -> dict[str, list[Row]]:
+        """Return the rows of each scoring job on a backbone: whole rows, `scoring.rows_per_job` in each.
 
-def _key_options(variant: Variant) -> dict[str, Any]:
-    return {key: value for key, value in variant.options.items() if key != "title"}
+        A block is named after its first row, so that with one row a job a new variant makes its own block only.
+        """
+        rows, size = self.rows_on(backbone), self.profile.scoring.rows_per_job
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return {part[0].name.replace("/", "."): part for part in parts}
 
 
-def _key_training(training: schema.Training) -> dict[str, Any]:
-    """Without what changes only when things are written down, not what comes out."""
-    return training.model_dump(mode="json", exclude={"checkpoint_minutes", "checkpoint_iterations"})
+def enumerate_runs(profile: schema.Profile, rows: Sequence[Row]) -> tuple[Run, ...]:
+    """Return everything that is scored, by backbone, row and seed; no other code forms this product."""
+    return tuple(
+        Run(backbone, row.name, seed)
+        for backbone in (*profile.backbones, None)
+        for row in rows
+        if row.on(backbone)
+        for seed in (profile.seeds if row.trained else [None])
+    )
+
+
+def _digest(dataset: str, split: SplitName) -> str:
+    return read_manifest(manifest_path(dataset)).digest(split)
 
 
 def matching(rows: Sequence[Row], patterns: Sequence[str]) -> list[Row]:
-    """Rows in the order of the patterns that name them (`lora/*`), each once."""
+    """Return the rows in the order of the patterns that name them (`lora/*`), each once."""
     found = [row for pattern in patterns for row in rows if fnmatch.fnmatchcase(row.name, pattern)]
     return list(dict.fromkeys(found))

@@ -1,16 +1,26 @@
-"""The record that a run leaves: its schema, and reading and writing it."""
+"""The record that a run leaves: its schema, and reading it forward from older code."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
+from pydantic import Field
 
 from adaptsr.config.schema import Name
 from adaptsr.errors import UserError
 from adaptsr.files import digest, write_json
+from adaptsr.runs.keys import Inputs, run_key
 from adaptsr.runs.provenance import Provenance
+
+SCHEMA = 2
+"""Raised when a field changes its meaning or goes; a new field needs a default and no new number."""
+
+
+class RecordTooNew(UserError):
+    """A record that newer code has written; this code must not take the run for a missing one."""
 
 
 class LossPoint(pydantic.BaseModel):
@@ -31,12 +41,13 @@ class ValidationPoint(pydantic.BaseModel):
 class RunRecord(pydantic.BaseModel):
     """`record.json` of one run (backbone x variant x seed)."""
 
-    model_config = pydantic.ConfigDict(extra="forbid")
+    model_config = pydantic.ConfigDict(extra="forbid", populate_by_name=True)
 
-    job: str
-    """What the profile and the baseline's file asked for (`Matrix.job_key`)."""
-    data: str
-    """The images it was trained on and the weights it started from (`Matrix.data_key`)."""
+    schema_number: int = Field(SCHEMA, alias="schema")
+    variant_key: str
+    """What the profile and the baseline file asked for (`keys.variant_key`)."""
+    inputs: Inputs | None
+    """The images it was trained on and the weights it started from; None in a record of schema 1, which hashed them."""
     status: Literal["finished", "diverged"]
     profile: Name
     backbone: Name
@@ -63,51 +74,75 @@ class RunRecord(pydantic.BaseModel):
 
     @property
     def key(self) -> str:
-        return run_key(self.job, self.data, self.seed)
+        """The run's key; that of a record of schema 1 is no key of this code's, and no run's of a profile."""
+        if self.inputs is None:
+            return digest({"schema": 1, "variant": self.variant_key, "seed": self.seed})
+        return run_key(self.variant_key, self.inputs, self.seed)
+
+    @property
+    def is_older(self) -> bool:
+        """Whether code wrote it whose keys cannot be compared with those of this code."""
+        return self.inputs is None
 
     @property
     def result_key(self) -> str:
-        """Of what its scores and pictures are: of this run, and of the very weights it ended with.
+        """What its scores and pictures belong to: this run, and the very weights it ended with.
 
-        A key alone is not enough: made again on another machine, a run may differ in its last bits.
+        A key alone is not enough: trained again on another machine, a run may differ in its last bits.
         """
         return digest({"run": self.key, "weights": self.adaptation_sha256})
 
     def write(self, path: Path) -> None:
-        write_json(path, self.model_dump(mode="json"))
-
-
-def run_name(backbone: str, row: str, seed: int | None) -> str:
-    """`<backbone>/<row>/seed<seed>`: a run's name, and where it lies below its profile's results; what is not trained has no seed."""
-    return f"{backbone}/{row}" if seed is None else f"{backbone}/{row}/seed{seed}"
-
-
-def run_key(job: str, data: str, seed: int) -> str:
-    """Hash of everything that determines a run; a finished run with this key is never done again."""
-    return digest({"job": job, "data": data, "seed": seed})
+        write_json(path, self.model_dump(mode="json", by_alias=True))
 
 
 def read_record(path: Path) -> RunRecord:
-    """Read and check a run's record; `UserError` names the file when it is missing or not a record."""
+    """Read and check a run's record, of this or an older schema.
+
+    Raises `UserError` naming the file if it is missing or not a record, and `RecordTooNew` if newer code wrote it.
+    """
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{path}: no such record; the run is not there or not finished") from None
+        raise UserError(f"{path}: no such record; the run is missing or not finished") from None
     except OSError as error:
         raise UserError(f"{path}: cannot read this record: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path}: not a run record: {' '.join(str(error).split())[:200]}; {redo(path.parent)}"
+        ) from None
+    try:
+        return RunRecord.model_validate(_forward(content, path))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise UserError(f"{path}: not a run record: {where}: {first['msg']}; {redo(path.parent)}") from None
 
 
-def redo(run: Path) -> str:
-    """What a user does to have a run done again: it is checked, and found wanting, when its job runs again."""
-    variant, backbone = run.parent, run.parent.parent.parent
-    scores = backbone.parent / "scores" / f"{backbone.name}.parquet"
-    return f"delete {variant}/runs.*.json and, where it is there, {scores}, and run snakemake again"
+OLDER = "of older code, whose keys cannot be compared with those of this code"
 
 
-def another_run(run: Path) -> str:
-    """What is said of a run that lies where the profile asks for another one."""
-    return f"{run / 'record.json'}: a run of another protocol, schedule, data or options than its profile asks for; {redo(run)}"
+def another_run(path: Path, record: RunRecord) -> str:
+    """Say that the run of this record is not the one that its profile asks for."""
+    what = OLDER if record.is_older else "of another protocol, schedule, data, weights or options"
+    return f"{path}: a run {what}; {redo(path.parent)}: it is then set aside, and trained anew"
+
+
+def redo(folder: Path) -> str:
+    """Tell the user how to have a run checked, and trained again where it is found wanting."""
+    return f"delete {folder.parent}/runs.*.json and run snakemake again"
+
+
+def _forward(content: Any, path: Path) -> Any:
+    """Bring the content of an older record to the present schema, missing fields left to their defaults."""
+    if not isinstance(content, dict):
+        return content
+    number = content.get("schema", 1)
+    if isinstance(number, int) and number > SCHEMA:
+        raise RecordTooNew(
+            f"{path}: a record of schema {number}, this code reads up to {SCHEMA}; update adaptsr, or use another folder"
+        )
+    if number == 1:
+        content = {**content, "schema": 1, "inputs": None}
+        content["variant_key"] = digest([content.pop("job", None), content.pop("data", None)])
+    return content

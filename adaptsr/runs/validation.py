@@ -67,7 +67,7 @@ def _check_architectures(matrix: Matrix) -> None:
 def _check_weights(matrix: Matrix) -> None:
     profile = matrix.profile
     named = [(f"backbones.{name}", backbone.weights) for name, backbone in profile.backbones.items()]
-    named += [(f"outputs.{name}", output.weights) for name, output in profile.outputs.items()]
+    named += [(f"external.{name}", model.weights) for name, model in profile.external.items()]
     known = read_catalogue().weights
     for where, weights in named:
         if weights and weights not in known and not files.expanded(weights).is_file():

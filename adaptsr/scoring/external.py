@@ -20,16 +20,16 @@ NOT_MEASURED = "not measured"
 """How the reason of a value begins that was not even tried."""
 
 
-def output_folder(profile: schema.Profile, name: str, dataset: str) -> Path:
-    """Where the images of `outputs.<name>` for a test dataset lie, or would."""
-    declared = profile.outputs[name].folders.get(dataset)
-    return files.expanded(declared) if declared else Path("resources") / schema.OUTPUTS / name / dataset
+def external_folder(profile: schema.Profile, name: str, dataset: str) -> Path:
+    """Return where the restored images of an external model for a test dataset lie, or would."""
+    declared = profile.external[name].folders.get(dataset)
+    return files.expanded(declared) if declared else Path("resources") / schema.EXTERNAL / name / dataset
 
 
 def folders_as_they_are(profile: schema.Profile, datasets: Iterable[str]) -> list[list[str | int]]:
     """Every folder that is there with the number of its files and the newest of their times: what makes scores stale."""
     tested = list(datasets)
-    named = [output_folder(profile, name, dataset) for name in profile.outputs for dataset in tested]
+    named = [external_folder(profile, name, dataset) for name in profile.external for dataset in tested]
     return [_as_it_is(folder) for folder in dict.fromkeys(named) if folder.is_dir()]
 
 
@@ -46,7 +46,7 @@ def images_digest(folder: Path, names: Sequence[str]) -> str:
     return files.digest([[name, files.file_sha256(found[name])] for name in names])
 
 
-def read_outputs(folder: Path, test: PairSet) -> list[torch.Tensor] | str:
+def read_external(folder: Path, test: PairSet) -> list[torch.Tensor] | str:
     """The restored images of a test dataset, uint8 (3, H, W) in its order; or why there are none.
 
     An image answers to its name, whatever its suffix. `UserError` names every image that is missing, unreadable or of

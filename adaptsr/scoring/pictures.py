@@ -47,29 +47,41 @@ def picture_path(run: Path, picture: Picture) -> Path:
     return run / FOLDER / picture.dataset / f"{picture.image}.png"
 
 
-def kept_pictures(run: Path, key: str | None = None) -> set[Picture]:
-    """The pictures of a run that are there and were restored under `key`, under whichever without it."""
-    path = run / FOLDER / LIST
+def pictures_of(names: Sequence[str], dataset: str, images: Iterable[str]) -> list[Picture]:
+    """Return the named images that one test dataset has."""
+    there = set(images)
+    return [Picture(dataset, name) for name in dict.fromkeys(names) if name in there]
+
+
+def kept_pictures(run: Path, dataset: str, restored: str | None = None) -> set[Picture]:
+    """Return the pictures of a test dataset that a run keeps.
+
+    restored: what they have to be restored by (`KeptScores.restored`); None for any.
+    """
+    path = run / FOLDER / dataset / LIST
     if not path.is_file():
         return set()
     listed = files.read_json(path, "the list of a run's pictures")
-    if key is not None and listed.get("key") != key:
+    if restored is not None and listed.get("restored") != restored:
         return set()
-    pictures = {Picture(dataset, image) for dataset, image in listed["pictures"]}
+    pictures = {Picture(dataset, image) for image in listed["pictures"]}
     return {picture for picture in pictures if picture_path(run, picture).is_file()}
 
 
 def keep_pictures(
-    run: Path, key: str, pictures: Sequence[Picture], restored: Callable[[Picture], torch.Tensor]
+    run: Path, dataset: str, restored: str, pictures: Sequence[Picture], restore: Callable[[Picture], torch.Tensor]
 ) -> None:
-    """Write these pictures beside a run, and remove others; `restored` gives uint8 of shape (3, H, W)."""
+    """Write these pictures of a test dataset beside a run, and remove its others.
+
+    restore: gives a picture as uint8 of shape (3, H, W).
+    """
     from adaptsr.data.images import write_png
 
-    folder = run / FOLDER
+    folder = run / FOLDER / dataset
     (folder / LIST).unlink(missing_ok=True)
     wanted = {picture_path(run, picture) for picture in pictures}
-    for path in set(folder.glob("*/*.png")) - wanted:
+    for path in set(folder.glob("*.png")) - wanted:
         path.unlink()
     for picture in pictures:
-        write_png(picture_path(run, picture), restored(picture))
-    files.write_json(folder / LIST, {"key": key, "pictures": [list(picture) for picture in sorted(pictures)]})
+        write_png(picture_path(run, picture), restore(picture))
+    files.write_json(folder / LIST, {"restored": restored, "pictures": sorted(p.image for p in pictures)})

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptsr.config.schema import Scoring
@@ -74,6 +74,11 @@ class Scorer:
             if reason := missing_weights(convention):
                 self._give_up(convention, reason)
 
+    @property
+    def unmeasured(self) -> frozenset[str]:
+        """The columns that cannot be measured on this machine, as far as is known yet: network weights are missing."""
+        return frozenset(column for column, found in self._comparisons.items() if isinstance(found, str))
+
     def capacity(self, height: int, width: int) -> int:
         """How many references of a size are worth scoring together: all that is kept of them fits the memory."""
         kept = sum(_FEATURES_PER_PIXEL.get(self._network_of(convention), 0) for convention in self.conventions)
@@ -88,19 +93,25 @@ class Scorer:
         return str(convention.options["net"]) if convention.architecture == "LPIPS" else convention.architecture
 
     def score(
-        self, restored: Sequence[torch.Tensor], references: Sequence[torch.Tensor], names: Sequence[str]
+        self,
+        restored: Sequence[torch.Tensor],
+        references: Sequence[torch.Tensor],
+        names: Sequence[str],
+        columns: Collection[str] | None = None,
     ) -> list[ScoreRow]:
-        """One row per image and metric, images in the given order, metrics in the profile's.
+        """Score restored images: one row per image and metric, images in the given order, metrics in the profile's.
 
+        columns: the metrics to measure; all of the profile without it.
         Images are uint8 RGB of shape (3, H, W) on any device. Where a metric cannot score an image the row says why;
         only faults of the machine (memory) are raised. `UserError` names an image whose size differs from its
         reference's.
         """
         _check_images(restored, references, names)
+        wanted = [convention for convention in self.conventions if columns is None or convention.column in columns]
         outcomes: dict[tuple[int, str], _Outcome] = {}
         for indices in self._batches(references):
             batch = self._batch(restored, references, indices)
-            for convention in self.conventions:
+            for convention in wanted:
                 for index, outcome in zip(indices, self._compare(convention, batch, len(indices)), strict=True):
                     outcomes[index, convention.column] = outcome
         return [
@@ -112,7 +123,7 @@ class Scorer:
                 self._crop_border,
             )
             for index, name in enumerate(names)
-            for convention in self.conventions
+            for convention in wanted
         ]
 
     def _batches(self, references: Sequence[torch.Tensor]) -> Iterator[list[int]]:

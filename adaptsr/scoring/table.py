@@ -1,4 +1,9 @@
-"""Files of scores: one row per image and metric, checked when they are read. Costs no torch."""
+"""Score files: one row per image and metric, checked when they are read. Imports no torch.
+
+Each run keeps its scores of a test dataset in `scores/<dataset>.parquet` of its folder, its metrics named by their keys,
+so that a renamed column costs nothing and a new metric only itself. `scores.parquet` of a profile is put together from
+these, its metrics named as the profile names them.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +11,21 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pydantic
 
 from adaptsr import files
-from adaptsr.config import schema
 from adaptsr.errors import UserError
+from adaptsr.runs.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from adaptsr.data.manifest import Manifest, SplitName
+    from adaptsr.config import schema
 
+SCHEMA = 2
+"""Raised when a column or a field changes its meaning. Schema 1 had no number."""
 COLUMNS = (
     "profile",
     "backbone",
@@ -33,15 +40,25 @@ COLUMNS = (
     "color_space",
     "crop_border",
 )
+KEPT_COLUMNS = ("image", "metric", "value", "reason", "color_space", "crop_border")
+"""Columns of what a run keeps; `metric` is the metric's key."""
 METADATA = b"adaptsr"
 REMAKE = "delete it to have it made again"
+REVISIONS: tuple[str, ...] = ()
+"""Changes of this code that changed values of metrics: each entry makes all scores stale."""
+
+
+def metric_key(scoring: schema.Scoring, column: str) -> str:
+    """Hash what determines a metric's values: its name and options and the crop border, not our names for it."""
+    metric = scoring.metrics[column]
+    return files.digest([{"name": metric.name, "options": metric.options}, scoring.crop_border, *REVISIONS])
 
 
 class Basis(pydantic.BaseModel):
-    """What scores were made of; it stands in their file, so that whoever reads it can tell whether that is still there.
+    """Fingerprints of the inputs of a profile's score file, stored in it and checked on reading.
 
-    weights: the run's name to the SHA-256 of its weights. tests: `<dataset>/<split>` to the digest of
-    the images. metrics: each of them to the digest of its conventions.
+    weights: a run's name to the SHA-256 of its weights. tests: `<dataset>/<split>` to the digest of its images.
+    metrics: column to `metric_key`.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -50,21 +67,8 @@ class Basis(pydantic.BaseModel):
     tests: dict[str, str]
     metrics: dict[str, str]
 
-    @staticmethod
-    def of(scoring: schema.Scoring, tests: Iterable[tuple[Manifest, SplitName]]) -> Basis:
-        """Of no run yet."""
-        digests = {f"{manifest.dataset}/{split}": manifest.digest(split) for manifest, split in tests}
-        metrics = {
-            name: files.digest([metric.model_dump(mode="json", exclude={"title"}), scoring.crop_border])
-            for name, metric in scoring.metrics.items()
-        }
-        return Basis(weights={}, tests=digests, metrics=metrics)
-
-    def of_runs(self, weights: Mapping[str, str]) -> Basis:
-        return self.model_copy(update={"weights": dict(weights)})
-
     def difference(self, now: Basis) -> str | None:
-        """The first test dataset or metric that was another when the scores were made; what is only in one is none."""
+        """Name the first test dataset or metric whose fingerprint differs; one that is only in one is no difference."""
         for name, digest in self.tests.items():
             if now.tests.get(name, digest) != digest:
                 return f"with other images of {name}"
@@ -74,27 +78,154 @@ class Basis(pydantic.BaseModel):
         return None
 
 
-def write_scores(frame: pd.DataFrame, path: Path, basis: Basis, key: str = "") -> None:
-    """Write scores atomically, the same bytes for the same scores; `basis`, `key` and a checksum of the rows inside."""
+def basis_of(scoring: schema.Scoring, tests: Mapping[str, str], weights: Mapping[str, str]) -> Basis:
+    """Return the basis of scores with these metrics; `tests` and `weights` as in `Basis`."""
+    metrics = {column: metric_key(scoring, column) for column in scoring.metrics}
+    return Basis(weights=dict(weights), tests=dict(tests), metrics=metrics)
+
+
+class Scores(NamedTuple):
+    """A profile's score file: its rows and what they were made from."""
+
+    rows: pd.DataFrame
+    basis: Basis
+
+
+class KeptScores(NamedTuple):
+    """Scores of one run on one test dataset.
+
+    restored: what restored the images (`RunRecord.result_key` of a run). images: digest of the test images.
+    unmeasured: keys of metrics whose network weights were missing.
+    """
+
+    rows: pd.DataFrame
+    restored: str
+    images: str
+    unmeasured: frozenset[str]
+
+
+def write_scores(frame: pd.DataFrame, path: Path, basis: Basis) -> None:
+    """Write a profile's scores atomically; the same scores give the same bytes."""
+    _write(frame, path, {"basis": basis.model_dump()})
+
+
+def read_scores(path: Path) -> Scores:
+    """Read a profile's scores, of this or an older schema. Raises `UserError` if missing, torn or changed."""
+    rows, about = _read(path, typed)
+    try:
+        return Scores(rows, Basis.model_validate(about["basis"]))
+    except (KeyError, pydantic.ValidationError):
+        raise UserError(f"{path}: not a score file: it does not say what it was made from; {REMAKE}") from None
+
+
+def kept_path(run_folder: Path, dataset: str) -> Path:
+    """Return where a run keeps its scores of a test dataset."""
+    return run_folder / "scores" / f"{dataset}.parquet"
+
+
+def write_kept(path: Path, scores: KeptScores) -> None:
+    """Write a run's scores atomically, sorted by image and metric."""
+    about = {"restored": scores.restored, "images": scores.images, "unmeasured": sorted(scores.unmeasured)}
+    _write(scores.rows.sort_values(["image", "metric"], ignore_index=True), path, about)
+
+
+def read_kept(path: Path, restored: str | None, images: str) -> KeptScores | None:
+    """Read a run's scores; None if there are none or they are of other weights or images.
+
+    restored: None accepts any. Raises `UserError` for a file that is torn or changed.
+    """
+    if not path.is_file():
+        return None
+    rows, about = _read(path, kept_typed)
+    try:
+        kept = KeptScores(rows, str(about["restored"]), str(about["images"]), frozenset(about["unmeasured"]))
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: not a score file: it does not say what it was made from; {REMAKE}") from None
+    return kept if restored in (None, kept.restored) and images == kept.images else None
+
+
+def collect_scores(
+    profile: schema.Profile,
+    results: Path,
+    sources: Mapping[tuple[Run, str], str | None],
+    images: Mapping[str, str],
+    *,
+    partial: bool = False,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Put together what the runs keep, sorted by all columns, and list what is missing.
+
+    sources: runs and test datasets to `KeptScores.restored`, None for any. images: each test dataset to the digest of
+    its images. partial: take a run that lacks some of the metrics.
+    """
+    import pandas as pd
+
+    columns: dict[str, list[str]] = {}
+    for column in profile.scoring.metrics:
+        columns.setdefault(metric_key(profile.scoring, column), []).append(column)
+    frames, missing = [], []
+    for (run, dataset), source in sources.items():
+        path = kept_path(run.folder(results), dataset)
+        try:
+            kept = read_kept(path, source, images[dataset])
+        except UserError as torn:
+            missing.append(str(torn).partition(";")[0])
+            continue
+        if kept is None or not (partial or set(columns) <= set(kept.rows["metric"])):
+            missing.append(f"{path}: no scores with the present weights, images and metrics")
+        else:
+            frames.append(_named(kept.rows, columns).assign(**_identity(profile.name, run), dataset=dataset))
+    return (sorted_scores(frames) if frames else typed(pd.DataFrame(columns=list(COLUMNS)))), missing
+
+
+def _identity(profile: str, run: Run) -> dict[str, Any]:
+    baseline, _, variant = run.variant.partition("/")
+    return {
+        "profile": profile,
+        "backbone": run.backbone or "",
+        "baseline": baseline,
+        "variant": variant,
+        "seed": run.seed,
+    }
+
+
+def _named(rows: pd.DataFrame, columns: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The rows of these metrics under the profile's names for them; a metric may have several."""
+    names = rows["metric"].map(columns)
+    return rows.assign(metric=names)[names.notna()].explode("metric", ignore_index=True)
+
+
+def sorted_scores(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """All rows in one frame, sorted by all columns."""
+    import pandas as pd
+
+    typed_frames = [typed(frame) for frame in frames]
+    return typed(pd.concat(typed_frames, ignore_index=True).sort_values(list(COLUMNS), ignore_index=True))
+
+
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a profile's score file, in their order and types."""
+    text = [name for name in COLUMNS if name not in ("seed", "value", "crop_border")]
+    kinds = {**dict.fromkeys(text, "string"), "seed": "Int64", "value": "float64", "crop_border": "int64"}
+    return frame[list(COLUMNS)].astype(kinds)
+
+
+def kept_typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of what a run keeps, in their order and types."""
+    kinds = dict.fromkeys(KEPT_COLUMNS, "string") | {"value": "float64", "crop_border": "int64"}
+    return frame[list(KEPT_COLUMNS)].astype(kinds)
+
+
+def _write(frame: pd.DataFrame, path: Path, about: Mapping[str, Any]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    about = json.dumps({"key": key, "sha256": _checksum(frame), "basis": basis.model_dump()}, sort_keys=True)
-    table = pyarrow.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata({METADATA: about})
+    metadata = json.dumps({"schema": SCHEMA, "sha256": _checksum(frame), **about}, sort_keys=True)
+    table = pyarrow.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata({METADATA: metadata})
     with files.atomic_write(path) as temporary:
         pyarrow.parquet.write_table(table, temporary)
 
 
-class Scores(NamedTuple):
-    """What a file of scores holds: its rows, what they were made of, and the key they were written with."""
-
-    rows: pd.DataFrame
-    basis: Basis
-    key: str
-
-
-def read_scores(path: Path) -> Scores:
-    """The content of a file of scores; `UserError` where it is missing, torn or not as it was written."""
+def _read(path: Path, types: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
     import pyarrow
     import pyarrow.parquet
 
@@ -103,41 +234,30 @@ def read_scores(path: Path) -> Scores:
         with path.open("rb") as file:
             table = pyarrow.parquet.read_table(file)
         about = json.loads((table.schema.metadata or {})[METADATA])
-        scores = Scores(typed(table.to_pandas()), Basis.model_validate(about["basis"]), str(about["key"]))
-        expected, found = about["sha256"], _checksum(scores.rows)
+        number = about.get("schema", 1)
+        if number > SCHEMA:
+            raise UserError(
+                f"{path}: a score file of schema {number}, this code reads up to {SCHEMA}; update adaptsr or {REMAKE}"
+            )
+        rows = types(table.to_pandas())
+        expected, found = about["sha256"], _checksum(rows)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file of scores") from None
-    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
+        raise UserError(f"{path}: no such score file") from None
+    except (
+        pyarrow.ArrowException,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: no file of scores, or a torn one ({reason}); {REMAKE}") from None
+        raise UserError(f"{path}: not a score file, or a torn one ({reason}); {REMAKE}") from None
     if found != expected:
         raise UserError(f"{path}: changed after it was written: its rows differ from their checksum; {REMAKE}")
-    return scores
-
-
-def kept_scores(path: Path, key: str) -> pd.DataFrame | None:
-    """The rows of a file that was written with `key`; None where there is no file or one of another key.
-
-    `UserError` for a file that is not as it was written.
-    """
-    if not path.is_file():
-        return None
-    scores = read_scores(path)
-    return scores.rows if scores.key == key else None
-
-
-def sorted_scores(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """All rows in one frame, sorted by all columns."""
-    import pandas as pd
-
-    return typed(pd.concat(frames, ignore_index=True).sort_values(list(COLUMNS), ignore_index=True))
-
-
-def typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a file of scores, in their order and types."""
-    text = [name for name in COLUMNS if name not in ("seed", "value", "crop_border")]
-    kinds = {**dict.fromkeys(text, "string"), "seed": "Int64", "value": "float64", "crop_border": "int64"}
-    return frame[list(COLUMNS)].astype(kinds)
+    return rows, about
 
 
 def _checksum(frame: pd.DataFrame) -> str:

@@ -21,12 +21,12 @@ from adaptsr.data.manifest import manifest_path
 from adaptsr.data.sampling import WeightedSource, sample_batch
 from adaptsr.data.store import PairSet, load_split
 from adaptsr.devices import prepare_device
-from adaptsr.runs import records
+from adaptsr.runs.keys import Inputs
 from adaptsr.runs.matrix import Matrix
 
 
 @dataclass(frozen=True, eq=False)
-class Workbench:
+class TrainingContext:
     """What the runs of one backbone share: the backbone, its sites, and the decoded data."""
 
     matrix: Matrix
@@ -36,16 +36,16 @@ class Workbench:
     sources: list[WeightedSource]
     validation: PairSet
     device: torch.device
-    data_key: str
+    inputs: Inputs
 
     @staticmethod
-    def of(matrix: Matrix, name: str) -> Workbench:
+    def of(matrix: Matrix, name: str) -> TrainingContext:
         profile = matrix.profile
         device = prepare_device(profile.compute)
         declared = profile.backbones[name]
         backbone = build(declared, profile.scale, profile.training.crop // profile.scale)
         validation = profile.data.validation
-        return Workbench(
+        return TrainingContext(
             matrix=matrix,
             name=name,
             backbone=backbone.to(device),
@@ -53,11 +53,8 @@ class Workbench:
             sources=load_sources(profile),
             validation=load_split(manifest_path(validation.dataset), validation.split),
             device=device,
-            data_key=matrix.data_key(name),
+            inputs=matrix.inputs(name),
         )
-
-    def run_key(self, variant: Variant, seed: int) -> str:
-        return records.run_key(self.matrix.job_key(self.name, variant), self.data_key, seed)
 
     def fresh_backbone(self) -> nn.Module:
         return copy.deepcopy(self.backbone)

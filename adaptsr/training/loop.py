@@ -31,7 +31,7 @@ from adaptsr.metrics.psnr import psnr_y
 from adaptsr.progress import Progress
 from adaptsr.runs import records
 from adaptsr.training.checkpoints import Checkpoints, History
-from adaptsr.training.context import Workbench
+from adaptsr.training.context import TrainingContext
 from adaptsr.training.recipe import learning_rate
 from adaptsr.training.termination import Terminated
 
@@ -48,7 +48,7 @@ class Outcome:
 
 
 def optimise(
-    bench: Workbench,
+    context: TrainingContext,
     model: nn.Module,
     training: schema.Training,
     seed: int,
@@ -64,13 +64,13 @@ def optimise(
     optimizer = torch.optim.Adam(parameters.values(), lr=training.lr, fused=True)
     start, history = checkpoints.resume(model, optimizer, progress)
     if not history.validation:
-        history.validation.append(_validate(bench, model, 0, history.seconds))
+        history.validation.append(_validate(context, model, 0, history.seconds))
     every = max(1, training.iterations // LOSS_POINTS)
     saved_at = time.monotonic()
     with memory_explained(training), _undetermined_noted() as undetermined:
         for iteration in range(start, training.iterations):
             began = time.monotonic()
-            loss = _step(bench, model, optimizer, training, seed, iteration)
+            loss = _step(context, model, optimizer, training, seed, iteration)
             history.seconds += time.monotonic() - began
             done = iteration + 1
             last = done == training.iterations
@@ -85,7 +85,7 @@ def optimise(
                 history.pending.clear()
             validated = done % training.validate_every == 0 or last
             if validated:
-                history.validation.append(_validate(bench, model, done, history.seconds))
+                history.validation.append(_validate(context, model, done, history.seconds))
             if not last:
                 by_time = time.monotonic() - saved_at > 60 * training.checkpoint_minutes
                 by_count = done % (training.checkpoint_iterations or training.iterations) == 0
@@ -108,7 +108,7 @@ def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
 
 
 def _step(
-    bench: Workbench,
+    context: TrainingContext,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     training: schema.Training,
@@ -117,7 +117,7 @@ def _step(
 ) -> float:
     # DropPath and the like draw from the global generators.
     randomness.seed_globals(seed, "step", iteration)
-    lr, hr = bench.sample(training, seed, iteration, "train")
+    lr, hr = context.sample(training, seed, iteration, "train")
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(training, iteration)
     training_mode(model)
@@ -130,11 +130,11 @@ def _step(
     return float(loss.detach())
 
 
-def _validate(bench: Workbench, model: nn.Module, iteration: int, seconds: float) -> records.ValidationPoint:
+def _validate(context: TrainingContext, model: nn.Module, iteration: int, seconds: float) -> records.ValidationPoint:
     model.eval()
     values = []
-    for lr, hr in zip(bench.validation.lr, bench.validation.hr, strict=True):
-        restored = restore(model, lr[None], bench.matrix.profile.scale)
+    for lr, hr in zip(context.validation.lr, context.validation.hr, strict=True):
+        restored = restore(model, lr[None], context.matrix.profile.scale)
         values.append(float(psnr_y(restored, hr[None])))
     return records.ValidationPoint(iteration=iteration, psnr_y=math.fsum(values) / len(values), seconds=seconds)
 

@@ -23,10 +23,11 @@ from adaptsr.errors import UserError
 from adaptsr.metrics.psnr import psnr_y
 from adaptsr.progress import Progress
 from adaptsr.runs import provenance
+from adaptsr.runs.keys import Inputs
 from adaptsr.runs.matrix import Matrix
 from adaptsr.tensors import save_tensors
 from adaptsr.training.checkpoints import Checkpoints
-from adaptsr.training.context import Workbench
+from adaptsr.training.context import TrainingContext
 from adaptsr.training.loop import optimise
 from adaptsr.training.termination import sigterm_noted
 
@@ -46,10 +47,11 @@ def pretrain(matrix: Matrix, name: str, out: Path, progress: Progress) -> None:
     manifest = manifest_path(profile.pretraining.dataset)
     training = profile.pretraining.training
     device = prepare_device(profile.compute)
+    digests = read_manifest(manifest)
     randomness.seed_globals(SEED, "pretrain", name)
     untrained = profile.backbones[name].model_copy(update={"weights": None})
     model = build(untrained, profile.scale, training.crop // profile.scale).to(device)
-    bench = Workbench(
+    context = TrainingContext(
         matrix=matrix,
         name=name,
         backbone=model,
@@ -57,13 +59,13 @@ def pretrain(matrix: Matrix, name: str, out: Path, progress: Progress) -> None:
         sources=[WeightedSource(load_split(manifest, "train"))],
         validation=load_split(manifest, "validation"),
         device=device,
-        data_key=read_manifest(manifest).digest("train"),
+        inputs=Inputs(weights=None, train=(digests.digest("train"),), validation=digests.digest("validation")),
     )
     key = files.digest(
         {
             "backbone": untrained.model_dump(mode="json"),
             "training": training.model_dump(mode="json"),
-            "data": bench.data_key,
+            "data": digests.digest("train"),
             "protocol": profile.protocol,
         }
     )
@@ -71,7 +73,7 @@ def pretrain(matrix: Matrix, name: str, out: Path, progress: Progress) -> None:
     model.requires_grad_(True)
     with sigterm_noted() as terminated:
         outcome = optimise(
-            bench, model, training, SEED, checkpoints, lambda line: progress(f"{name}: {line}"), terminated
+            context, model, training, SEED, checkpoints, lambda line: progress(f"{name}: {line}"), terminated
         )
     save_tensors(out, model.state_dict(), {"key": key})
     test = load_split(manifest, "test")
@@ -81,7 +83,7 @@ def pretrain(matrix: Matrix, name: str, out: Path, progress: Progress) -> None:
             "backbone": untrained.model_dump(mode="json", exclude={"weights", "kinds"}),
             "command": "snakemake demo_weights",
             "dataset": profile.datasets[profile.pretraining.dataset].model_dump(mode="json"),
-            "data": bench.data_key,
+            "data": digests.digest("train"),
             "training": training.model_dump(mode="json"),
             "seed": SEED,
             "parameters": parameter_count(model),

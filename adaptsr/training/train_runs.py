@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,54 +21,94 @@ from adaptsr.adaptation.reparametrization import (
 from adaptsr.errors import UserError
 from adaptsr.progress import Progress
 from adaptsr.runs import provenance, records
+from adaptsr.runs.keys import run_key
 from adaptsr.runs.loading import damage
 from adaptsr.runs.matrix import Matrix
+from adaptsr.runs.run import Run
+from adaptsr.runs.superseded import bring_back, set_aside
 from adaptsr.tensors import save_tensors
 from adaptsr.training.acceleration import accelerate
 from adaptsr.training.checkpoints import Checkpoints
-from adaptsr.training.context import Workbench
+from adaptsr.training.context import TrainingContext
 from adaptsr.training.loop import memory_explained, optimise
 from adaptsr.training.termination import Terminated, sigterm_noted
 
-DERIVED = ("record.json", "scores.parquet", "pictures/pictures.json")
-"""What is made of a run's weights, and goes when they are made anew."""
+DERIVED = ("record.json", "scores", "pictures")
+"""What is made of a run's weights, and goes before they are trained anew."""
 
 
 def ensure_runs(
     matrix: Matrix, backbone: str, row: str, seeds: Sequence[int], progress: Progress
 ) -> list[dict[str, Any]]:
-    """Train the runs of one variant on one backbone that are not there yet; return what is there, one entry a seed."""
+    """Train the missing runs of one variant on one backbone; return one entry for each seed.
+
+    A run is missing unless its folder, or the folder of superseded runs, holds a finished one with its key and
+    undamaged files. A finished run with another key is set aside. Raises `Terminated` on SIGTERM, after a checkpoint,
+    and `RecordTooNew` for a run of newer code, which is left alone.
+    """
     variant = matrix.variant(row)
-    bench = Workbench.of(matrix, backbone)
+    variant_key = matrix.variant_key(backbone, row)
+    context = TrainingContext.of(matrix, backbone)
     entries: list[dict[str, Any]] = []
     with sigterm_noted() as terminated:
         for seed in seeds:
             if terminated():
                 raise Terminated(f"stopped by SIGTERM with {len(entries)} of {len(seeds)} runs done")
-            folder = matrix.run_folder(backbone, row, seed)
-            key = bench.run_key(variant, seed)
-            with files.locked(folder, lambda folder=folder: progress(f"{folder}: waiting for another process")):  # type: ignore[misc]
-                record = finished_record(folder, key)
+            run = Run(backbone, row, seed)
+            key = run_key(variant_key, context.inputs, seed)
+            with _held(run, matrix.results, progress):
+                record = finished_record(run, matrix.results, key, progress)
                 if record is None:
-                    record = train_run(bench, variant, seed, folder, progress, terminated)
+                    record = train_run(context, variant, seed, run.folder(matrix.results), progress, terminated)
                     progress(_summary(record))
             entries.append({"seed": seed, "key": key, "status": record.status})
     return entries
 
 
-def finished_record(folder: Path, key: str) -> records.RunRecord | None:
-    """The record of a run that is complete and of this key, or None."""
+def _held(run: Run, results: Path, progress: Progress) -> AbstractContextManager[None]:
+    """Hold a run against other processes. The lock lies beside its folder, which may be moved."""
+    folder = run.folder(results)
+    return files.locked(
+        folder.parent, lambda: progress(f"{folder}: waiting for another process"), name=f".{folder.name}.lock"
+    )
+
+
+def finished_record(run: Run, results: Path, key: str, progress: Progress) -> records.RunRecord | None:
+    """Return the record of the finished run with this key, after bringing it to its place; None if there is none.
+
+    A finished run with another key is set aside, and one with damaged files is left to be trained again.
+    """
+    folder = run.folder(results)
+    found = _undamaged(folder, progress)
+    if found is not None and found.key != key:
+        kept = set_aside(run, results, found.key)
+        older = " It is of older code, whose keys cannot be compared with those of this code." if found.is_older else ""
+        progress(f"{folder}: holds another run than the profile asks for, which is kept in {kept}.{older}")
+        found = None
+    if found is None and bring_back(run, results, key):
+        progress(f"{folder}: brought back, as it was trained before")
+        found = _undamaged(folder, progress)
+    return found
+
+
+def _undamaged(folder: Path, progress: Progress) -> records.RunRecord | None:
+    if not (folder / "record.json").is_file():
+        return None
     try:
         record = records.read_record(folder / "record.json")
-    except UserError:
+        problem = damage(folder, record)
+    except records.RecordTooNew:
+        raise
+    except UserError as error:
+        problem = str(error).partition(";")[0]
+    if problem:
+        progress(f"{problem}; training it again")
         return None
-    if record.key != key:
-        return None
-    return record if damage(folder, record) is None else None
+    return record
 
 
 def train_run(
-    bench: Workbench,
+    context: TrainingContext,
     variant: Variant,
     seed: int,
     folder: Path,
@@ -76,59 +117,63 @@ def train_run(
 ) -> records.RunRecord:
     """Plan, attach, train and write one run: plan.json, adaptation.safetensors and, last, record.json."""
     for name in DERIVED:
-        (folder / name).unlink(missing_ok=True)
+        files.remove(folder / name)
     files.remove_torn(folder)
-    training = bench.matrix.training(variant)
-    key = bench.run_key(variant, seed)
+    matrix = context.matrix
+    run = Run(context.name, variant.row, seed)
+    training = matrix.training(variant)
+    variant_key = matrix.variant_key(context.name, variant.row)
+    key = run_key(variant_key, context.inputs, seed)
     with memory_explained(training):
-        plan = bench.plan(variant, seed)
+        plan = context.plan(variant, seed)
     plan.save(folder)
-    model = bench.fresh_backbone()
+    model = context.fresh_backbone()
     variant.attach(model, plan)
-    model.to(bench.device)
+    model.to(context.device)
     accelerate(model)
     checkpoints = Checkpoints(folder / "checkpoints", key)
-    name = f"{bench.name} {variant.row} seed {seed}"
-    outcome = optimise(bench, model, training, seed, checkpoints, lambda line: progress(f"{name}: {line}"), terminated)
+    outcome = optimise(
+        context, model, training, seed, checkpoints, lambda line: progress(f"{run.label}: {line}"), terminated
+    )
     finished = outcome.diverged_at is None
     adaptation = folder / "adaptation.safetensors"
     if finished:
-        identity = {"backbone": bench.name, "baseline": variant.baseline.name, "variant": variant.name, "seed": seed}
+        identity = {"backbone": context.name, "baseline": variant.baseline.name, "variant": variant.name, "seed": seed}
         save_tensors(adaptation, adaptation_state(model), {**identity, "key": key})
     else:
         adaptation.unlink(missing_ok=True)
     record = records.RunRecord(
-        job=bench.matrix.job_key(bench.name, variant),
-        data=bench.data_key,
+        variant_key=variant_key,
+        inputs=context.inputs,
         status="finished" if finished else "diverged",
-        profile=bench.matrix.profile.name,
-        backbone=bench.name,
+        profile=matrix.profile.name,
+        backbone=context.name,
         baseline=variant.baseline.name,
         variant=variant.name,
         seed=seed,
         config={
             "options": dict(variant.options),
             "training": training.model_dump(mode="json"),
-            "backbone": bench.matrix.profile.backbones[bench.name].model_dump(mode="json"),
-            "scale": bench.matrix.profile.scale,
-            "data": bench.matrix.profile.data.model_dump(mode="json", include={"train", "validation"}),
+            "backbone": matrix.profile.backbones[context.name].model_dump(mode="json"),
+            "scale": matrix.profile.scale,
+            "data": matrix.profile.data.model_dump(mode="json", include={"train", "validation"}),
         },
         title=variant.title,
-        extension=variant.extension(bench.sites),
-        notes=[*_notes(plan), *_undetermined_note(outcome.undetermined), *_sharing_note(bench)],
-        total_parameters=parameter_count(bench.backbone),
+        extension=variant.extension(context.sites),
+        notes=[*_notes(plan), *_undetermined_note(outcome.undetermined), *_sharing_note(context)],
+        total_parameters=parameter_count(context.backbone),
         trainable_parameters=trainable_count(model),
         iterations=training.iterations,
         resumed_from=outcome.resumed_from,
         wall_seconds=outcome.history.seconds,
-        peak_memory_bytes=_peak_memory(bench.device),
+        peak_memory_bytes=_peak_memory(context.device),
         start_psnr_y=outcome.history.validation[0].psnr_y,
         losses=outcome.history.losses,
         validation=outcome.history.validation,
         diverged_at=outcome.diverged_at,
         adaptation_sha256=files.file_sha256(adaptation) if finished else None,
         plan_sha256=Plan.sha256(folder),
-        provenance=provenance.provenance(_device_name(bench.device)),
+        provenance=provenance.provenance(_device_name(context.device)),
     )
     record.write(folder / "record.json")
     checkpoints.clear()
@@ -141,9 +186,9 @@ def _undetermined_note(operators: Sequence[str]) -> list[str]:
     return [f"run again, the last bits differ: no deterministic form on this device of {', '.join(operators)}"]
 
 
-def _sharing_note(bench: Workbench) -> list[str]:
-    jobs = bench.matrix.profile.compute.jobs_per_gpu
-    if bench.device.type != "cuda" or jobs == 1:
+def _sharing_note(context: TrainingContext) -> list[str]:
+    jobs = context.matrix.profile.compute.jobs_per_gpu
+    if context.device.type != "cuda" or jobs == 1:
         return []
     return [f"up to {jobs} processes shared the GPU: the time is not that of a run alone"]
 

@@ -432,7 +432,7 @@ PLACES: dict[str, Callable[[dict[str, Any], str], None]] = {
     "baseline": put("baselines", "lora"),
     "variant": lambda content, name: content["baselines"]["lora"].update(variants={name: {"rank": 1}}),
     "architecture": put("backbones", "safmn", "=architecture"),
-    "outputs": lambda content, name: content.update(outputs={name: {"title": "x"}}),
+    "external": lambda content, name: content.update(external={name: {"title": "x"}}),
 }
 
 

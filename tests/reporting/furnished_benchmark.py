@@ -10,6 +10,7 @@ from PIL import Image
 
 from adaptsr.reporting.page import write_report
 from adaptsr.runs.records import ValidationPoint
+from adaptsr.runs.run import Run
 from tests.reporting.made_up_benchmark import BACKBONES, IMAGES, SEEDS, World
 
 SIDE = 64
@@ -32,7 +33,7 @@ def furnish(world: World) -> World:
         _write_pictures(world.results / backbone / "unadapted", hr, 0, "any key")
         for place, row in enumerate(world.rows[1:], start=1):
             run = world.results / backbone / row.name / f"seed{SEEDS[0]}"
-            _write_pictures(run, hr, place, world.records[backbone, row.name, SEEDS[0]].result_key)
+            _write_pictures(run, hr, place, world.records[Run(backbone, row.name, SEEDS[0])].result_key)
         for seed in SEEDS:
             _write_plan(world.results / backbone / "rank_aware/gradient" / f"seed{seed}", seed)
     return world
@@ -62,8 +63,8 @@ def _write_pictures(run: Path, hr: dict[str, np.ndarray], place: int, key: str) 
         restored = hr[image].copy()
         restored[CHANGED] += np.uint8(5 * place)
         _save(run / "pictures/photos" / f"{image}.png", restored)
-    listed = {"key": key, "pictures": [["photos", image] for image in PICTURES]}
-    (run / "pictures/pictures.json").write_text(json.dumps(listed), encoding="utf-8")
+    listed = {"restored": key, "pictures": PICTURES}
+    (run / "pictures/photos/pictures.json").write_text(json.dumps(listed), encoding="utf-8")
 
 
 def _write_plan(run: Path, seed: int) -> None:

@@ -16,11 +16,23 @@ import pandas as pd
 from adaptsr.config.mistakes import validate
 from adaptsr.config.schema import Profile
 from adaptsr.data.manifest import Item, Manifest
-from adaptsr.reporting.results import Results, RunName, read_results
+from adaptsr.reporting.results import Results, read_results
+from adaptsr.runs.keys import Inputs
 from adaptsr.runs.matrix import Row
 from adaptsr.runs.provenance import Provenance
-from adaptsr.runs.records import RunRecord, run_name
-from adaptsr.scoring.table import Basis, typed, write_scores
+from adaptsr.runs.records import RunRecord
+from adaptsr.runs.run import Run
+from adaptsr.scoring.table import (
+    Basis,
+    KeptScores,
+    basis_of,
+    kept_path,
+    kept_typed,
+    metric_key,
+    typed,
+    write_kept,
+    write_scores,
+)
 
 ASKED = "job"
 BACKBONES = {"edsr": "EDSR", "safmn": "SAFMN", "swinir": "SwinIR", "drct": "DRCT"}
@@ -87,7 +99,7 @@ def profile_content() -> dict[str, Any]:
 
 def row_of(name: str, title: str) -> Row:
     baseline, _, variant = name.partition("/")
-    return Row(baseline, variant, title)
+    return Row(baseline, variant, title, tuple(BACKBONES))
 
 
 @cache
@@ -116,8 +128,8 @@ def made_up_scores() -> pd.DataFrame:
 @cache
 def made_up_record(backbone: str, row: Row, seed: int) -> RunRecord:
     return RunRecord(
-        job=ASKED,
-        data="0",
+        variant_key=ASKED,
+        inputs=Inputs(weights=None, train=(), validation="0"),
         status="finished",
         profile="toy",
         backbone=backbone,
@@ -139,7 +151,7 @@ def made_up_record(backbone: str, row: Row, seed: int) -> RunRecord:
         start_psnr_y=26.0,
         losses=[],
         validation=[],
-        adaptation_sha256=f"weights of {run_name(backbone, row.name, seed)}",
+        adaptation_sha256=f"weights of {Run(backbone, row.name, seed).name}",
         provenance=Provenance(
             code_version="0",
             code_dirty=None,
@@ -153,8 +165,8 @@ def made_up_record(backbone: str, row: Row, seed: int) -> RunRecord:
     )
 
 
-def asked_for(_backbone: str, _row: str, _seed: int, record: RunRecord) -> bool:
-    return record.job == ASKED
+def matches(_run: Run, record: RunRecord) -> bool:
+    return record.variant_key == ASKED
 
 
 @cache
@@ -174,13 +186,13 @@ class World:
     content: dict[str, Any] = field(default_factory=profile_content)
     rows: list[Row] = field(default_factory=lambda: [row_of(*item) for item in ROWS.items()])
     scores: pd.DataFrame = field(default_factory=lambda: made_up_scores().copy())
-    records: dict[tuple[str, str, int], RunRecord] = field(default_factory=dict)
+    records: dict[Run, RunRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for backbone in BACKBONES:
             for row in self.rows[1:]:
                 for seed in SEEDS:
-                    self.records[backbone, row.name, seed] = made_up_record(backbone, row, seed)
+                    self.records[Run(backbone, row.name, seed)] = made_up_record(backbone, row, seed)
 
     @property
     def profile(self) -> Profile:
@@ -209,35 +221,35 @@ class World:
         folder = self.results
         folder.mkdir(parents=True, exist_ok=True)
         write_scores(typed(self.scores), folder / "scores.parquet", self.basis(self._scored_runs))
-        for (backbone, row, seed), record in self.records.items():
-            path = folder / backbone / row / f"seed{seed}" / "record.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(record.model_dump_json(), encoding="utf-8")
+        for run, record in self.records.items():
+            record.write(run.record_path(folder))
         made_up_manifest().write(self.resources / "photos" / "manifest.json")
         return self
 
     @property
-    def _scored_runs(self) -> list[RunName]:
+    def _scored_runs(self) -> list[Run]:
         keys = self.scores.assign(row=self.scores["baseline"] + "/" + self.scores["variant"]).dropna(subset="seed")
         scored = set(zip(keys["backbone"], keys["row"], keys["seed"].astype(int), strict=True))
         return [run for run in self.records if run in scored]
 
-    def basis(self, runs: Iterable[RunName]) -> Basis:
+    def basis(self, runs: Iterable[Run]) -> Basis:
         """What the scores of these runs are made of."""
-        conventions = Basis.of(self.profile.scoring, [(made_up_manifest(), "test")])
-        weights = {run_name(*run): self.records[run].adaptation_sha256 for run in runs}
-        return conventions.of_runs({run: sha256 for run, sha256 in weights.items() if sha256})
+        weights = {run.name: sha256 for run in runs if (sha256 := self.records[run].adaptation_sha256)}
+        return basis_of(self.profile.scoring, {"photos/test": made_up_manifest().digest("test")}, weights)
 
     def write_run_scores(self, backbone: str, row: str, seed: int) -> None:
-        """What lies beside a run once it is scored."""
+        """Write what a run keeps once it is scored."""
+        run, scoring = Run(backbone, row, seed), self.profile.scoring
         baseline, _, variant = row.partition("/")
         lines = self.scores[self.lines(backbone=backbone, baseline=baseline, variant=variant, seed=seed)]
-        path = self.results / run_name(backbone, row, seed) / "scores.parquet"
-        write_scores(typed(lines), path, self.basis([(backbone, row, seed)]))
+        rows = lines.assign(metric=[metric_key(scoring, column) for column in lines["metric"]])
+        restored, images = self.records[run].result_key, made_up_manifest().digest("test")
+        kept = KeptScores(kept_typed(rows), restored, images, frozenset())
+        write_kept(kept_path(run.folder(self.results), "photos"), kept)
 
     def read(self, resources: Path | None = None, *, partial: bool = False) -> Results:
         return read_results(
-            self.profile, self.rows, asked_for, self.results, resources or self.resources, partial=partial
+            self.profile, self.rows, matches, self.results, resources or self.resources, partial=partial
         )
 
 

@@ -19,7 +19,7 @@ from adaptsr.reporting.gallery import (
     most_different,
     overview,
 )
-from adaptsr.runs.records import run_name
+from adaptsr.runs.run import Run
 from tests.reporting.furnished_benchmark import CHANGED, PICTURES, SIDE, furnish
 from tests.reporting.made_up_benchmark import ROWS, World
 
@@ -99,7 +99,7 @@ def test_holes_say_why(world: World, tmp_path: Path) -> None:
     lost = ("edsr", "lora/r8", 1)
     world.scores = world.scores[~world.lines(backbone="edsr", baseline="lora", variant="r8", seed=1)]
     del world.records[lost]
-    (world.results / run_name(*lost) / "record.json").unlink()
+    (Run(*lost).record_path(world.results)).unlink()
     world.write()
     reasons = {tile.row: tile.reason for tile in gallery_of(world, tmp_path).pictures[0].groups[0].tiles if tile.reason}
     assert reasons == {

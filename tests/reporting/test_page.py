@@ -157,14 +157,14 @@ def test_partial_takes_the_scores_that_lie_beside_the_runs(full: World) -> None:
 def record_changed(full: World, **values: object) -> None:
     path = full.results / "edsr/lora/r1/seed1/record.json"
     record = full.records["edsr", "lora/r1", 1].model_copy(update=values)
-    path.write_text(record.model_dump_json(), encoding="utf-8")
+    record.write(path)
 
 
 GONE = "scores.parquet: scores of edsr/lora/r1/seed1 with weights that are not there"
 OUTDATED: dict[str, tuple[Callable[[World], object], str]] = {
     "a run of another protocol": (
-        lambda full: record_changed(full, job="another"),
-        "edsr/lora/r1/seed1/record.json: a run of another protocol, schedule, data or options",
+        lambda full: record_changed(full, variant_key="another"),
+        "edsr/lora/r1/seed1/record.json: a run of another protocol, schedule, data, weights or options",
     ),
     "a run trained again since": (
         lambda full: record_changed(full, adaptation_sha256="others"),
@@ -221,11 +221,11 @@ def test_an_empty_profile_still_has_a_page(world: World) -> None:
 
 
 def test_rows_of_other_models_and_of_one_backbone_have_their_place(full: World) -> None:
-    full.content["outputs"] = {"theirs": {"title": "Their model", "parameters": 1_000_000}}
-    full.rows.append(Row("outputs", "theirs", "Their model", ("",)))
+    full.content["external"] = {"theirs": {"title": "Their model", "parameters": 1_000_000}}
+    full.rows.append(Row("external", "theirs", "Their model", (None,)))
     full.rows[-2] = replace(full.rows[-2], backbones=("edsr", "drct"))
     theirs = full.scores[full.lines(backbone="edsr", baseline="unadapted")].assign(
-        backbone="", baseline="outputs", variant="theirs"
+        backbone="", baseline="external", variant="theirs"
     )
     elsewhere = full.lines(baseline="shira") & full.scores["backbone"].isin(["safmn", "swinir"])
     full.scores = pd.concat([full.scores[~elsewhere], theirs])
@@ -236,7 +236,7 @@ def test_rows_of_other_models_and_of_one_backbone_have_their_place(full: World) 
     page = report(full)
     cells = Cells(page)
     assert "All 150 runs are trained and scored." in cells.text
-    assert float(cells.values["table2", "", "outputs/theirs"][1]) == pytest.approx(
+    assert float(cells.values["table2", "", "external/theirs"][1]) == pytest.approx(
         theirs[theirs["metric"] == "psnr_y"]["value"].mean()
     )
     assert ("table2", "drct", "shira/paper") in cells.values
@@ -349,8 +349,8 @@ def test_pictures_that_no_test_dataset_has_are_a_mistake(full: World) -> None:
 
 
 def test_a_picture_restored_by_another_run_is_not_shown(full: World) -> None:
-    listed = full.results / "edsr/lora/r1/seed1/pictures/pictures.json"
-    listed.write_text(json.dumps({**json.loads(listed.read_text()), "key": "of an earlier run"}), encoding="utf-8")
+    listed = full.results / "edsr/lora/r1/seed1/pictures/photos/pictures.json"
+    listed.write_text(json.dumps({**json.loads(listed.read_text()), "restored": "of an earlier run"}), encoding="utf-8")
     page = report(full)
     assert "not restored yet" in text_of(page)
     assert not list((page.parent / "pictures").glob("*/edsr-lora-r1.png"))

@@ -28,7 +28,7 @@ def test_values_are_numbers_and_rows_name_baseline_files(table: str) -> None:
     for row in read_published("adaptsr", table):
         assert all(float(value) > 0 for value in row.values.values())
         for name in row.rows:
-            assert name == "unadapted" or name.partition("/")[0] in {*files, "outputs"}
+            assert name == "unadapted" or name.partition("/")[0] in {*files, "external"}
 
 
 def test_tables_2_and_3_print_the_same_runs_with_other_digits() -> None:

@@ -357,7 +357,7 @@ def test_table_1_has_blocks_for_methods_that_are_none_of_ours(world: World) -> N
     world.content["report"]["tables"]["table1"] = {"title": "Table 1", "rows": ["*"], "published": "table1.csv"}
     table = table_of(world, "table1")
     other = table.blocks[-1]
-    assert (other.backbone, other.backbone_title) == ("", "Other methods")
+    assert (other.backbone, other.backbone_title) == (None, "Other methods")
     assert "RealESRGAN" in [line.title for line in other.lines]
     assert line_of(table, "drct", "full_finetuning/all").cells[0].published == "24.98"
 
@@ -377,7 +377,7 @@ def test_mistakes_are_one_line(world: World) -> None:
     with pytest.raises(UserError, match=r"published has no 'table7'.*there are table1\.csv, table2\.csv"):
         table_of(world)
     (world.results / "scores.parquet").write_bytes(b"torn")
-    with pytest.raises(UserError, match="no file of scores, or a torn one"):
+    with pytest.raises(UserError, match="not a score file, or a torn one"):
         world.read()
 
 

@@ -15,6 +15,7 @@ import yaml
 from adaptsr.config.mistakes import validate
 from adaptsr.errors import UserError
 from adaptsr.runs import estimate
+from adaptsr.runs.keys import Inputs
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.records import RunRecord
 
@@ -135,8 +136,9 @@ def test_finished_runs_are_counted_and_measured(repository: Path, monkeypatch: p
         if seed > 2:
             raise UserError("no such record")
         backbone, baseline, variant = path.parts[-5:-2]
-        job = asked.job_key(backbone, asked.variant(f"{baseline}/{variant}")) if seed == 1 else "of an earlier profile"
-        return RunRecord.model_construct(job=job, data="not here", seed=seed, wall_seconds=3600.0)
+        key = asked.variant_key(backbone, f"{baseline}/{variant}") if seed == 1 else "of an earlier profile"
+        inputs = Inputs(weights=None, train=(), validation="not here")
+        return RunRecord.model_construct(variant_key=key, inputs=inputs, seed=seed, wall_seconds=3600.0)
 
     monkeypatch.setattr(estimate.records, "read_record", found)
     plan = estimate.plan(asked).backbones[0]

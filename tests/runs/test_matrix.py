@@ -11,9 +11,8 @@ import yaml
 
 from adaptsr.config.mistakes import validate
 from adaptsr.config.schema import RESERVED_DATASETS
-from adaptsr.data.catalogue import Catalogue, read_catalogue
+from adaptsr.data.catalogue import read_catalogue
 from adaptsr.errors import UserError
-from adaptsr.runs import matrix as matrix_module
 from adaptsr.runs.matrix import Matrix
 
 Change = Callable[[dict[str, Any]], None]
@@ -42,11 +41,11 @@ def test_table_4_is_run_on_swinir_alone(repository: Path) -> None:
     assert on["edsr"] == on["safmn"] == on["drct"]
 
 
-def test_outputs_are_rows_of_no_backbone(repository: Path) -> None:
+def test_external_models_are_rows_of_no_backbone(repository: Path) -> None:
     matrix = paper(repository)
-    assert [row.name for row in matrix.rows_on("")] == [f"outputs/{name}" for name in matrix.profile.outputs]
-    assert not any(row.seeded for row in matrix.rows_on(""))
-    assert not any(row.name.startswith("outputs/") for row in matrix.rows_on("swinir"))
+    assert [row.name for row in matrix.rows_on(None)] == [f"external/{name}" for name in matrix.profile.external]
+    assert not any(row.trained for row in matrix.rows_on(None))
+    assert not any(row.name.startswith("external/") for row in matrix.rows_on("swinir"))
 
 
 @pytest.mark.parametrize(
@@ -72,25 +71,6 @@ def test_an_optional_dataset_waits_for_the_archive_that_only_a_person_can_get(
     assert "drealsr" in [test.dataset for test in paper(repository).tests]
 
 
-def test_runs_are_stale_when_the_checksum_of_their_named_weights_changes(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    catalogue = read_catalogue()
-    before = keys(paper(repository))
-    renewed = catalogue.weights["safmn-x4"].model_copy(update={"checksum": "sha256:" + "0" * 64})
-    other = Catalogue(catalogue.archives, catalogue.datasets, {**catalogue.weights, "safmn-x4": renewed})
-    monkeypatch.setattr(matrix_module, "read_catalogue", lambda: other)
-    after = keys(paper(repository))
-    assert {name for name in before if before[name] != after[name]} == {"safmn"}
-
-
-def test_a_title_makes_nothing_stale(repository: Path) -> None:
-    def rename(content: dict[str, Any]) -> None:
-        content["backbones"]["safmn"]["title"] = "Another title"
-
-    assert keys(paper(repository)) == keys(paper(repository, rename))
-
-
 def test_every_variant_has_a_title_of_its_own(repository: Path) -> None:
     """Rows are known by their titles wherever they are drawn."""
     matrix = paper(repository)
@@ -102,8 +82,27 @@ def test_every_variant_has_a_title_of_its_own(repository: Path) -> None:
     assert sorted(titles) == sorted(set(titles))
 
 
-def keys(matrix: Matrix) -> dict[str, str]:
-    return {name: matrix.job_key(name, matrix.variant("lora/r8")) for name in matrix.profile.backbones}
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_scoring_jobs_are_blocks_of_whole_rows(repository: Path, size: int) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["scoring"]["rows_per_job"] = size
+
+    matrix = paper(repository, change)
+    for backbone in matrix.backbones:
+        blocks = matrix.blocks(backbone)
+        assert [row for part in blocks.values() for row in part] == matrix.rows_on(backbone)
+        assert all(len(part) <= size for part in blocks.values())
+        assert (len(blocks) == 1) == (size >= len(matrix.rows_on(backbone)))
+
+
+def test_a_new_variant_makes_its_own_block_only(repository: Path) -> None:
+    def add(content: dict[str, Any]) -> None:
+        content["baselines"]["lora"]["variants"] = {"another": {"rank": 3}}
+        content["baselines"]["lora"]["rows"] = [*content["baselines"]["lora"].get("rows", ["*"]), "another"]
+
+    before, after = paper(repository).blocks("swinir"), paper(repository, add).blocks("swinir")
+    assert set(after) - set(before) == {"lora.another"}
+    assert {name: after[name] for name in before} == before
 
 
 @pytest.mark.parametrize("name", RESERVED_DATASETS)
@@ -115,18 +114,18 @@ def test_a_dataset_may_not_take_a_folder_that_holds_something_else(repository: P
         paper(repository, add)
 
 
-def test_a_backbone_may_not_take_the_name_of_outputs(repository: Path) -> None:
+def test_a_backbone_may_not_take_the_name_of_external_models(repository: Path) -> None:
     def add(content: dict[str, Any]) -> None:
-        content["backbones"]["outputs"] = {"architecture": "edsr"}
+        content["backbones"]["external"] = {"architecture": "edsr"}
 
-    with pytest.raises(UserError, match="backbones: 'outputs' is taken"):
+    with pytest.raises(UserError, match="backbones: 'external' is taken"):
         paper(repository, add)
 
 
-def test_a_baseline_file_may_not_take_the_name_of_outputs(repository: Path, tmp_path: Path) -> None:
-    (tmp_path / "outputs.py").write_text((repository / "baselines/lora.py").read_text())
+def test_a_baseline_file_may_not_take_the_name_of_external_models(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "external.py").write_text((repository / "baselines/lora.py").read_text())
     content = yaml.safe_load((repository / "config/paper.yaml").read_text())
-    with pytest.raises(UserError, match=r"outputs\.py: 'outputs' is no name for a baseline"):
+    with pytest.raises(UserError, match=r"external\.py: 'external' is no name for a baseline"):
         Matrix.of(validate(content, Path("paper.yaml")), "paper.yaml", tmp_path)
 
 

@@ -13,7 +13,7 @@ import torch
 from adaptsr.backbones.build import build
 from adaptsr.backbones.inference import restore
 from adaptsr.config.mistakes import validate
-from adaptsr.config.schema import OUTPUTS, Backbone
+from adaptsr.config.schema import EXTERNAL, Backbone
 from adaptsr.data.images import read_image, write_png
 from adaptsr.data.manifest import manifest_path
 from adaptsr.data.prepare import prepare
@@ -25,11 +25,12 @@ from adaptsr.reporting.results import read_results
 from adaptsr.reporting.tables import build_table, write_table
 from adaptsr.runs.matrix import Matrix
 from adaptsr.scoring.external import folders_as_they_are
-from adaptsr.scoring.score_runs import score_backbone
-from adaptsr.scoring.table import read_scores
+from adaptsr.scoring.score_runs import score_block
+from adaptsr.scoring.sources import digest_of
+from adaptsr.scoring.table import basis_of, collect_scores, write_scores
 
 NAMES = ["a", "b", "c", "d"]
-FOLDER = Path("resources/outputs/model/photos")
+FOLDER = Path("resources/external/model/photos")
 
 
 def write_image(path: Path, side: int, key: str) -> None:
@@ -67,11 +68,11 @@ def profile_content(outputs: dict[str, Any]) -> dict[str, Any]:
             "test": [{"dataset": "photos"}],
         },
         "backbones": {"edsr": {"architecture": "edsr", "options": {"num_feat": 4, "num_block": 1}}},
-        "outputs": outputs,
+        "external": outputs,
         "training": {"iterations": 1, "batch_size": 1, "crop": 32, "lr": 0.001, "validate_every": 1},
         "baselines": {"lora": {"rows": ["r1"]}},
         "scoring": {"metrics": {"psnr_y": {"name": "psnr", "title": "PSNR-Y"}, "gmsd": {"name": "gmsd"}}},
-        "report": {"tables": {"table": {"title": "A table", "rows": ["unadapted", "outputs/*"]}}},
+        "report": {"tables": {"table": {"title": "A table", "rows": ["unadapted", "external/*"]}}},
     }
 
 
@@ -86,9 +87,14 @@ def prepared(matrix: Matrix) -> PairSet:
 
 def score(matrix: Matrix) -> tuple[pd.DataFrame, list[str]]:
     said: list[str] = []
-    path = matrix.results / "scores" / "outputs.parquet"
-    score_backbone(matrix, "", matrix.rows_on(""), path, said.append)
-    return read_scores(path).rows, said
+    score_block(matrix, None, matrix.tests[0], matrix.rows_on(None), matrix.results / "list.json", said.append)
+    test = matrix.tests[0]
+    sources = {(run, test.dataset): None for run in matrix.runs if run.backbone is None}
+    rows, missing = collect_scores(matrix.profile, matrix.results, sources, {test.dataset: digest_of(test)})
+    assert not missing
+    digests = {f"{test.dataset}/{test.split}": digest_of(test)}
+    write_scores(rows, matrix.results / "scores.parquet", basis_of(matrix.profile.scoring, digests, {}))
+    return rows, said
 
 
 def place_outputs(test: PairSet, folder: Path = FOLDER) -> None:
@@ -101,7 +107,7 @@ def test_a_folder_is_scored_as_a_row_without_backbone_and_seed(work: Path) -> No
     test = prepared(matrix)
     place_outputs(test)
     scores, _ = score(matrix)
-    assert set(zip(scores["backbone"], scores["baseline"], scores["variant"], strict=True)) == {("", OUTPUTS, "model")}
+    assert set(zip(scores["backbone"], scores["baseline"], scores["variant"], strict=True)) == {("", EXTERNAL, "model")}
     assert scores["seed"].isna().all()
     measured = scores[scores["metric"] == "psnr_y"].set_index("image")["value"].to_dict()
     expected = {
@@ -197,17 +203,16 @@ def test_the_row_stands_among_other_methods_with_count_and_source(work: Path) ->
     )
     place_outputs(prepared(matrix))
     scores, _ = score(matrix)
-    shutil.copy(matrix.results / "scores" / "outputs.parquet", matrix.results / "scores.parquet")
-    results = read_results(matrix.profile, matrix.rows, matrix.asked_for(), matrix.results)
+    results = read_results(matrix.profile, matrix.rows, matrix.matches(), matrix.results)
     write_table(build_table(results, "table"), matrix.reports)
     table = pd.read_csv(matrix.reports / "table.csv").set_index("row")
     mean = scores.query("metric == 'psnr_y' and variant == 'model'")["value"].mean()
-    assert table.loc["outputs/model", "psnr_y_mean"] == pytest.approx(mean)
-    assert table.loc["outputs/model", "trainable_parameters_max"] == 123456
-    assert "their page" in str(table.loc["outputs/model", "notes"])
-    assert pd.isna(table.loc["outputs/absent", "psnr_y_mean"])
+    assert table.loc["external/model", "psnr_y_mean"] == pytest.approx(mean)
+    assert table.loc["external/model", "trainable_parameters_max"] == 123456
+    assert "their page" in str(table.loc["external/model", "notes"])
+    assert pd.isna(table.loc["external/absent", "psnr_y_mean"])
     assert (
-        "not measured: no folder resources/outputs/absent/photos" in str(table.loc["outputs/absent", "notes"]).lower()
+        "not measured: no folder resources/external/absent/photos" in str(table.loc["external/absent", "notes"]).lower()
     )
     text = (matrix.reports / "table.md").read_text()
     assert "Other methods on photos" in text
@@ -215,12 +220,12 @@ def test_the_row_stands_among_other_methods_with_count_and_source(work: Path) ->
 
 
 def test_folders_and_weights_exclude_each_other() -> None:
-    with pytest.raises(UserError, match=r"outputs\.model: folders and weights exclude each other"):
+    with pytest.raises(UserError, match=r"external\.model: folders and weights exclude each other"):
         matrix_of({"model": {"title": "A model", "weights": "x.pth", "folders": {"photos": "x"}}})
 
 
 def test_a_folder_for_an_unknown_dataset_is_one_line() -> None:
     with pytest.raises(
-        UserError, match=r"outputs\.model\.folders: no test dataset 'phots' \(did you mean 'photos'\?\)"
+        UserError, match=r"external\.model\.folders: no test dataset 'phots' \(did you mean 'photos'\?\)"
     ):
         matrix_of({"model": {"title": "A model", "folders": {"phots": "x"}}})

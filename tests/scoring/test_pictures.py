@@ -30,29 +30,29 @@ def test_pictures_are_found_in_every_test_dataset() -> None:
 
 
 def test_what_is_kept_is_what_is_named(tmp_path: Path) -> None:
-    keep_pictures(tmp_path, "key", [CAT, DOG], restored)
-    assert kept_pictures(tmp_path, "key") == {CAT, DOG}
+    keep_pictures(tmp_path, "photos", "key", [CAT, DOG], restored)
+    assert kept_pictures(tmp_path, "photos", "key") == {CAT, DOG}
     assert (read_image(picture_path(tmp_path, CAT)) == 3).all()
-    keep_pictures(tmp_path, "key", [DOG], restored)
-    assert kept_pictures(tmp_path, "key") == {DOG}
+    keep_pictures(tmp_path, "photos", "key", [DOG], restored)
+    assert kept_pictures(tmp_path, "photos", "key") == {DOG}
     assert not picture_path(tmp_path, CAT).exists()
 
 
 def test_pictures_of_another_run_or_without_their_file_do_not_count(tmp_path: Path) -> None:
-    assert kept_pictures(tmp_path, "key") == set()
-    keep_pictures(tmp_path, "key", [CAT, DOG], restored)
-    assert kept_pictures(tmp_path, "another key") == set()
-    assert kept_pictures(tmp_path) == {CAT, DOG}
+    assert kept_pictures(tmp_path, "photos", "key") == set()
+    keep_pictures(tmp_path, "photos", "key", [CAT, DOG], restored)
+    assert kept_pictures(tmp_path, "photos", "another key") == set()
+    assert kept_pictures(tmp_path, "photos") == {CAT, DOG}
     picture_path(tmp_path, CAT).unlink()
-    assert kept_pictures(tmp_path, "key") == {DOG}
+    assert kept_pictures(tmp_path, "photos", "key") == {DOG}
 
 
 def test_an_interrupted_keeping_leaves_nothing_that_counts(tmp_path: Path) -> None:
-    keep_pictures(tmp_path, "key", [CAT], restored)
+    keep_pictures(tmp_path, "photos", "key", [CAT], restored)
 
     def interrupted(picture: Picture) -> torch.Tensor:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        keep_pictures(tmp_path, "key", [CAT, DOG], interrupted)
-    assert kept_pictures(tmp_path, "key") == set()
+        keep_pictures(tmp_path, "photos", "key", [CAT, DOG], interrupted)
+    assert kept_pictures(tmp_path, "photos", "key") == set()

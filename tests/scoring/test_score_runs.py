@@ -21,15 +21,18 @@ from adaptsr.randomness import generator
 from adaptsr.runs.loading import load_run
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.records import read_record
+from adaptsr.runs.run import Run
 from adaptsr.scoring import score_runs, scorer
 from adaptsr.scoring.pictures import Picture, kept_pictures, picture_path
-from adaptsr.scoring.score_runs import Evaluation, gather, score_backbone
+from adaptsr.scoring.score_runs import ScoringJob, score_block
 from adaptsr.scoring.scorer import Scorer, ScoreRow
-from adaptsr.scoring.table import read_scores, write_scores
+from adaptsr.scoring.sources import gather
+from adaptsr.scoring.table import metric_key, read_scores
 from adaptsr.training.train_runs import ensure_runs
 from speed.scoring import write_random_weights
 
 OUT = Path("scores.parquet")
+LIST = Path("list.json")
 TESTED = 5
 SIDE = 64
 OF_PICTURE = (3, 4)
@@ -99,9 +102,23 @@ def room_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def score(matrix: Matrix) -> list[str]:
+    """Score everything that is missing and put it together; what was said."""
     said: list[str] = []
-    score_backbone(matrix, "edsr", matrix.rows_on("edsr"), OUT, said.append)
+    score_block(matrix, "edsr", matrix.tests[0], matrix.rows_on("edsr"), LIST, said.append)
+    gather(matrix, OUT)
     return said
+
+
+def run_folder(matrix: Matrix, seed: int) -> Path:
+    return Run("edsr", "full_finetuning/all", seed).folder(matrix.results)
+
+
+def kept_files(matrix: Matrix) -> list[Path]:
+    return sorted(matrix.results.rglob("scores/photos.parquet"))
+
+
+def job(matrix: Matrix) -> ScoringJob:
+    return ScoringJob(matrix, "edsr", matrix.tests[0])
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> list[tuple[Any, ...]]:
@@ -124,7 +141,7 @@ def test_values_are_those_of_scoring_run_by_run(matrix: Matrix, room_for_two: No
     plain = Scorer(matrix.profile.scoring)
     models: dict[int | None, torch.nn.Module] = {
         None: build(matrix.profile.backbones["edsr"], 4),
-        **{seed: load_run(matrix.run_folder("edsr", "full_finetuning/all", seed)) for seed in (1, 2)},
+        **{seed: load_run(run_folder(matrix, seed)) for seed in (1, 2)},
     }
     expected = {}
     for seed, model in models.items():
@@ -141,7 +158,7 @@ def test_values_are_those_of_scoring_run_by_run(matrix: Matrix, room_for_two: No
 def test_groups_change_no_byte(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
     score(matrix)
     together = OUT.read_bytes()
-    kept = {path: path.read_bytes() for path in sorted(matrix.results.rglob("scores.parquet"))}
+    kept = {path: path.read_bytes() for path in kept_files(matrix)}
     assert len(kept) == SUBJECTS
     for path in kept:
         path.unlink()
@@ -150,19 +167,15 @@ def test_groups_change_no_byte(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) 
     assert OUT.read_bytes() == together
     assert {path: path.read_bytes() for path in kept} == kept
     assert "edsr unadapted to edsr full_finetuning/all seed 2: photos up to image 4 of 5" in said
-    assert sum(line.endswith(": scored") for line in said) == SUBJECTS
+    assert sum(line.endswith(": scored on photos") for line in said) == SUBJECTS
 
 
 def test_the_groups_are_of_what_fits(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
-    def spans() -> list[list[tuple[int, int]]]:
-        groups = Evaluation(matrix, "edsr").groups
-        return [[(piece.start, piece.stop) for piece in group] for group in groups]
-
-    assert spans() == [[(0, TESTED)]]
+    assert job(matrix).batches == [(0, TESTED)]
     monkeypatch.setattr(Scorer, "capacity", lambda *_: 2)
-    assert spans() == [[(0, 2)], [(2, 4)], [(4, 5)]]
+    assert job(matrix).batches == [(0, 2), (2, 4), (4, 5)]
     monkeypatch.setattr(Scorer, "capacity", lambda *_: 1)
-    assert spans() == [[(index, index + 1)] for index in range(TESTED)]
+    assert job(matrix).batches == [(index, index + 1) for index in range(TESTED)]
 
 
 def test_a_group_is_decoded_once_for_all_runs(
@@ -205,7 +218,7 @@ def test_a_killed_job_goes_on_where_it_was(matrix: Matrix, room_for_two: None, m
     """Killed in the second group: of nine parts, the four that were done are not done again."""
     score(matrix)
     undisturbed = OUT.read_bytes()
-    for path in [OUT, *matrix.results.rglob("scores.parquet")]:
+    for path in [OUT, *kept_files(matrix)]:
         path.unlink()
     calls = 0
     plain = Scorer.score
@@ -221,57 +234,113 @@ def test_a_killed_job_goes_on_where_it_was(matrix: Matrix, room_for_two: None, m
         context.setattr(Scorer, "score", killed)
         with pytest.raises(KeyboardInterrupt):
             score(matrix)
-    assert not list(matrix.results.rglob("scores.parquet")), "nothing that looks finished"
-    assert len(list(matrix.results.rglob("scores.parts/*.parquet"))) == 4
-    torn = next(matrix.results.rglob("unadapted/scores.parts/0.parquet"))
+    assert not kept_files(matrix), "nothing that looks finished"
+    assert len(list(matrix.results.rglob("scores/photos.parts/*.parquet"))) == 4
+    torn = next(matrix.results.rglob("unadapted/scores/photos.parts/0.parquet"))
     torn.write_bytes(torn.read_bytes()[:-20])
     done = counted(monkeypatch, Scorer, "score")
     said = score(matrix)
     assert len(done) == 3 * SUBJECTS - 4 + 1
     assert any(str(torn) in line and line.endswith("scoring again") for line in said)
     assert OUT.read_bytes() == undisturbed
-    assert not list(matrix.results.rglob("scores.parts"))
+    assert not list(matrix.results.rglob("*.parts"))
 
 
-def test_parts_of_other_conventions_are_not_put_together(matrix: Matrix, tmp_path: Path) -> None:
+def test_parts_of_other_weights_do_not_count(matrix: Matrix) -> None:
+    """A run that is trained again under the same key may have other weights: its scores are made again."""
     score(matrix)
-    rows, basis, _ = read_scores(OUT)
-    one, other = tmp_path / "one.parquet", tmp_path / "other.parquet"
-    write_scores(rows, one, basis)
-    write_scores(rows, other, basis.model_copy(update={"metrics": {**basis.metrics, "psnr_y": "of another crop"}}))
-    gather([one, one], tmp_path / "all.parquet")
-    assert read_scores(tmp_path / "all.parquet").basis == basis
-    with pytest.raises(
-        UserError, match=r"other\.parquet: scored with other metrics or test images than .*one\.parquet"
-    ):
-        gather([one, other], tmp_path / "all.parquet")
+    path = run_folder(matrix, 1) / "record.json"
+    read_record(path).model_copy(update={"adaptation_sha256": "others"}).write(path)
+    with pytest.raises(UserError, match=r"seed1/scores/photos\.parquet: no scores with the present weights"):
+        gather(matrix, OUT)
 
 
-def test_parts_of_other_weights_do_not_count(matrix: Matrix, room_for_two: None) -> None:
-    """A run that is trained again under the same key may have other weights: its parts are made again."""
-    path = matrix.run_folder("edsr", "full_finetuning/all", 1) / "record.json"
-    record, keys = read_record(path), set()
-    for weights in ("a", "b"):
-        record.model_copy(update={"adaptation_sha256": weights}).write(path)
-        evaluation = Evaluation(matrix, "edsr")
-        _, subject, _ = evaluation.subjects(matrix.rows_on("edsr"))
-        keys.add(evaluation._part_key(subject, 0))
-    assert len(keys) == 2
+def with_metrics(**metrics: dict[str, Any]) -> Matrix:
+    return matrix_of({"psnr_y": {"name": "psnr", "title": "PSNR-Y"}, "gmsd": {"name": "gmsd"}} | metrics)
+
+
+def test_a_new_metric_is_the_only_one_scored(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    score(matrix)
+    before = read_scores(OUT).rows
+    calls = counted(monkeypatch, Scorer, "score")
+    score(with_metrics(ssim_y={"name": "ssim"}))
+    assert [arguments[-1] for arguments in calls] == [["ssim_y"]] * SUBJECTS
+    after = read_scores(OUT).rows
+    assert after[after["metric"] != "ssim_y"].reset_index(drop=True).equals(before)
+    assert after.query("metric == 'ssim_y'")["value"].notna().sum() == SUBJECTS * TESTED
+
+
+@pytest.mark.parametrize("rename", ["title", "column"])
+def test_a_renamed_metric_is_not_scored_again(matrix: Matrix, monkeypatch: pytest.MonkeyPatch, rename: str) -> None:
+    score(matrix)
+    before = read_scores(OUT).rows
+    calls = counted(monkeypatch, Scorer, "score")
+    psnr = {"name": "psnr", "title": "Another title" if rename == "title" else "PSNR-Y"}
+    name = "psnr_y" if rename == "title" else "psnr_of_y"
+    assert score(matrix_of({name: psnr, "gmsd": {"name": "gmsd"}})) == []
+    assert not calls
+    after = read_scores(OUT).rows
+    renamed = before.assign(metric=before["metric"].replace("psnr_y", name).astype("string"))
+    assert after.sort_values(["metric", "seed", "image"], ignore_index=True).equals(
+        renamed.sort_values(["metric", "seed", "image"], ignore_index=True)
+    )
+
+
+def test_a_metric_that_is_taken_out_and_put_back_costs_nothing(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    score(matrix)
+    before = OUT.read_bytes()
+    calls = counted(monkeypatch, Scorer, "score")
+    score(matrix_of({"gmsd": {"name": "gmsd"}}))
+    assert set(read_scores(OUT).rows["metric"]) == {"gmsd"}
+    score(matrix)
+    assert not calls
+    assert OUT.read_bytes() == before
+
+
+def test_a_metric_without_its_network_is_measured_once_it_is_there(
+    matrix: Matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    learned = with_metrics(lpips={"name": "lpips", "title": "LPIPS (AlexNet)"})
+    score(learned)
+    without = read_scores(OUT).rows.query("metric == 'lpips'")
+    assert without["value"].isna().all()
+    assert without["reason"].str.contains("AlexNet and LPIPS weights not available").all()
+    calls = counted(monkeypatch, Scorer, "score")
+    score(learned)
+    assert not calls, "still not there: nothing to do"
+    write_random_weights(tmp_path / "torch")
+    score(learned)
+    assert [arguments[-1] for arguments in calls] == [["lpips"]] * SUBJECTS
+    assert read_scores(OUT).rows["value"].notna().all()
+
+
+def test_the_key_of_a_metric_is_of_what_it_measures() -> None:
+    def key(metric: dict[str, Any], border: int = 0) -> str:
+        scoring = matrix_of({"column": metric}).profile.scoring.model_copy(update={"crop_border": border})
+        return metric_key(scoring, "column")
+
+    plain = key({"name": "psnr"})
+    assert plain == key({"name": "psnr", "title": "A title"})
+    assert (
+        len({plain, key({"name": "ssim"}), key({"name": "psnr"}, 4), key({"name": "psnr", "options": {"eps": 1.0}})})
+        == 4
+    )
 
 
 def test_pictures_of_the_first_seed_are_kept(matrix: Matrix, room_for_two: None) -> None:
     """Those of the unadapted backbone and of seed 1, and alone where only they have gone."""
     score(matrix)
     picture = Picture("photos", "5")
-    first, second = (matrix.run_folder("edsr", "full_finetuning/all", seed) for seed in (1, 2))
-    assert kept_pictures(matrix.results / "edsr/unadapted") == kept_pictures(first) == {picture}
-    assert kept_pictures(second) == set()
+    first, second = (run_folder(matrix, seed) for seed in (1, 2))
+    assert kept_pictures(matrix.results / "edsr/unadapted", "photos") == kept_pictures(first, "photos") == {picture}
+    assert kept_pictures(second, "photos") == set()
     test = load_split(manifest_path("photos"), "test")
     lr = test.lr[list(test.names).index("5")]
     expected = restore(load_run(first), lr[None], 4)[0]
     assert torch.equal(read_image(picture_path(first, picture)), expected)
     picture_path(first, picture).unlink()
-    assert score(matrix) == ["edsr full_finetuning/all seed 1: scored"]
+    assert score(matrix) == ["edsr full_finetuning/all seed 1: scored on photos"]
     assert torch.equal(read_image(picture_path(first, picture)), expected)
 
 
@@ -279,7 +348,7 @@ def test_a_portion_of_runs_at_a_time(matrix: Matrix, room_for_two: None, monkeyp
     """The weights of no more runs than that are in memory at once; the scores are the same."""
     score(matrix)
     expected = OUT.read_bytes()
-    for path in matrix.results.rglob("scores.parquet"):
+    for path in kept_files(matrix):
         path.unlink()
     monkeypatch.setattr(score_runs, "SUBJECTS_TOGETHER", 2)
     said = score(matrix)

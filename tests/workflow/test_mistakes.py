@@ -47,7 +47,7 @@ MISTAKES: dict[str, tuple[Change, list[str]]] = {
     ),
     "unknown weights": (set_key("backbones", "safmn", "weights", value="safmn-x"), ["no file 'safmn-x'", "safmn-x4"]),
     "unknown weights of outputs": (
-        set_key("outputs", value={"theirs": {"title": "Theirs", "weights": "nowhere.pth"}}),
+        set_key("external", value={"theirs": {"title": "Theirs", "weights": "nowhere.pth"}}),
         ["outputs.theirs.weights", "nowhere.pth"],
     ),
     "unknown backbone of a row": (

@@ -39,7 +39,7 @@ def test_the_whole_dag_is_listed_with_job_counts(workspace: Workspace, matrix: M
     done = workspace.snakemake("--configfile", PAPER, "-n")
     assert done.returncode == 0, done.stdout[-2000:]
     counts = job_counts(done.stdout)
-    rows = [row for name in matrix.profile.backbones for row in matrix.rows_on(name) if row.seeded]
+    rows = [row for name in matrix.profile.backbones for row in matrix.rows_on(name) if row.trained]
     assert counts["train"] == len(rows) * len(matrix.seed_groups) == 5 * (19 * 3 + 25)
     assert counts["score"] == 4
     assert counts["score_outputs"] == 1

@@ -7,12 +7,12 @@ rule weights:
     log:
         f"results/{NAME}/logs/weights/{{file}}.log",
     params:
-        name=lambda wildcards: weights_name(wildcards.file),
+        source=lambda wildcards: weights_source(wildcards.file),
     localrule: True
     message:
-        "Fetching the weights {params.name}"
+        "Fetching the weights {params.source[name]}"
     shell:
-        "adaptsr data fetch {params.name} 2>&1 | tee {log} >&2"
+        "adaptsr data fetch {params.source[name]} 2>&1 | tee {log} >&2"
 
 
 # The demo's own backbones. Outside `all`: their weights are tracked input files, remade only by `snakemake demo_weights`.
@@ -20,7 +20,7 @@ rule weights:
 
 rule pretrained:
     input:
-        manifests([PROFILE.pretraining]) if PROFILE.pretraining else [],
+        manifests([PROFILE.pretraining.dataset]) if PROFILE.pretraining else [],
     output:
         weights=f"results/{NAME}/pretrained/{{backbone}}.safetensors",
         record=f"results/{NAME}/pretrained/{{backbone}}.json",

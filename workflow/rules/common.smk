@@ -6,13 +6,14 @@ from pathlib import Path
 
 from adaptsr import devices
 from adaptsr.config.reading import load_profile
-from adaptsr.config.schema import OUTPUTS
-from adaptsr.data.catalogue import weights_file
+from adaptsr.config.schema import EXTERNAL
+from adaptsr.data.catalogue import read_catalogue, weights_file
 from adaptsr.data.manifest import manifest_path
 from adaptsr.errors import UserError
 from adaptsr.runs import validation
 from adaptsr.runs.matrix import Matrix
 from adaptsr.scoring.external import folders_as_they_are
+from adaptsr.scoring.table import metric_key
 
 
 def raw_setting(name, value):
@@ -53,73 +54,93 @@ if ON_GPU and "gpu" not in workflow.global_resources and workflow.nodes is None:
 
 
 wildcard_constraints:
-    backbone="|".join(PROFILE.backbones),
+    backbone="|".join([*PROFILE.backbones, EXTERNAL]),
     baseline=r"[a-z0-9][a-z0-9_]*",
     variant=r"[a-z0-9][a-z0-9_.-]*",
     seeds=r"\d+(-\d+)*",
     dataset="|".join(PROFILE.datasets),
+    block=r"[a-z0-9][a-z0-9_.-]*",
 
 
-def manifests(splits):
-    """Manifests of the datasets that these parts of the profile name."""
-    return sorted({str(manifest_path(split.dataset)) for split in splits})
+def manifests(datasets):
+    """The manifests of datasets of the profile, each once."""
+    return sorted({str(manifest_path(dataset)) for dataset in datasets})
 
 
 def checkpoints(models):
-    """The weights of backbones or outputs, where the profile names some: a path, or what a name of config/weights.tsv is fetched to."""
+    """The weights of backbones or external models, where the profile names some: a path, or the file that a name of config/weights.tsv is fetched to."""
     return [str(weights_file(model.weights) or model.weights) for model in models if model.weights]
 
 
 @cache
 def weights(backbone):
-    return checkpoints([PROFILE.backbones[backbone]])
+    """The weights of a backbone, or of all external models."""
+    return checkpoints(PROFILE.external.values() if backbone == EXTERNAL else [PROFILE.backbones[backbone]])
 
 
-def weights_name(file):
-    """The name in config/weights.tsv that is fetched to this file."""
-    models = [*PROFILE.backbones.values(), *PROFILE.outputs.values()]
-    return next(model.weights for model in models if checkpoints([model]) == [f"resources/weights/{file}"])
+def weights_source(file):
+    """The row of config/weights.tsv that is fetched to this file: its name, and what tells its content from another's."""
+    models = [*PROFILE.backbones.values(), *PROFILE.external.values()]
+    name = next(model.weights for model in models if checkpoints([model]) == [f"resources/weights/{file}"])
+    row = read_catalogue().weights[name]
+    return {"name": name, "version": row.version, "checksum": row.checksum}
 
 
 def training_inputs(wildcards):
-    return manifests([*PROFILE.data.train, PROFILE.data.validation]) + weights(wildcards.backbone)
+    used = [*(source.dataset for source in PROFILE.data.train), PROFILE.data.validation.dataset]
+    return manifests(used) + weights(wildcards.backbone)
 
 
-def job_key(wildcards):
-    """What makes the runs of a job stale; the runs themselves are checked once more when the job starts."""
-    return variant_key(wildcards.backbone, f"{wildcards.baseline}/{wildcards.variant}")
+def variant_key(wildcards):
+    """What makes the runs of a job stale, besides its files; each run's own key is checked when the job starts."""
+    return cached_variant_key(wildcards.backbone, f"{wildcards.baseline}/{wildcards.variant}")
 
 
-@cache
-def variant_key(backbone, row):
-    return MATRIX.job_key(backbone, MATRIX.variant(row))
+cached_variant_key = cache(MATRIX.variant_key)
+
+
+def backbone_of(wildcards):
+    """The backbone of a scoring job; None for external models."""
+    return None if wildcards.backbone == EXTERNAL else wildcards.backbone
+
+
+blocks = cache(MATRIX.blocks)
 
 
 def trained(wildcards):
-    """The run lists of the variants that are run on one backbone."""
+    """The run lists of the rows that a scoring job scores."""
     return [
         f"results/{NAME}/{wildcards.backbone}/{row.name}/runs.{seeds}.json"
-        for row in MATRIX.rows_on(wildcards.backbone)
-        if row.seeded
+        for row in blocks(backbone_of(wildcards))[wildcards.block]
+        if row.trained
         for seeds in MATRIX.seed_groups
     ]
 
 
+def block_rows(wildcards):
+    return [row.name for row in blocks(backbone_of(wildcards))[wildcards.block]]
+
+
 def scoring_key(wildcards):
-    rows = MATRIX.rows_on(wildcards.get("backbone", ""))
-    return [PROFILE.scoring.model_dump(mode="json"), PROFILE.report.pictures, [row.name for row in rows]]
-
-
-def outputs_key(wildcards):
-    """Scores of outputs are stale when their images are others."""
-    declared = {name: output.model_dump(mode="json", exclude={"title"}) for name, output in PROFILE.outputs.items()}
-    return [*scoring_key(wildcards), declared, folders_as_they_are(PROFILE, [test.dataset for test in MATRIX.tests])]
+    """What makes scores stale, besides files: metrics without their names, pictures, rows; of external models their images."""
+    key = [sorted({metric_key(PROFILE.scoring, column) for column in PROFILE.scoring.metrics}), PROFILE.report.pictures, block_rows(wildcards)]
+    return [*key, folders_as_they_are(PROFILE, [wildcards.dataset])] if wildcards.backbone == EXTERNAL else key
 
 
 def scored():
-    """The scores of every backbone, and those of outputs where the profile has some."""
-    names = [*PROFILE.backbones, *([OUTPUTS] if PROFILE.outputs else [])]
-    return [f"results/{NAME}/scores/{name}.parquet" for name in names]
+    """The lists of what every scoring job scored: backbone x block of rows x test dataset."""
+    return [
+        f"results/{NAME}/scores/{backbone or EXTERNAL}/{test.dataset}/{block}.json"
+        for backbone in MATRIX.backbones
+        for block in blocks(backbone)
+        for test in MATRIX.tests
+    ]
+
+
+def columns(wildcards):
+    """The names of metrics in the score file, with what they name, and the rows in it."""
+    named = {column: metric_key(PROFILE.scoring, column) for column in PROFILE.scoring.metrics}
+    return [named, [row.name for row in MATRIX.rows]]
 
 
 def audit_report():

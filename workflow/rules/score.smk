@@ -1,5 +1,6 @@
-# Scoring, apart from training: a new metric must not retrain. One job a backbone, so that imports, decoding and the HR
-# features are paid once; the scores of a run are kept beside it and only made where they are missing or stale.
+# Scoring, apart from training: a new metric must not retrain. A job scores some rows on one backbone with one test dataset,
+# so that imports, decoding and HR features are paid once for all of them; the scores of a run are kept in its folder and
+# only made where they are missing or stale.
 
 
 rule metric_weights:
@@ -19,43 +20,25 @@ rule metric_weights:
 rule score:
     input:
         runs=trained,
-        data=manifests(MATRIX.tests),
-        backbone=lambda wildcards: weights(wildcards.backbone),
+        data=lambda wildcards: manifests([wildcards.dataset]),
+        weights=lambda wildcards: weights(wildcards.backbone),
         metrics=rules.metric_weights.output,
     output:
-        f"results/{NAME}/scores/{{backbone}}.parquet",
+        f"results/{NAME}/scores/{{backbone}}/{{dataset}}/{{block}}.json",
     log:
-        f"results/{NAME}/logs/score/{{backbone}}.log",
+        f"results/{NAME}/logs/score/{{backbone}}/{{dataset}}/{{block}}.log",
     params:
         key=scoring_key,
+        subject=lambda wildcards: "--external" if wildcards.backbone == EXTERNAL else f"--backbone {wildcards.backbone}",
+        rows=block_rows,
     threads: PROFILE.compute.threads
     resources:
         **ON_GPU,
     message:
-        "Scoring all runs on {wildcards.backbone}"
+        "Scoring on {wildcards.dataset}: {wildcards.backbone}, rows from {wildcards.block}"
     shell:
-        "adaptsr evaluate {PROFILE_ARGUMENTS} --backbone {wildcards.backbone} --out {output} 2>&1 | tee {log} >&2"
-
-
-# Restored images of other models, scored as they are.
-rule score_outputs:
-    input:
-        data=manifests(MATRIX.tests),
-        models=lambda wildcards: checkpoints(PROFILE.outputs.values()),
-        metrics=rules.metric_weights.output,
-    output:
-        f"results/{NAME}/scores/{OUTPUTS}.parquet",
-    log:
-        f"results/{NAME}/logs/score/{OUTPUTS}.log",
-    params:
-        key=outputs_key,
-    threads: PROFILE.compute.threads
-    resources:
-        **ON_GPU,
-    message:
-        "Scoring the outputs of other models"
-    shell:
-        "adaptsr evaluate {PROFILE_ARGUMENTS} --outputs --out {output} 2>&1 | tee {log} >&2"
+        "adaptsr evaluate {PROFILE_ARGUMENTS} {params.subject} --dataset {wildcards.dataset} --rows {params.rows} "
+        "--out {output} 2>&1 | tee {log} >&2"
 
 
 rule scores:
@@ -65,8 +48,10 @@ rule scores:
         f"results/{NAME}/scores.parquet",
     log:
         f"results/{NAME}/logs/scores.log",
+    params:
+        columns=columns,
     localrule: True
     message:
-        "Gathering the scores of all backbones"
+        "Gathering the scores of all runs"
     shell:
-        "adaptsr gather {input} --out {output} 2>&1 | tee {log} >&2"
+        "adaptsr gather {PROFILE_ARGUMENTS} --out {output} 2>&1 | tee {log} >&2"

@@ -10,7 +10,7 @@ rule train:
     log:
         f"results/{NAME}/logs/train/{{backbone}}/{{baseline}}/{{variant}}/{{seeds}}.log",
     params:
-        key=job_key,
+        key=variant_key,
         seeds=lambda wildcards: wildcards.seeds.replace("-", " "),
     threads: PROFILE.compute.threads
     resources:

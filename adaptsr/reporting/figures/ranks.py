@@ -18,6 +18,7 @@ from adaptsr.reporting.figures.canvas import Drawing, new_figure
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
 from adaptsr.runs.matrix import Row
+from adaptsr.runs.run import Run
 
 ELSEWHERE = "other"
 WHITE = "#fefefe"
@@ -44,7 +45,7 @@ def rank_maps(results: Results) -> Iterable[Drawing]:
 def _plans(results: Results, backbone: str, row: Row) -> list[Mapping[str, Any]]:
     plans = []
     for seed in results.row_records(backbone, row.name):
-        path = results.run_folder(backbone, row.name, seed) / "plan.json"
+        path = Run(backbone, row.name, seed).folder(results.folder) / "plan.json"
         if path.is_file():
             plan = read_json(path, "the plan of a run")
             if isinstance(plan.get("ranks"), dict) and isinstance(plan.get("scores"), dict):

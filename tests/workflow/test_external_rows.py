@@ -19,8 +19,8 @@ def with_outputs(workspace: Workspace) -> Workspace:
     """Nothing is trained: the unadapted backbone and two rows of other models."""
     content = workspace.profile()
     content["baselines"] = {name: {"rows": []} for name in content["baselines"]}
-    content["outputs"] = {"theirs": {"title": "Their model"}, "absent": {"title": "Nobody's model"}}
-    content["report"]["tables"] = {"table1": {"title": "Table 1", "rows": ["unadapted", "outputs/*"]}}
+    content["external"] = {"theirs": {"title": "Their model"}, "absent": {"title": "Nobody's model"}}
+    content["report"]["tables"] = {"table1": {"title": "Table 1", "rows": ["unadapted", "external/*"]}}
     content["report"]["comparisons"] = []
     workspace.write_profile(content)
     return workspace
@@ -28,7 +28,7 @@ def with_outputs(workspace: Workspace) -> Workspace:
 
 def place(workspace: Workspace, key: str) -> None:
     manifest = read_manifest(workspace.root / "resources/degraded/manifest.json")
-    folder = workspace.root / "resources/outputs/theirs/degraded"
+    folder = workspace.root / "resources/external/theirs/degraded"
     folder.mkdir(parents=True, exist_ok=True)
     for item in manifest.splits["test"]:
         image = torch.rand(3, 64, 64, generator=generator(key, item.name)) * 255
@@ -50,19 +50,19 @@ def test_what_is_not_there_is_a_dash(with_outputs: Workspace) -> None:
     make_table(with_outputs)
     assert psnr(with_outputs, "theirs").isna().all()
     text = (with_outputs.root / "reports/demo/table1.md").read_text()
-    assert "Not measured: no folder resources/outputs/theirs/degraded." in text.replace("\\", "")
+    assert "Not measured: no folder resources/external/theirs/degraded." in text.replace("\\", "")
     assert "Nothing to be done" in make_table(with_outputs)
 
 
 def test_images_that_come_are_scored_and_nothing_else(with_outputs: Workspace) -> None:
     place(with_outputs, "first")
     said = make_table(with_outputs)
-    assert "Scoring the outputs of other models" in said
-    assert "Scoring all runs" not in said
+    assert "Scoring on degraded: external, rows from external.theirs" in said
+    assert "Scoring on degraded: safmn" not in said
     assert psnr(with_outputs, "theirs").notna().all()
     assert psnr(with_outputs, "absent").isna().all()
     table = pd.read_csv(with_outputs.root / "reports/demo/table1.csv").set_index("row")
-    assert table.loc["outputs/theirs", "psnr_y_mean"] == pytest.approx(psnr(with_outputs, "theirs").mean())
+    assert table.loc["external/theirs", "psnr_y_mean"] == pytest.approx(psnr(with_outputs, "theirs").mean())
 
 
 def test_images_that_change_are_scored_again(with_outputs: Workspace) -> None:

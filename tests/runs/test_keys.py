@@ -1,0 +1,176 @@
+"""What a run's key is made of: content, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+import torch
+import yaml
+
+from adaptsr.backbones.build import build
+from adaptsr.config import schema
+from adaptsr.config.mistakes import validate
+from adaptsr.data.images import write_png
+from adaptsr.data.manifest import manifest_path
+from adaptsr.data.prepare import prepare
+from adaptsr.randomness import generator
+from adaptsr.runs import keys
+from adaptsr.runs.matrix import Matrix
+
+Json = dict[str, Any]
+Change = Callable[[Json], Any]
+
+GOLDEN = {
+    ("edsr", "full_finetuning/all"): "c8856f7b97cf7bc44e0009b47310011b227ae14e33cf293b49eba4bf5b12a7b8",
+    ("edsr", "lora/r1"): "a1f1ea6f2d8df48a4d7697299e888fbe069f06f10a408d1a9b9b9635b54656f4",
+    ("edsr", "rank_aware/gradient"): "a342fef0c5b2b4f7c3e5dca05adea07e976d25086063e247a6ff8b160fde1278",
+    ("swinir", "lora/r1"): "fbe60c3c66f6215cc75804014395568827b20876e9163f6d00062429da3e8dbf",
+}
+RUN_KEY = "fd7cec116db3625da826f307d742bc58965d9c02504d4451b5657c0abced6bfd"
+INPUTS = keys.Inputs(weights="1" * 64, train=("2" * 64,), validation="3" * 64)
+
+
+def demo(change: Change = lambda content: None) -> Matrix:
+    content = yaml.safe_load(Path(__file__).parents[2].joinpath("config/demo.yaml").read_text())
+    change(content)
+    return Matrix.of(validate(content, Path("demo.yaml")), "demo.yaml")
+
+
+def variant_keys(matrix: Matrix) -> dict[tuple[str, str], str]:
+    return {(backbone, row): matrix.variant_key(backbone, row) for backbone, row in GOLDEN}
+
+
+def test_keys_are_those_of_earlier_code() -> None:
+    """A change here makes finished runs of every profile stale: days of training, so never by accident."""
+    assert variant_keys(demo()) == GOLDEN
+    assert keys.run_key(GOLDEN["edsr", "lora/r1"], INPUTS, 1) == RUN_KEY
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.update(title="Another title"),
+        lambda c: c.update(name="another-name"),
+        lambda c: c["backbones"]["edsr"].update(title="Another title"),
+        lambda c: c["backbones"]["edsr"].update(weights="elsewhere/edsr.safetensors"),
+        lambda c: c["backbones"]["edsr"].update(kinds={}),
+        lambda c: c["training"].update(precision="float32", diverged_above=10.0),
+        lambda c: c["training"].update(checkpoint_minutes=1.0, checkpoint_iterations=5),
+        lambda c: c["compute"].update(device="auto", jobs_per_gpu=3, seeds_per_job=1),
+        lambda c: c["data"]["train"][0].update(weight=1.0),
+        lambda c: c["scoring"]["metrics"].pop("gmsd"),
+        lambda c: c["report"].update(comparisons=[]),
+        lambda c: c["baselines"]["rank_aware"]["variants"]["gradient"].update(title="Another title"),
+    ],
+    ids=range(12),
+)
+def test_what_changes_no_result_changes_no_key(change: Change) -> None:
+    assert variant_keys(demo(change)) == GOLDEN
+
+
+@pytest.mark.parametrize(
+    ("change", "stale"),
+    [
+        (lambda c: c.update(protocol=2), set(GOLDEN)),
+        (lambda c: c["compute"].update(threads=2), set(GOLDEN)),
+        (lambda c: c["compute"].update(deterministic=False), set(GOLDEN)),
+        (lambda c: c["training"].update(iterations=100), set(GOLDEN)),
+        (lambda c: c["data"]["train"][0].update(weight=2.0), set(GOLDEN)),
+        (lambda c: c["data"]["train"][0].update(degradation={}), set(GOLDEN)),
+        (lambda c: c["backbones"]["swinir"].update(kinds={"conv_first": "skip"}), {("swinir", "lora/r1")}),
+        (
+            lambda c: c["baselines"]["rank_aware"]["variants"]["gradient"].update(budget="lora/r2"),
+            {("edsr", "rank_aware/gradient")},
+        ),
+        (
+            lambda c: c["baselines"]["lora"].update(variants={"r4": {"rank": 3}}),
+            {("edsr", "rank_aware/gradient")},
+        ),
+        (
+            lambda c: c["baselines"]["full_finetuning"]["training"].update(lr=1e-4),
+            {("edsr", "full_finetuning/all")},
+        ),
+    ],
+    ids=range(10),
+)
+def test_what_changes_results_changes_keys(change: Change, stale: set[tuple[str, str]]) -> None:
+    after = variant_keys(demo(change))
+    assert {name for name in GOLDEN if after[name] != GOLDEN[name]} == stale
+
+
+def test_a_new_option_with_a_default_changes_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every section that enters a key, as code of a later day would have it."""
+    for name in ("Compute", "Backbone", "Training", "Source", "Degradation", "Blur"):
+        section: type[pydantic.BaseModel] = getattr(schema, name)
+        section.model_fields["new_option"] = pydantic.fields.FieldInfo(annotation=int, default=7)
+    try:
+        for name in ("Blur", "Degradation", "Compute", "Backbone", "Training", "Source", "Data", "Profile"):
+            getattr(schema, name).model_rebuild(force=True)
+        matrix = demo()
+        assert matrix.profile.training.model_dump()["new_option"] == 7
+        assert variant_keys(matrix) == GOLDEN
+        assert variant_keys(demo(lambda c: c["training"].update(new_option=8))) != GOLDEN
+    finally:
+        for name in ("Blur", "Degradation", "Compute", "Backbone", "Training", "Source"):
+            del getattr(schema, name).model_fields["new_option"]
+        for name in ("Blur", "Degradation", "Compute", "Backbone", "Training", "Source", "Data", "Profile"):
+            getattr(schema, name).model_rebuild(force=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in "abc":
+        for side, size in (("lr", 8), ("hr", 32)):
+            write_png(
+                Path(f"pairs/{side}/{name}.png"),
+                (torch.rand(3, size, size, generator=generator(side, name)) * 255).to(torch.uint8),
+            )
+    torch.manual_seed(0)
+    small = schema.Backbone(architecture="edsr", options={"num_feat": 4, "num_block": 1})
+    torch.save(build(small, 4).state_dict(), "edsr.pth")
+    return tmp_path
+
+
+def on_pairs(lr: str, hr: str, weights: str = "edsr.pth") -> keys.Inputs:
+    """The inputs of a profile on a folder of pairs, prepared anew."""
+
+    def change(content: Json) -> None:
+        content["datasets"] = {
+            "pairs": {"kind": "pairs", "lr": lr, "hr": hr, "split": {"train": "rest", "test": "last 1"}}
+        }
+        content["data"] = {
+            "train": [{"dataset": "pairs"}],
+            "validation": {"dataset": "pairs", "split": "train"},
+            "test": [{"dataset": "pairs"}],
+        }
+        content["backbones"]["edsr"]["weights"] = weights
+        content["pretraining"] = None
+
+    matrix = demo(change)
+    prepare("pairs", matrix.profile.datasets["pairs"], manifest_path("pairs").parent, 4)
+    return matrix.inputs("edsr")
+
+
+def test_a_folder_is_known_by_its_images(folder: Path) -> None:
+    """However its path is written, and wherever it lies."""
+    first = on_pairs("pairs/lr", "pairs/hr")
+    assert first == on_pairs("pairs/lr/", "pairs/hr/") == on_pairs(str(folder / "pairs/lr"), "./pairs/hr")
+    (folder / "pairs").rename(folder / "moved")
+    assert on_pairs("moved/lr", "moved/hr", str(folder / "edsr.pth")) == first
+    write_png(Path("moved/hr/a.png"), torch.zeros(3, 32, 32, dtype=torch.uint8))
+    changed = on_pairs("moved/lr", "moved/hr")
+    assert changed.train != first.train
+    assert changed.weights == first.weights
+
+
+def test_weights_are_known_by_their_content(folder: Path) -> None:
+    first = on_pairs("pairs/lr", "pairs/hr")
+    Path("edsr.pth").rename("copy.pth")
+    assert on_pairs("pairs/lr", "pairs/hr", "copy.pth") == first
+    Path("copy.pth").write_bytes(Path("copy.pth").read_bytes() + b" ")
+    assert on_pairs("pairs/lr", "pairs/hr", "copy.pth").weights != first.weights

@@ -1,0 +1,188 @@
+"""Finished runs are never lost: one that another takes the place of is set aside, and brought back by its key."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adaptsr.backbones.build import build
+from adaptsr.config import schema
+from adaptsr.config.mistakes import validate
+from adaptsr.data.images import write_png
+from adaptsr.data.manifest import manifest_path
+from adaptsr.data.prepare import prepare
+from adaptsr.errors import UserError
+from adaptsr.randomness import generator
+from adaptsr.runs.loading import merge_run
+from adaptsr.runs.matrix import Matrix
+from adaptsr.runs.records import RecordTooNew, RunRecord, read_record
+from adaptsr.runs.run import Run
+from adaptsr.training.train_runs import ensure_runs
+
+ROW = "lora/r1"
+SMALL = schema.Backbone(architecture="edsr", options={"num_feat": 4, "num_block": 1})
+PAST = Path(__file__).parents[1] / "runs/past/record-1.json"
+
+
+def write_pairs(folder: str) -> None:
+    for name in "abc":
+        for side, size in (("lr", 8), ("hr", 32)):
+            pixels = torch.rand(3, size, size, generator=generator(folder, side, name)) * 255
+            write_png(Path(f"{folder}/{side}/{name}.png"), pixels.to(torch.uint8))
+
+
+def write_weights(path: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    torch.save(build(SMALL, 4).state_dict(), path)
+
+
+def matrix_of(data: str = "a", weights: str = "a.pth", **training: Any) -> Matrix:
+    content: dict[str, Any] = {
+        "name": "small",
+        "title": "Small",
+        "seeds": [1],
+        "compute": {"device": "cpu"},
+        "datasets": {
+            "pairs": {
+                "kind": "pairs",
+                "lr": f"{data}/lr",
+                "hr": f"{data}/hr",
+                "split": {"train": "rest", "test": "last 1"},
+            }
+        },
+        "data": {
+            "train": [{"dataset": "pairs"}],
+            "validation": {"dataset": "pairs", "split": "train"},
+            "test": [{"dataset": "pairs"}],
+        },
+        "backbones": {"edsr": {**SMALL.model_dump(include={"architecture", "options"}), "weights": weights}},
+        "training": {"iterations": 2, "batch_size": 1, "crop": 32, "lr": 0.01, "validate_every": 2, **training},
+        "scoring": {"metrics": {"psnr_y": {"name": "psnr"}}},
+        "report": {"tables": {"table": {"title": "A table", "rows": ["*"]}}},
+    }
+    matrix = Matrix.of(validate(content, Path("small.yaml")), "small.yaml")
+    prepare("pairs", matrix.profile.datasets["pairs"], manifest_path("pairs").parent, 4)
+    return matrix
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        write_pairs(name)
+        write_weights(f"{name}.pth", ord(name))
+    return tmp_path
+
+
+def train(matrix: Matrix) -> list[str]:
+    said: list[str] = []
+    ensure_runs(matrix, "edsr", ROW, [1], said.append)
+    return said
+
+
+def trained(said: list[str]) -> bool:
+    return any("iteration" in line for line in said)
+
+
+def place(matrix: Matrix) -> Path:
+    return Run("edsr", ROW, 1).folder(matrix.results)
+
+
+def record_of(matrix: Matrix) -> RunRecord:
+    return read_record(place(matrix) / "record.json")
+
+
+@pytest.mark.parametrize(
+    "other", [{"data": "b"}, {"weights": "b.pth"}, {"lr": 0.02}], ids=["data", "weights", "schedule"]
+)
+def test_a_then_b_keeps_both_and_a_comes_back_without_training(other: dict[str, Any]) -> None:
+    matrix = matrix_of()
+    train(matrix)
+    first, weights = record_of(matrix), (place(matrix) / "adaptation.safetensors").read_bytes()
+    said = train(matrix_of(**other))
+    kept = matrix.results / "superseded" / first.key
+    assert any("holds another run than the profile asks for, which is kept in" in line for line in said)
+    assert trained(said)
+    assert read_record(kept / "record.json") == first
+    second = record_of(matrix)
+    assert second.key != first.key
+    said = train(matrix_of())
+    assert not trained(said)
+    assert record_of(matrix) == first
+    assert (place(matrix) / "adaptation.safetensors").read_bytes() == weights
+    assert read_record(matrix.results / "superseded" / second.key / "record.json") == second
+
+
+def test_the_same_data_by_another_path_trains_nothing() -> None:
+    train(matrix_of("a", "a.pth"))
+    shutil.copytree("a", "elsewhere/pairs")
+    shutil.copy("a.pth", "elsewhere/weights.pth")
+    assert train(matrix_of("./a/", "./a.pth")) == []
+    assert train(matrix_of(str(Path("elsewhere/pairs").resolve()), "elsewhere/weights.pth")) == []
+
+
+def test_an_added_a_removed_and_a_changed_pair_make_another_run() -> None:
+    matrix = matrix_of()
+    train(matrix)
+    keys = {record_of(matrix).key}
+    for change in ("add", "remove", "change"):
+        for side, size in (("lr", 8), ("hr", 32)):
+            path = Path(f"a/{side}/{'0' if change in ('add', 'remove') else 'a'}.png")
+            if change == "remove":
+                path.unlink()
+            else:
+                write_png(path, torch.full((3, size, size), 7 * size % 256, dtype=torch.uint8))
+        assert trained(train(matrix_of())) or change == "remove"
+        keys.add(record_of(matrix).key)
+    assert len(keys) == 3, "without the pair that was added it is the first run again"
+
+
+def test_a_record_of_older_code_is_set_aside_and_said() -> None:
+    matrix = matrix_of()
+    train(matrix)
+    path = place(matrix) / "record.json"
+    sha256 = json.loads(path.read_text())["adaptation_sha256"]
+    content = json.loads(PAST.read_text()) | {"adaptation_sha256": sha256, "plan_sha256": None}
+    path.write_text(json.dumps(content))
+    said = train(matrix)
+    assert sum("of older code, whose keys cannot be compared" in line for line in said) == 1
+    assert trained(said)
+    [kept] = (matrix.results / "superseded").iterdir()
+    assert json.loads((kept / "record.json").read_text()) == content
+
+
+def test_a_run_of_later_code_is_left_alone() -> None:
+    matrix = matrix_of()
+    train(matrix)
+    path = place(matrix) / "record.json"
+    content = json.dumps(json.loads(path.read_text()) | {"schema": 99})
+    path.write_text(content)
+    with pytest.raises(RecordTooNew, match="schema 99"):
+        train(matrix)
+    assert path.read_text() == content
+
+
+def test_a_damaged_run_is_trained_again() -> None:
+    matrix = matrix_of()
+    train(matrix)
+    adaptation = place(matrix) / "adaptation.safetensors"
+    sound = adaptation.read_bytes()
+    adaptation.write_bytes(sound[:-1])
+    assert any("training it again" in line for line in train(matrix))
+    assert adaptation.read_bytes() == sound
+
+
+def test_a_run_is_not_merged_into_exchanged_weights() -> None:
+    matrix = matrix_of()
+    train(matrix)
+    assert merge_run(place(matrix))
+    shutil.copy("b.pth", "a.pth")
+    with pytest.raises(
+        UserError, match=r"^a\.pth: not the weights that results/small/edsr/lora/r1/seed1 was trained from"
+    ):
+        merge_run(place(matrix))
