@@ -376,7 +376,7 @@ def _list(parsed: argparse.Namespace) -> None:
 
 
 def _sites(parsed: argparse.Namespace) -> None:
-    from adaptsr.adaptation.counting import backbone_and_sites
+    from adaptsr.runs.backbones import backbone_and_sites
 
     _, sites = backbone_and_sites(load_matrix(parsed), parsed.backbone)
     for site in sites:
@@ -398,8 +398,11 @@ def _params(parsed: argparse.Namespace) -> None:
     import dataclasses
 
     from adaptsr.adaptation.counting import count
+    from adaptsr.runs.backbones import backbone_and_sites
 
-    counted = count(load_matrix(parsed), parsed.backbone, parsed.variant)
+    matrix = load_matrix(parsed)
+    model, sites = backbone_and_sites(matrix, parsed.backbone)
+    counted = count(model, sites, matrix.variant(parsed.variant), matrix.profile.scale, parsed.backbone)
     if parsed.json:
         print(json.dumps(dataclasses.asdict(counted), indent=1))
         return

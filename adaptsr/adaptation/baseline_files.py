@@ -21,10 +21,6 @@ from adaptsr.errors import UserError, listing, suggestion
 from adaptsr.project import CHECKOUT
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from adaptsr.adaptation.allocation import Calibration
-    from adaptsr.adaptation.reparametrization import Plan
     from adaptsr.backbones.sites import Site
 
 FOLDER = CHECKOUT / "baselines"
@@ -175,6 +171,8 @@ class Variant:
     baseline: BaselineFile
     name: str
     options: Mapping[str, Any]
+    budget: Variant | None = None
+    """The variant that the option `budget` names: `plan` gets the number of parameters that it trains."""
 
     @property
     def row(self) -> str:
@@ -193,69 +191,74 @@ class Variant:
         except (KeyError, IndexError, ValueError):
             return self.row
 
-    def plan(
-        self,
-        backbone: nn.Module,
-        sites: Sequence[Site],
-        options: Mapping[str, Any],
-        calibration: Calibration,
-        seed: int,
-    ) -> Plan:
-        from adaptsr.adaptation.reparametrization import Plan, freeze
-
-        freeze(backbone)
-        made = import_baseline(self.baseline.path).plan(backbone, list(sites), dict(options), calibration, seed)
-        if not isinstance(made, Plan):
-            raise UserError(
-                f"{self.baseline.path}: plan returned {type(made).__name__}; an adaptsr.adaptation.reparametrization.Plan was expected"
-            )
-        return made
-
-    def attach(self, model: nn.Module, plan: Plan) -> None:
-        """Freeze the model and attach this variant; what then has `requires_grad` is what trains."""
-        from adaptsr.adaptation.reparametrization import freeze, trainable_parameters
-
-        freeze(model)
-        import_baseline(self.baseline.path).attach(model, plan)
-        if not trainable_parameters(model):
-            raise UserError(f"{self.row}: nothing is left to train on this backbone; give it sites or options that fit")
-
     def extension(self, sites: Sequence[Site]) -> str | None:
         """Why this row is an extension of ours on a backbone with these sites, or None."""
         kinds = {site.kind for site in sites if not site.upsampling}
         return self.baseline.extensions.get(next(iter(kinds))) if len(kinds) == 1 else None
 
 
-def select_variants(file: BaselineFile, changes: schema.Baseline | None, where: str) -> list[Variant]:
-    """The variants of a file that a profile runs, in the order they are defined.
+def select_variants(
+    files: Mapping[str, BaselineFile], changes: Mapping[str, schema.Baseline], name: str, where: str
+) -> list[Variant]:
+    """Return the variants of a baseline that a profile runs, in the order they are defined.
 
     Without `rows` a profile that defines variants of its own runs those, and the file's ROWS otherwise.
     """
-    defined = defined_variants(file, changes)
-    if changes is None or changes.rows is None:
-        patterns = list(changes.variants) if changes and changes.variants else list(file.rows)
+    file, own = files[name], changes.get(name)
+    defined = defined_variants(file, own)
+    if own is None or own.rows is None:
+        patterns = list(own.variants) if own and own.variants else list(file.rows)
     else:
-        patterns = changes.rows
+        patterns = own.rows
     wanted: list[str] = []
     for pattern in patterns:
         matched = fnmatch.filter(defined, pattern)
         if not matched:
-            raise UserError(
-                f"{where}: no variant {pattern!r}{suggestion(pattern, defined)}; there are {', '.join(defined)}"
-            )
-        wanted += [name for name in matched if name not in wanted]
-    return [resolve_variant(file, changes, name, where) for name in wanted]
+            raise _no_variant(name, pattern, defined, where)
+        wanted += [variant for variant in matched if variant not in wanted]
+    return [resolve_variant(files, changes, f"{name}/{variant}", where) for variant in wanted]
 
 
-def resolve_variant(file: BaselineFile, changes: schema.Baseline | None, name: str, where: str) -> Variant:
-    """One variant with every option resolved; the profile's definition before the file's."""
-    defined = defined_variants(file, changes)
-    if name not in defined:
-        raise UserError(f"{where}: no variant {name!r}{suggestion(name, defined)}; there are {', '.join(defined)}")
-    _check_variant(file, name, defined[name], where)
-    return Variant(file, name, {**file.options, **defined[name]})
+def resolve_variant(
+    files: Mapping[str, BaselineFile],
+    changes: Mapping[str, schema.Baseline],
+    row: str,
+    where: str,
+    named_by: tuple[str, ...] = (),
+) -> Variant:
+    """Return the variant `<baseline>/<variant>` with every option resolved; a profile's definition goes before the file's.
+
+    changes: what the profile changes, by baseline. where: the profile, for messages. named_by: the rows whose budgets
+    lead here. Raises `UserError` for an unknown name or option, and for a budget that leads back to its own row.
+    """
+    name, _, chosen = row.partition("/")
+    if name not in files:
+        raise UserError(f"{where}: no baseline {name!r}{suggestion(name, files)}; there are {listing(files)}")
+    file = files[name]
+    defined = defined_variants(file, changes.get(name))
+    if chosen not in defined:
+        raise _no_variant(name, chosen, defined, where)
+    _check_variant(file, chosen, defined[chosen], f"{where}: baselines.{name}")
+    options = {**file.options, **defined[chosen]}
+    budget = options.get("budget")
+    if not isinstance(budget, str):
+        return Variant(file, chosen, options)
+    if "/" not in budget or budget == row:
+        raise UserError(
+            f"{where}: {row}: budget: `<baseline>/<variant>`, a number of parameters or `ranks: N` was expected, found {budget!r}"
+        )
+    if budget in named_by:
+        circle = " -> ".join((*named_by, row, budget))
+        raise UserError(f"{where}: {row}: budget: {circle} is a circle; give one of them a number of parameters")
+    return Variant(file, chosen, options, resolve_variant(files, changes, budget, where, (*named_by, row)))
+
+
+def _no_variant(name: str, wrong: str, defined: Mapping[str, object], where: str) -> UserError:
+    return UserError(
+        f"{where}: baselines.{name}: no variant {wrong!r}{suggestion(wrong, defined)}; there are {', '.join(defined)}"
+    )
 
 
 def defined_variants(file: BaselineFile, changes: schema.Baseline | None) -> dict[str, Mapping[str, Any]]:
-    """The variants of a file and those that a profile adds or defines anew."""
+    """Return the variants of a file and those that a profile adds or defines anew."""
     return {**file.variants, **(changes.variants if changes else {})}

@@ -36,9 +36,7 @@ class Inputs(pydantic.BaseModel):
     validation: str
 
 
-def variant_key(
-    profile: Profile, backbone: str, variant: Variant, references: Mapping[str, Variant], training: Training
-) -> str:
+def variant_key(profile: Profile, backbone: str, variant: Variant, training: Training) -> str:
     """Hash what profile and baseline file ask for: all of a run but its files and its seed.
 
     It needs no file on disk, so that Snakemake can know it before anything is fetched.
@@ -49,8 +47,7 @@ def variant_key(
             "scale": profile.scale,
             "compute": _stated(profile.compute, include={"threads", "deterministic"}),
             "backbone": _stated(profile.backbones[backbone], exclude={"title", "weights"}),
-            "baseline": [variant.baseline.name, variant.baseline.protocol, changed_options(variant)],
-            "budget": {key: changed_options(other) for key, other in references.items()},
+            "method": _method(variant),
             "training": _stated(training, exclude=WRITTEN_DOWN),
             "sources": [_stated(source, include={"weight", "degradation"}) for source in profile.data.train],
         }
@@ -73,6 +70,12 @@ def changed_options(variant: Variant) -> Mapping[str, Any]:
         for key, value in variant.options.items()
         if key != "title" and not (key in defaults and defaults[key] == value)
     }
+
+
+def _method(variant: Variant) -> list[Any]:
+    """A variant and, within it, the variant that its budget names."""
+    budget = _method(variant.budget) if variant.budget else None
+    return [variant.baseline.name, variant.baseline.protocol, changed_options(variant), budget]
 
 
 def _stated(section: pydantic.BaseModel, **fields: Any) -> dict[str, Any]:

@@ -1,17 +1,18 @@
-"""A run as a plain model of the backbone's own architecture: what other software loads, at no inference cost."""
+"""Load a finished run: check its files, merge it into a plain model of the backbone's architecture, write that as a checkpoint."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import nn
 
 from adaptsr import files
-from adaptsr.adaptation.baseline_files import FOLDER, import_baseline
-from adaptsr.adaptation.reparametrization import Plan, freeze, load_adaptation, merged_state
+from adaptsr.adaptation.attaching import attach
+from adaptsr.adaptation.baseline_files import FOLDER, Variant, read_literals
+from adaptsr.adaptation.merging import merge
+from adaptsr.adaptation.reparametrization import Plan, load_adaptation
 from adaptsr.backbones.build import build
 from adaptsr.config import schema
 from adaptsr.data.fetch import resolve_weights
@@ -29,10 +30,9 @@ def merge_run(folder: Path) -> dict[str, torch.Tensor]:
     model = _backbone(folder, record)
     keys = list(model.state_dict())
     plan = Plan.load(folder)
-    baseline = _baseline(record)
-    freeze(model)
+    variant = _variant(record)
     try:
-        baseline.attach(model, plan)
+        attach(model, variant, plan)
     except UserError:
         raise
     except Exception as error:  # a plan from elsewhere can hold anything
@@ -41,10 +41,7 @@ def merge_run(folder: Path) -> dict[str, torch.Tensor]:
         ) from error
     adaptation = folder / "adaptation.safetensors"
     load_adaptation(model, load_tensors(adaptation)[0], str(adaptation))
-    if hasattr(baseline, "merge"):
-        with torch.no_grad():
-            model = baseline.merge(model, plan)
-    return merged_state(model, keys)
+    return merge(model, variant.baseline, plan, keys)
 
 
 def load_run(folder: Path) -> nn.Module:
@@ -118,13 +115,13 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def _baseline(record: records.RunRecord) -> ModuleType:
+def _variant(record: records.RunRecord) -> Variant:
     path = FOLDER / f"{record.baseline}.py"
     if not path.is_file():
         raise UserError(
             f"{path}: the file of baseline {record.baseline!r} is gone; runs of it cannot be loaded without it"
         )
-    return import_baseline(path)
+    return Variant(read_literals(path), record.variant, record.config.get("options", {}))
 
 
 def damage(folder: Path, record: records.RunRecord) -> str | None:

@@ -74,10 +74,9 @@ class Matrix:
                     f"{suggestion(name, baselines)}; there are {listing(baselines)}"
                 )
         matrix = Matrix(profile, baselines, source)
-        for variant in matrix.variants.values():
-            matrix.references(variant)
+        variants = list(matrix.variants.values())
         for name, changes in profile.baselines.items():
-            selected = [variant.name for variant in matrix.variants.values() if variant.baseline.name == name]
+            selected = [variant.name for variant in variants if variant.baseline.name == name]
             for pattern in changes.only:
                 if not fnmatch.filter(selected, pattern):
                     raise UserError(
@@ -91,8 +90,8 @@ class Matrix:
         """The selected variants by `<baseline>/<variant>`."""
         selected = [
             variant
-            for name, file in self.baselines.items()
-            for variant in select_variants(file, self.profile.baselines.get(name), f"{self.source}: baselines.{name}")
+            for name in self.baselines
+            for variant in select_variants(self.baselines, self.profile.baselines, name, self.source)
         ]
         return {variant.row: variant for variant in selected}
 
@@ -150,28 +149,7 @@ class Matrix:
 
     def variant(self, row: str) -> Variant:
         """Return any variant that the baseline files or the profile define, selected or not."""
-        name, _, variant = row.partition("/")
-        if name not in self.baselines:
-            raise UserError(
-                f"{self.source}: no baseline {name!r}{suggestion(name, self.baselines)}; there are {listing(self.baselines)}"
-            )
-        changes = self.profile.baselines.get(name)
-        return resolve_variant(self.baselines[name], changes, variant, f"{self.source}: baselines.{name}")
-
-    def references(self, variant: Variant) -> dict[str, Variant]:
-        """Options that name another variant (`budget: lora/r8`) and what they name.
-
-        Such an option arrives in the baseline's `plan` as the number of parameters that variant trains.
-        """
-        named = {key: value for key, value in variant.options.items() if key == "budget" and isinstance(value, str)}
-        found = {}
-        for key, value in named.items():
-            if "/" not in value or value == variant.row:
-                raise UserError(
-                    f"{self.source}: {variant.row}: {key}: `<baseline>/<variant>`, a number of parameters or `ranks: N` was expected, found {value!r}"
-                )
-            found[key] = self.variant(value)
-        return found
+        return resolve_variant(self.baselines, self.profile.baselines, row, self.source)
 
     def training(self, variant: Variant) -> schema.Training:
         """Return the schedule of a variant: the profile's, with what differs for its baseline."""
@@ -181,7 +159,7 @@ class Matrix:
     def variant_key(self, backbone: str, row: str) -> str:
         """Return what Snakemake compares of a variant on a backbone; it needs no file (`keys.variant_key`)."""
         variant = self.variant(row)
-        return keys.variant_key(self.profile, backbone, variant, self.references(variant), self.training(variant))
+        return keys.variant_key(self.profile, backbone, variant, self.training(variant))
 
     def inputs(self, backbone: str) -> keys.Inputs:
         """Digest the images and weights that the runs on a backbone are made from.

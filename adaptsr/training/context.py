@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from adaptsr.adaptation.attaching import plan_variant
 from adaptsr.adaptation.baseline_files import Variant
-from adaptsr.adaptation.reparametrization import (
-    Plan,
-    trainable_count,
-)
+from adaptsr.adaptation.reparametrization import Plan
 from adaptsr.backbones.build import build
 from adaptsr.backbones.sites import Site, find_sites
 from adaptsr.config import schema
@@ -74,14 +72,8 @@ class TrainingContext:
         return sample_batch(self.sources, seed, index, training.batch_size, training.crop, scale, purpose, self.device)
 
     def plan(self, variant: Variant, seed: int) -> Plan:
-        """The plan of a run; options that name another variant become the number of parameters that one trains."""
-        training = self.matrix.training(variant)
-        options = dict(variant.options)
-        for key, other in self.matrix.references(variant).items():
-            model = self.fresh_backbone()
-            other.attach(model, self.plan(other, seed))
-            options[key] = trainable_count(model)
-        return variant.plan(self.fresh_backbone(), self.sites, options, self.calibration(training, seed), seed)
+        calibration = self.calibration(self.matrix.training(variant), seed)
+        return plan_variant(variant, self.fresh_backbone, self.sites, calibration, seed)
 
 
 def load_sources(profile: schema.Profile) -> list[WeightedSource]:

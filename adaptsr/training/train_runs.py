@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from adaptsr import files
+from adaptsr.adaptation.attaching import attach
 from adaptsr.adaptation.baseline_files import Variant
 from adaptsr.adaptation.reparametrization import (
     Plan,
@@ -127,8 +128,7 @@ def train_run(
     with memory_explained(training):
         plan = context.plan(variant, seed)
     plan.save(folder)
-    model = context.fresh_backbone()
-    variant.attach(model, plan)
+    model = attach(context.fresh_backbone(), variant, plan)
     model.to(context.device)
     accelerate(model)
     checkpoints = Checkpoints(folder / "checkpoints", key)

@@ -71,11 +71,11 @@ def _check_ids(published: Published) -> None:
     for id in judged:
         if id not in TEXT_CHECKS:
             raise UserError(
-                f"{path}: {id}: no check has this id{suggestion(id, TEXT_CHECKS)}; papers/adaptsr/claims.py has {listing(TEXT_CHECKS)}"
+                f"{path}: {id}: no check has this id{suggestion(id, TEXT_CHECKS)}; papers/adaptsr/claims/ has {listing(TEXT_CHECKS)}"
             )
     for id in TEXT_CHECKS:
         if id not in judged:
-            raise UserError(f"{path}: no line {id!r} with the role `claim`, which papers/adaptsr/claims.py checks")
+            raise UserError(f"{path}: no line {id!r} with the role `claim`, which papers/adaptsr/claims/ checks")
 
 
 def _table_finding(counts: Counts, published: Published, check: TableCheck) -> Finding:

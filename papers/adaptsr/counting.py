@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from adaptsr.adaptation import baseline_files
-from adaptsr.adaptation.baseline_files import Variant
+from adaptsr.adaptation.attaching import attach, plan_variant
 from adaptsr.adaptation.reparametrization import merged_state, parameter_count, trainable_count
 from adaptsr.backbones.build import build
 from adaptsr.backbones.sites import Site, find_sites
@@ -99,16 +99,9 @@ class Counts:
         return self._models[name]
 
     def _attached(self, backbone: str, row: str, changes: Options) -> nn.Module:
-        variant = self.matrix.variant(row)
-        budgets = {key: self.trainable(backbone, other.row) for key, other in self._references(variant, changes)}
-        options = {**variant.options, **budgets, **changes}
-        model = copy.deepcopy(self._backbone(backbone))
-        plan = variant.plan(model, self.sites(backbone), options, _no_data, SEED)
-        variant.attach(model, plan)
-        return model
-
-    def _references(self, variant: Variant, changes: Options) -> Sequence[tuple[str, Variant]]:
-        return [(key, other) for key, other in self.matrix.references(variant).items() if key not in changes]
+        variant, model = self.matrix.variant(row), self._backbone(backbone)
+        plan = plan_variant(variant, lambda: copy.deepcopy(model), self.sites(backbone), _no_data, SEED, changes)
+        return attach(copy.deepcopy(model), variant, plan)
 
 
 def paper_counts() -> Counts:

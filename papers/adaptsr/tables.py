@@ -11,9 +11,9 @@ from itertools import product
 
 from adaptsr.config.schema import UNADAPTED
 
-from .claims import DATASETS, METRICS, PERCENT_DENOMINATOR, TITLES, UNIFORM, denominator, share
+from .claims.common import DATASETS, METRICS, PERCENT_DENOMINATOR, SWINIR, TITLES, UNIFORM, share
 from .counting import Counts
-from .printed import NOTHING, split_share
+from .printed import NOTHING, Printed, split_share
 from .rules import Outcome, Reading, equal, literal, named
 from .sources import TABLES, Cell, Line, Reader, cell_of
 
@@ -198,7 +198,41 @@ def _judge_share(counts: Counts, reader: Reader, line: Line) -> Outcome:
 
 
 def _judge_denominator(counts: Counts, reader: Reader, line: Line) -> Outcome:
-    return denominator(counts, reader, reader.printed("table2", line["label"], "parameters"))
+    """Find which denominators give every share of Table 2, and whether the printed size of the model is one of them."""
+    printed = reader.printed("table2", line["label"], "parameters")
+    labels = [line["label"] for line in reader.lines("table2") if "(" in line["parameters"]]
+    cells = [
+        (reader.number("table2", label, "parameters"), reader.share("table2", label, "parameters")) for label in labels
+    ]
+    exact = [
+        (Fraction(counts.trainable(SWINIR, line["row"])), reader.share("table2", line["label"], "parameters"))
+        for line in reader.lines("table2")
+        if line["row"].startswith("lora/")
+    ]
+    low, high = _common_denominators(cells)
+    computed = (
+        ("denominators that fit the printed counts", _millions(low, high)),
+        ("denominators that fit the exact counts", _millions(*_common_denominators(exact))),
+        ("parameters of the backbone", f"{counts.total(SWINIR):,}"),
+    )
+    half = printed.step / 2
+    if low <= high and low < printed.value + half and high >= printed.value - half:
+        return Outcome("reproduced", "", computed, f"The shares of Table 2 fit a model of {printed.text} parameters.")
+    if low > high:
+        return Outcome("contradicted", "", computed, "No single denominator gives all shares of Table 2.")
+    sentence = f"The shares are of {_millions(low, high)}, not of {printed.text} ({counts.total(SWINIR):,} parameters)."
+    return Outcome("contradicted", "", computed, sentence)
+
+
+def _common_denominators(cells: list[tuple[Fraction, Printed]]) -> tuple[Fraction, Fraction]:
+    """The smallest and largest denominator that round every count to its share; the first above the second: none does."""
+    lows = [100 * count / (printed.value + printed.step / 2) for count, printed in cells]
+    highs = [100 * count / max(printed.value - printed.step / 2, printed.step / 1000) for count, printed in cells]
+    return max(lows), min(highs)
+
+
+def _millions(low: Fraction, high: Fraction) -> str:
+    return f"{float(low) / 1e6:.3f}M to {float(high) / 1e6:.3f}M" if low <= high else "none"
 
 
 def _inference_checks(reader: Reader) -> Iterator[TableCheck]:

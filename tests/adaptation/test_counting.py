@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from adaptsr import randomness
+from adaptsr.adaptation.attaching import attach, plan_variant
 from adaptsr.adaptation.baseline_files import FOLDER, Variant, discover, select_variants
 from adaptsr.adaptation.lora import cost_per_rank
 from adaptsr.adaptation.reparametrization import Plan, parameter_count, trainable_count
@@ -50,10 +51,8 @@ def no_calibration(index: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def attached(name: str, chosen: Variant) -> tuple[nn.Module, Plan]:
     model, sites = backbone(name)
-    plan = chosen.plan(model, sites, chosen.options, no_calibration, 1)
-    adapted = copy.deepcopy(model)
-    chosen.attach(adapted, plan)
-    return adapted, plan
+    plan = plan_variant(chosen, lambda: copy.deepcopy(model), sites, no_calibration, 1)
+    return attach(copy.deepcopy(model), chosen, plan), plan
 
 
 def count(name: str, row: str, **changes: Any) -> int:
@@ -293,7 +292,7 @@ def test_budget_in_ranks() -> None:
 
 def test_default_rows_are_the_paper_s() -> None:
     """What a profile runs when it does not choose: the rows of Tables 2 and 3."""
-    rows = [one.row for file in FILES.values() for one in select_variants(file, None, "test")]
+    rows = [one.row for name in FILES for one in select_variants(FILES, {}, name, "test")]
     for row in ("lora/r1", "lora/r4", "lora/r8", "lora/r16", "lora/r64", "full_finetuning/all", "rank_aware/gradient"):
         assert row in rows
     assert {row for row in rows if row.startswith("arc/")} == {f"arc/svd{n}" for n in (50, 100, 350, 375, 400, 500)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from adaptsr.adaptation import attaching
 from adaptsr.adaptation.allocation import Batch
 from adaptsr.adaptation.baseline_files import FOLDER, Variant, discover, import_baseline
 from adaptsr.adaptation.reparametrization import Plan
@@ -101,11 +103,10 @@ def variant(name: str, chosen: str, **options: Any) -> Variant:
 
 def planned(name: str, chosen: str, model: nn.Module, seed: int = 1, **options: Any) -> Plan:
     one = variant(name, chosen, **options)
-    return one.plan(model, find_sites(model), one.options, calibration, seed)
+    return attaching.plan_variant(one, lambda: copy.deepcopy(model), find_sites(model), calibration, seed)
 
 
 def attach(name: str, model: nn.Module, plan: Plan) -> nn.Module:
     """The model itself, frozen and with the plan attached."""
     file = FILES[name]
-    Variant(file, "any", file.options).attach(model, plan)
-    return model
+    return attaching.attach(model, Variant(file, "any", file.options), plan)

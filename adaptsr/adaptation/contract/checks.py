@@ -16,12 +16,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from adaptsr import randomness
-from adaptsr.adaptation.baseline_files import (
-    BaselineFile,
-    import_baseline,
-)
+from adaptsr.adaptation.attaching import plan_variant
+from adaptsr.adaptation.baseline_files import BaselineFile, import_baseline
 from adaptsr.adaptation.contract.backbones import chance_state, restore_chance
-from adaptsr.adaptation.contract.subjects import OTHER_SEED, SEED, STEPS, Subject, plan_tensors
+from adaptsr.adaptation.contract.subjects import OTHER_SEED, SEED, STEPS, Subject, all_tensors
 from adaptsr.adaptation.reparametrization import (
     Plan,
     adaptation_state,
@@ -76,11 +74,11 @@ def check_literals(file: BaselineFile) -> None:
 def check_plan(subject: Subject) -> None:
     """Planning is a function of the seed, leaves the backbone and all global chance alone, and gives plain JSON."""
     first = subject.planned
-    backbone = copy.deepcopy(subject.backbone)
-    before = plan_tensors(backbone)
+    backbone = subject.fresh()
+    before = all_tensors(backbone)
     with _watched("plan"):
-        second = subject.variant.plan(backbone, subject.sites, copy.deepcopy(subject.options), subject.batch, SEED)
-    _refuse_changes(before, plan_tensors(backbone), "plan changes {} of the backbone; it may only read it")
+        second = plan_variant(subject.variant, lambda: backbone, subject.sites, subject.batch, SEED, subject.budget)
+    _refuse_changes(before, all_tensors(backbone), "plan changes {} of the backbone; it may only read it")
     if json.loads(json.dumps(first.settings)) != first.settings:
         raise ContractBroken(
             "plan: settings are not plain JSON (tuples and numbers as keys come back as something else)"
@@ -101,8 +99,8 @@ def check_attach(subject: Subject) -> None:
     if list(trainable_parameters(model)) != list(trainable_parameters(subject.attached)):
         raise ContractBroken("attach trains other parameters when the plan comes from disk")
     _refuse_changes(
-        plan_tensors(subject.attached),
-        plan_tensors(model),
+        all_tensors(subject.attached),
+        all_tensors(model),
         "attach gives {} two values for one plan; key every generator by the plan's seed",
     )
 
@@ -145,7 +143,7 @@ def check_start(subject: Subject) -> None:
 
 def check_training(subject: Subject) -> None:
     """Three steps move every trainable parameter and not one bit of anything else, buffers included."""
-    before, after = plan_tensors(subject.attached), plan_tensors(subject.trained)
+    before, after = all_tensors(subject.attached), all_tensors(subject.trained)
     trained = adaptation_state(subject.attached)
     frozen = {name: tensor for name, tensor in before.items() if name not in trained}
     _refuse_changes(frozen, after, "{} is frozen but changes in training; it would be lost when the run is saved")

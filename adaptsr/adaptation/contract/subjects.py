@@ -16,24 +16,13 @@ from torch.nn import functional
 
 from adaptsr import files, randomness
 from adaptsr.adaptation.allocation import Batch
-from adaptsr.adaptation.baseline_files import (
-    BaselineFile,
-    Variant,
-    discover,
-    import_baseline,
-    resolve_variant,
-)
+from adaptsr.adaptation.attaching import attach, budget_option, plan_variant
+from adaptsr.adaptation.baseline_files import BaselineFile, Variant, discover, resolve_variant
 from adaptsr.adaptation.contract.backbones import BACKBONES, calibration, chance_state, restore_chance, small_backbone
-from adaptsr.adaptation.reparametrization import (
-    Plan,
-    adaptation_state,
-    merged_state,
-    trainable_count,
-    trainable_parameters,
-    training_mode,
-)
+from adaptsr.adaptation.merging import merge
+from adaptsr.adaptation.reparametrization import Plan, adaptation_state, trainable_parameters, training_mode
 from adaptsr.backbones.sites import Site, find_sites
-from adaptsr.errors import UserError, listing
+from adaptsr.errors import UserError
 from adaptsr.tensors import save_tensors
 
 STEPS = 3
@@ -66,26 +55,23 @@ class Subject:
     def sites(self) -> list[Site]:
         return find_sites(self.backbone)
 
+    def fresh(self) -> nn.Module:
+        return copy.deepcopy(self.backbone)
+
     @cached_property
-    def options(self) -> dict[str, Any]:
-        """The variant's options; a budget that names another variant becomes what that one trains here."""
-        options = dict(self.variant.options)
-        if isinstance(options.get("budget"), str):
-            reference = Subject(_named(options["budget"], self.variant), self.name, self.backbone, self.batch)
-            options["budget"] = trainable_count(reference.attach(reference.planned))
-        return options
+    def budget(self) -> dict[str, int]:
+        """What the variant's budget comes to on this backbone, counted once for all seeds."""
+        return budget_option(self.variant, self.fresh, self.sites, self.batch, SEED)
 
     def plan(self, seed: int) -> Plan:
-        return self.variant.plan(copy.deepcopy(self.backbone), self.sites, self.options, self.batch, seed)
+        return plan_variant(self.variant, self.fresh, self.sites, self.batch, seed, self.budget)
 
     @cached_property
     def planned(self) -> Plan:
         return self.plan(SEED)
 
     def attach(self, plan: Plan) -> nn.Module:
-        model = copy.deepcopy(self.backbone)
-        self.variant.attach(model, plan)
-        return model.eval()
+        return attach(self.fresh(), self.variant, plan).eval()
 
     @cached_property
     def attached(self) -> nn.Module:
@@ -118,15 +104,10 @@ class Subject:
 
     def merged(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """The plain state of a copy of the model, by the baseline's own `merge` where it has one."""
-        model = copy.deepcopy(model)
-        module = import_baseline(self.variant.baseline.path)
-        if hasattr(module, "merge"):
-            try:
-                with torch.no_grad():
-                    model = module.merge(model, self.planned)
-            except UserError as refusal:
-                raise CannotMerge(str(refusal)) from None
-        return merged_state(model, list(self.backbone.state_dict()))
+        try:
+            return merge(copy.deepcopy(model), self.variant.baseline, self.planned, list(self.backbone.state_dict()))
+        except UserError as refusal:
+            raise CannotMerge(str(refusal)) from None
 
     def save(self, folder: Path) -> None:
         """Leave behind what a run does, and the output that it has to give again."""
@@ -145,14 +126,6 @@ class Subject:
         )
 
 
-def _named(row: str, variant: Variant) -> Variant:
-    name, _, chosen = row.partition("/")
-    known = {**discover(), variant.baseline.name: variant.baseline}
-    if name not in known:
-        raise UserError(f"{variant.row}: budget: no baseline {name!r}; there are {listing(known)}")
-    return resolve_variant(known[name], None, chosen, f"{variant.row}: budget")
-
-
 def subjects(file: BaselineFile) -> list[tuple[Variant, str]]:
     """What is checked: the chosen variants on all small backbones, those that differ in numbers alone on the first."""
     seen: set[str] = set()
@@ -169,13 +142,14 @@ def chosen_variants(file: BaselineFile) -> list[Variant]:
 
     All numbers count as one value: r = 2 shows nothing that r = 1 does not.
     """
+    known = {**discover(), file.name: file}
     seen: set[str] = set()
     chosen = []
     for name in [*file.rows, *(name for name in file.variants if name not in file.rows)]:
-        options = {**file.options, **file.variants[name]}
-        kinds = option_kinds(options)
+        variant = resolve_variant(known, {}, f"{file.name}/{name}", str(file.path))
+        kinds = option_kinds(variant.options)
         if name in file.rows or kinds - seen:
-            chosen.append(Variant(file, name, options))
+            chosen.append(variant)
         seen |= kinds
     return chosen
 
@@ -191,7 +165,7 @@ def option_kinds(options: Mapping[str, Any]) -> set[str]:
     return kinds
 
 
-def plan_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+def all_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     """Copies of all parameters and buffers, those included that no state dict shows."""
     named: dict[str, torch.Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     return {name: tensor.detach().clone() for name, tensor in named.items()}

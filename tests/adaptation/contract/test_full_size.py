@@ -10,7 +10,7 @@ from torch import nn
 
 from adaptsr import randomness
 from adaptsr.adaptation.allocation import Batch
-from adaptsr.adaptation.baseline_files import FOLDER, Variant, discover
+from adaptsr.adaptation.baseline_files import FOLDER, discover, resolve_variant
 from adaptsr.adaptation.contract.checks import check_merge
 from adaptsr.adaptation.contract.subjects import Subject
 from adaptsr.adaptation.reparametrization import freeze
@@ -53,7 +53,7 @@ def test_merges(baseline: str, backbone: str) -> None:
     torch.set_num_threads(1)
     file = FILES[baseline]
     chosen = VARIANTS.get(baseline) or next(iter([*file.rows, *file.variants]))
-    variant = Variant(file, chosen, {**file.options, **file.variants[chosen]})
+    variant = resolve_variant(FILES, {}, f"{baseline}/{chosen}", "test")
     size = LR_SIZE[backbone]
     subject = Subject(variant, backbone, full_backbone(backbone), lambda index: data(size, index))
     try:

@@ -1,0 +1,68 @@
+"""Plan a variant and attach it to a model: the one way for training, counting, auditing, merging and the contract."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from adaptsr.adaptation.allocation import Calibration
+from adaptsr.adaptation.baseline_files import Variant, import_baseline
+from adaptsr.adaptation.reparametrization import Plan, freeze, trainable_count, trainable_parameters
+from adaptsr.backbones.sites import Site
+from adaptsr.errors import UserError
+
+Fresh = Callable[[], nn.Module]
+"""Makes a copy of the backbone that may be changed."""
+
+
+def plan_variant(
+    variant: Variant,
+    fresh: Fresh,
+    sites: Sequence[Site],
+    calibration: Calibration,
+    seed: int,
+    changes: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Plan a variant on a backbone, with some of its options changed.
+
+    A budget that names a variant arrives in the baseline's `plan` as the number of parameters that one trains.
+    Raises `UserError` when the baseline refuses the backbone or returns something else than a plan.
+    """
+    changed = dict(changes or {})
+    if "budget" not in changed:
+        changed |= budget_option(variant, fresh, sites, calibration, seed)
+    backbone = fresh()
+    freeze(backbone)
+    options = copy.deepcopy({**variant.options, **changed})
+    path = variant.baseline.path
+    made = import_baseline(path).plan(backbone, list(sites), options, calibration, seed)
+    if not isinstance(made, Plan):
+        raise UserError(
+            f"{path}: plan returned {type(made).__name__}; an adaptsr.adaptation.reparametrization.Plan was expected"
+        )
+    return made
+
+
+def budget_option(
+    variant: Variant, fresh: Fresh, sites: Sequence[Site], calibration: Calibration, seed: int
+) -> dict[str, int]:
+    """Count what the budget variant trains on this backbone, as the option `budget`; empty where none is named."""
+    if variant.budget is None:
+        return {}
+    plan = plan_variant(variant.budget, fresh, sites, calibration, seed)
+    return {"budget": trainable_count(attach(fresh(), variant.budget, plan))}
+
+
+def attach(model: nn.Module, variant: Variant, plan: Plan) -> nn.Module:
+    """Freeze a model, attach a variant to it and return it; what then has `requires_grad` is what trains.
+
+    Raises `UserError` when nothing is left to train.
+    """
+    freeze(model)
+    import_baseline(variant.baseline.path).attach(model, plan)
+    if not trainable_parameters(model):
+        raise UserError(f"{variant.row}: nothing is left to train on this backbone; give it sites or options that fit")
+    return model

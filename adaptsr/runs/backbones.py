@@ -1,0 +1,27 @@
+"""Build the backbone that a command names: one of a profile, or one from a checkpoint file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from adaptsr.backbones.build import build, build_from_file
+from adaptsr.backbones.sites import Site, find_sites
+from adaptsr.errors import UserError, listing, suggestion
+from adaptsr.runs.matrix import Matrix
+
+
+def backbone_and_sites(matrix: Matrix, name: str) -> tuple[nn.Module, list[Site]]:
+    """Build a backbone of the profile with random weights, or one from a checkpoint file, and find its sites."""
+    declared = matrix.profile.backbones.get(name)
+    if declared is not None:
+        model = build(declared, matrix.profile.scale, load=False)
+        return model, find_sites(model, declared.kinds)
+    if Path(name).suffix:
+        model = build_from_file(Path(name))
+        return model, find_sites(model)
+    known = matrix.profile.backbones
+    raise UserError(
+        f"backbone {name!r}: neither a file nor in {matrix.source}{suggestion(name, known)}; there are {listing(known)}"
+    )
