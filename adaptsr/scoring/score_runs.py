@@ -28,7 +28,7 @@ from adaptsr.runs.run import Run
 from adaptsr.scoring.external import external_folder, read_external
 from adaptsr.scoring.pictures import Picture, keep_pictures, kept_pictures, pictures_of
 from adaptsr.scoring.scorer import Scorer, ScoreRow
-from adaptsr.scoring.sources import checked_record, find_source, digest_of
+from adaptsr.scoring.sources import checked_record, digest_of, find_source
 from adaptsr.scoring.table import KeptScores, kept_path, kept_typed, metric_key, read_kept, write_kept
 
 if TYPE_CHECKING:

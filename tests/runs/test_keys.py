@@ -25,12 +25,12 @@ Json = dict[str, Any]
 Change = Callable[[Json], Any]
 
 GOLDEN = {
-    ("edsr", "full_finetuning/all"): "c8856f7b97cf7bc44e0009b47310011b227ae14e33cf293b49eba4bf5b12a7b8",
-    ("edsr", "lora/r1"): "a1f1ea6f2d8df48a4d7697299e888fbe069f06f10a408d1a9b9b9635b54656f4",
-    ("edsr", "rank_aware/gradient"): "a342fef0c5b2b4f7c3e5dca05adea07e976d25086063e247a6ff8b160fde1278",
-    ("swinir", "lora/r1"): "fbe60c3c66f6215cc75804014395568827b20876e9163f6d00062429da3e8dbf",
+    ("edsr", "full_finetuning/all"): "a1e48fe861e7b61a743645f6b45b76d9b5e265bc2327bda472580cd7d43fc7eb",
+    ("edsr", "lora/r1"): "42907f1b58729b3841c7d85204d40111421eacb2b8963f12c0f3078703255efb",
+    ("edsr", "rank_aware/gradient"): "e289e51b48823d20cdc9a37753716883fb8edb8a262905589990e1b2b35c55ff",
+    ("swinir", "lora/r1"): "4fbe9c944cb432ed3799268c5eacfee33d87a738d3c289df50e46d10c080a15d",
 }
-RUN_KEY = "fd7cec116db3625da826f307d742bc58965d9c02504d4451b5657c0abced6bfd"
+RUN_KEY = "cb7b36225870275c1ca7527d80cc3b312ff25cd8c57cf989afb17b668e8950ec"
 INPUTS = keys.Inputs(weights="1" * 64, train=("2" * 64,), validation="3" * 64)
 
 
