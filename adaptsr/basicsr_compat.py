@@ -29,7 +29,7 @@ _lock = threading.RLock()
 
 
 def basicsr_module(leaf: str) -> ModuleType:
-    """The module `basicsr.<leaf>`, such as `archs.edsr_arch`, imported without running basicsr's packages.
+    """The module `basicsr.<leaf>`, such as `data.degradations`, imported without running basicsr's packages.
 
     May be called from several threads and any number of times. A basicsr that was already imported as a whole is used
     as it is. numpy's error settings, which basicsr changes while it is imported, are put back.

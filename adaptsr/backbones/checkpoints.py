@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from adaptsr.backbones.architectures.edsr import edsr_from_authors
+from adaptsr.backbones.architectures.family import StateDict
+from adaptsr.backbones.architectures.known import is_rebuilt, translated
 from adaptsr.errors import UserError
-
-StateDict = Mapping[str, torch.Tensor]
-
 
 MOST_TIMES_ITS_SIZE = 4
 
@@ -27,7 +24,7 @@ SMALLEST_LIMIT_BYTES = 1 << 20
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """Tensors of a checkpoint (.safetensors, or a pickle read with `weights_only`), in the layout of our architectures.
 
-    Understands `params`, `params_ema`, `state_dict` and bare layouts, the `module.` prefix and both key styles of EDSR.
+    Understands `params`, `params_ema`, `state_dict` and bare layouts, the `module.` prefix and authors' own key names.
     Nothing in the file is executed, and no more is made of it than it holds; `UserError` says what was refused.
     """
     try:
@@ -79,26 +76,23 @@ def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
     state = {str(key): value for key, value in content.items()}
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
-    if "head.0.weight" in state and "body.0.body.0.weight" in state:
-        return edsr_from_authors(state)
-    return state
+    return dict(translated(state))
 
 
 def load_weights(model: nn.Module, state: StateDict, source: str) -> None:
-    """Load a state dict whose keys must be the model's; the size-dependent attention masks are kept as built."""
+    """Load a state dict whose keys must be the model's; buffers that depend on the size trained on are kept as built."""
     own = model.state_dict()
-    rebuilt = {key for key in own if key.rsplit(".", 1)[-1] in ("attn_mask", "relative_position_index")}
-    missing = sorted(set(own) - set(state) - rebuilt)
-    unknown = sorted(set(state) - set(own) - {key for key in state if key.rsplit(".", 1)[-1] == "attn_mask"})
+    learned = [key for key in own if not is_rebuilt(key)]
+    missing = sorted(set(learned) - set(state))
+    unknown = sorted(key for key in state if key not in own and not is_rebuilt(key))
     if missing or unknown:
         what = f"lacks {missing[0]!r}" if missing else f"has {unknown[0]!r}, which the architecture lacks"
         raise UserError(
             f"{source}: this checkpoint does not fit the backbone: it {what} ({len(missing)} keys missing, {len(unknown)} unknown)"
         )
-    for key, value in state.items():
-        if key not in rebuilt and key in own and own[key].shape != value.shape:
-            raise UserError(f"{source}: {key} has shape {tuple(value.shape)}, the backbone has {tuple(own[key].shape)}")
-    for key, value in state.items():
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise UserError(f"{source}: {key} holds values that are no numbers (NaN or infinite); give sound weights")
-    model.load_state_dict({key: own[key] if key in rebuilt else state[key] for key in own})
+    for key in learned:
+        if own[key].shape != state[key].shape:
+            raise UserError(
+                f"{source}: {key} has shape {tuple(state[key].shape)}, the backbone has {tuple(own[key].shape)}"
+            )
+    model.load_state_dict({key: own[key] if is_rebuilt(key) else state[key] for key in own})

@@ -1,8 +1,8 @@
 """The same training step with less arithmetic and less memory.
 
 A step through a low-rank delta as autograd sees it forms the whole gradient of the merged weight, only to project it onto
-the factors. Here the forward uses the merged weight, as ever, and the backward forms the gradients of A and B alone. Window
-attention whose position bias is frozen becomes one fused operator. Both compute what the plain modules compute, up to
+the factors. Here the forward uses the merged weight, as ever, and the backward forms the gradients of A and B alone. Modules
+of known architectures may have a faster forward of their own. Both compute what the plain modules compute, up to
 rounding; nothing here is needed for a right result.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeGuard, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 from torch.nn.utils import parametrize
 
 from adaptsr.adaptation.lora import LowRankDelta
+from adaptsr.backbones.architectures.known import fast_forward, gelu_mlp
 
 WORTHWHILE = 0.6
 """Form factor gradients where they cost less than this share of the full weight gradient; slim products run slower."""
@@ -30,15 +31,13 @@ def accelerate(model: nn.Module) -> None:
     To be called once, when what trains is settled: after attaching.
     """
     for module in list(model.modules()):
-        if _is_mlp(module) and (delta := _worthwhile_delta(module.fc2)) is not None:
-            module.forward = _mlp_forward(module, delta)
+        mlp = gelu_mlp(module)
+        if mlp is not None and (delta := _worthwhile_delta(mlp[1])) is not None:
+            module.forward = _mlp_forward(module.forward, *mlp, delta)
         elif (delta := _worthwhile_delta(module)) is not None:
             module.forward = _low_rank_forward(module, delta)
-        elif _is_window_attention(module) and not module.relative_position_bias_table.requires_grad:
-            module.forward = _attention_forward(module)
-
-
-# Low-rank layers
+        elif (forward := fast_forward(module)) is not None:
+            module.forward = forward
 
 
 class Factors(NamedTuple):
@@ -172,92 +171,14 @@ def _in_one_precision(x: torch.Tensor, *others: torch.Tensor) -> list[torch.Tens
     return [tensor.to(dtype) for tensor in (x, *others)]
 
 
-# Transformer blocks
-
-SWIN = ("spandrel.architectures.SwinIR.", "spandrel.architectures.DRCT.")
-"""Where the blocks of known structure are defined."""
-
-
-def _is_mlp(module: nn.Module) -> TypeGuard[Any]:
-    known = type(module).__name__ == "Mlp" and type(module).__module__.startswith(SWIN)
-    if not known:
-        return False
-    mlp: Any = module
-    return type(mlp.act) is nn.GELU and mlp.act.approximate == "none" and mlp.drop.p == 0
-
-
-def _mlp_forward(mlp: Any, delta: LowRankDelta) -> Callable[[torch.Tensor], torch.Tensor]:
+def _mlp_forward(
+    plain: Callable[[torch.Tensor], torch.Tensor], fc1: nn.Module, fc2: nn.Module, delta: LowRankDelta
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """fc1, GELU, fc2, of which the GELU's output is not kept for the backward."""
-    plain = mlp.forward
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         if not torch.is_grad_enabled():
-            return plain(x)  # type: ignore[no-any-return]
-        return _through_delta(mlp.fc2, delta, mlp.fc1(x), after_gelu=True)
+            return plain(x)
+        return _through_delta(fc2, delta, fc1(x), after_gelu=True)
 
     return forward
-
-
-def _is_window_attention(module: nn.Module) -> TypeGuard[Any]:
-    """Without dropout of attention weights, which the fused operator draws otherwise."""
-    known = type(module).__name__ == "WindowAttention" and type(module).__module__.startswith(SWIN)
-    return known and cast(Any, module).attn_drop.p == 0
-
-
-def _attention_forward(attention: Any) -> Callable[..., torch.Tensor]:
-    """Softmax attention in one operator, with position bias and shift mask folded into one constant tensor."""
-    plain = attention.forward
-    folded: list[tuple[torch.Tensor | None, torch.Tensor]] = []
-
-    def forward(x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        if not torch.is_grad_enabled():
-            return plain(x, mask)  # type: ignore[no-any-return]
-        # The mask of the training size is one tensor for good; those of other sizes are made anew in every call.
-        if not folded or folded[0][0] is not mask:
-            folded[:] = [(mask, _folded_bias(attention, mask))]
-        windows, tokens, channels = x.shape
-        qkv = _Heads.apply(attention.qkv(x), attention.num_heads)  # type: ignore[no-untyped-call]
-        bias = folded[0][1].to(qkv[0].dtype)
-        # One call an image: masks repeat after the windows of an image, which no strides express.
-        size = windows if mask is None else len(bias)
-        images = zip(*(part.split(size) for part in qkv), strict=True) if size < windows else [qkv]
-        every_window = bias.expand(size, -1, -1, -1)
-        y = [
-            functional.scaled_dot_product_attention(q, k, v, every_window, scale=attention.scale).transpose(1, 2)
-            for q, k, v in images
-        ]
-        joined = torch.cat(y) if len(y) > 1 else y[0]
-        return attention.proj_drop(attention.proj(joined.reshape(windows, tokens, channels)))  # type: ignore[no-any-return]
-
-    return forward
-
-
-class _Heads(torch.autograd.Function):
-    """Queries, keys and values (windows, heads, tokens, channels) as views of the fused layer's output.
-
-    Their gradients go straight to their places; autograd would stack them and copy the stack into order.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, fused: Any, heads: int) -> Any:
-        windows, tokens, channels = fused.shape
-        ctx.heads = heads
-        return fused.view(windows, tokens, 3, heads, channels // 3 // heads).permute(2, 0, 3, 1, 4).unbind()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        windows, heads, tokens, channels = gradients[0].shape
-        fused = gradients[0].new_empty(windows, tokens, 3, heads, channels)
-        for part, gradient in zip(fused.unbind(2), gradients, strict=True):
-            part.copy_(gradient.transpose(1, 2))
-        return fused.view(windows, tokens, -1), None
-
-
-@torch.no_grad()
-def _folded_bias(attention: Any, mask: torch.Tensor | None) -> torch.Tensor:
-    """Position bias plus shift mask, (1 or windows of an image, heads, tokens, tokens)."""
-    tokens = attention.relative_position_index.shape[0]
-    table = attention.relative_position_bias_table[attention.relative_position_index.view(-1)]
-    bias = table.view(tokens, tokens, -1).permute(2, 0, 1)[None]
-    folded: torch.Tensor = bias if mask is None else bias + mask[:, None]
-    return folded.contiguous()

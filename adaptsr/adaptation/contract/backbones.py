@@ -18,6 +18,7 @@ from adaptsr.adaptation.allocation import Batch
 from adaptsr.adaptation.reparametrization import (
     freeze,
 )
+from adaptsr.backbones.architectures.known import FAMILIES
 from adaptsr.backbones.build import build
 from adaptsr.config import schema
 
@@ -27,19 +28,9 @@ SCALE = 4
 LR_SIZE = 8
 
 
-_SWIN = {"upscale": SCALE, "img_size": LR_SIZE, "embed_dim": 12, "num_heads": [2], "window_size": 4, "mlp_ratio": 2}
-
-
 ARCHITECTURES: Mapping[str, schema.Backbone] = {
-    "edsr": schema.Backbone(architecture="edsr", options={"num_feat": 8, "num_block": 2}),
-    "safmn": schema.Backbone(architecture="SAFMN", options={"dim": 8, "n_blocks": 2, "upscaling_factor": SCALE}),
-    "swinir": schema.Backbone(
-        architecture="SwinIR",
-        options={**_SWIN, "depths": [2, 2], "num_heads": [2, 2], "upsampler": "pixelshuffledirect"},
-    ),
-    "drct": schema.Backbone(
-        architecture="DRCT", options={**_SWIN, "depths": [6], "gc": 4, "upsampler": "pixelshuffle"}
-    ),
+    family.architecture.lower(): schema.Backbone(architecture=family.architecture, options=family.small(SCALE, LR_SIZE))
+    for family in FAMILIES
 }
 
 

@@ -1,0 +1,83 @@
+"""What spandrel knows of an architecture: its class, what a checkpoint holds, the sizes that a model takes."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from adaptsr.backbones.architectures.names import architectures
+from adaptsr.backbones.sizes import Sizes
+from adaptsr.errors import UserError, suggestion
+
+
+def spandrel_class(architecture: str) -> type[nn.Module]:
+    """Return the class of an architecture; `UserError` for an unknown name."""
+    model, _ = _classes(architecture)
+    return model
+
+
+def detected(state: Mapping[str, torch.Tensor], where: str) -> Any:
+    """Return spandrel's descriptor of a checkpoint, with the model loaded."""
+    import spandrel
+
+    try:
+        with meshgrid_silenced():
+            return spandrel.ModelLoader().load_from_state_dict(dict(state))
+    except spandrel.UnsupportedModelError:
+        raise UserError(
+            f"{where}: no known architecture has this checkpoint's keys; give a checkpoint of an architecture that spandrel knows"
+        ) from None
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{where}: spandrel knows the keys of this checkpoint, but not its sizes: {reason}; name the architecture and its options"
+        ) from None
+
+
+def sizes_of(descriptor: Any) -> Sizes:
+    """Return the sizes that spandrel states for a model it loaded."""
+    stated = descriptor.size_requirements
+    return Sizes(stated.minimum, stated.multiple_of, stated.square)
+
+
+def stated_sizes(architecture: str, model: nn.Module) -> Sizes:
+    """Return the sizes that spandrel states for a model constructed here.
+
+    Spandrel states them only for checkpoints, so it loads this model's. Where it cannot read the options off the
+    tensors, the windows of the model are all that is known.
+    """
+    _, detector = _classes(architecture)
+    try:
+        with meshgrid_silenced(), torch.random.fork_rng(devices=[]):
+            return sizes_of(detector().load(dict(model.state_dict())))
+    except Exception:
+        window = getattr(model, "window_size", 1)
+        return Sizes(multiple_of=window if isinstance(window, int) else 1)
+
+
+@contextmanager
+def meshgrid_silenced() -> Iterator[None]:
+    """Silence torch's warning about how window indices call torch.meshgrid: each process would show it twice."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.meshgrid")
+        yield
+
+
+def _classes(architecture: str) -> tuple[type[nn.Module], type[Any]]:
+    """Return the model's class and the one that detects and loads its checkpoints."""
+    known = architectures()
+    if architecture not in known:
+        raise UserError(
+            f"backbone architecture {architecture!r} is unknown{suggestion(architecture, known)}; there are {', '.join(known)}"
+        )
+    module = importlib.import_module(f"spandrel.architectures.{architecture}")
+    models = [name for name in module.__all__ if not name.endswith("Arch")]
+    detectors = [name for name in module.__all__ if name.endswith("Arch")]
+    model = architecture if architecture in models else models[0]
+    return getattr(module, model), getattr(module, detectors[0])

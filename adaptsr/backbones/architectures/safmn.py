@@ -1,0 +1,21 @@
+"""SAFMN (Sun et al., ICCV 2023), the class of spandrel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from adaptsr.backbones.architectures.family import Family
+from adaptsr.backbones.sizes import Sizes
+
+
+class SAFMN(Family):
+    architecture = "SAFMN"
+
+    def small(self, scale: int, lr_size: int) -> dict[str, Any]:
+        return {"dim": 8, "n_blocks": 2, "upscaling_factor": scale}
+
+    def sizes(self, model: nn.Module) -> Sizes:
+        """Return its real limit: the coarsest of four levels pools by 8. Spandrel asks for multiples of 8, the authors do not."""
+        return Sizes(minimum=8)

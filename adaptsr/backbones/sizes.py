@@ -1,0 +1,34 @@
+"""Image sizes that a backbone takes, and the padding that makes an image fit them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of LR images that a backbone takes; the default is any size. The names are spandrel's."""
+
+    minimum: int = 0
+    multiple_of: int = 1
+    square: bool = False
+
+    def fitted(self, height: int, width: int) -> tuple[int, int]:
+        """Return the smallest height and width that the backbone takes and that hold these."""
+        height, width = (-(-max(side, self.minimum) // self.multiple_of) * self.multiple_of for side in (height, width))
+        return (max(height, width),) * 2 if self.square else (height, width)
+
+    def pad(self, images: torch.Tensor) -> torch.Tensor:
+        """Reflect images (N, C, H, W) at the bottom and right borders; past a full reflection, repeat the last pixel."""
+        height, width = images.shape[-2:]
+        to_height, to_width = self.fitted(height, width)
+        down, right = to_height - height, to_width - width
+        reflected = min(down, height - 1), min(right, width - 1)
+        if any(reflected):
+            images = functional.pad(images, (0, reflected[1], 0, reflected[0]), mode="reflect")
+        if reflected != (down, right):
+            images = functional.pad(images, (0, right - reflected[1], 0, down - reflected[0]), mode="replicate")
+        return images

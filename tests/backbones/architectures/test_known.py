@@ -1,0 +1,76 @@
+"""What families declare: small models that build, attention in its fast form, their own parts and no others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from adaptsr.backbones.architectures.family import Family
+from adaptsr.backbones.architectures.known import FAMILIES, family_of, fast_forward, gelu_mlp, is_rebuilt
+from adaptsr.backbones.architectures.names import architectures
+from adaptsr.backbones.build import build
+from adaptsr.backbones.gate import facts
+from adaptsr.config.schema import Backbone
+from tests.backbones.helpers import fresh
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.architecture)
+def test_small_models_are_of_any_scale(family: Family) -> None:
+    assert family.architecture in architectures()
+    assert family_of(family.architecture) is family
+    for scale in (2, 4):
+        model = build(Backbone(architecture=family.architecture, options=family.small(scale, 8)), scale)
+        assert facts(model).scale == scale
+        assert facts(model).sizes.fitted(8, 8) == (8, 8)
+        assert sum(parameter.numel() for parameter in model.parameters()) < 500_000
+
+
+def test_no_family_for_what_spandrel_alone_knows() -> None:
+    assert family_of("HAT") is None
+
+
+@pytest.mark.parametrize("name", ["swinir", "drct"])
+def test_attention_in_its_fast_form(name: str) -> None:
+    """The same result with gradients, with a mask and without; where the position bias trains, no such form."""
+    model = fresh(name).double()
+    attentions = [module for module in model.modules() if type(module).__name__ == "WindowAttention"]
+    assert attentions
+    attention = attentions[0]
+    x = torch.rand(8, 16, 12, dtype=torch.float64)
+    mask = torch.where(torch.rand(4, 16, 16) > 0.5, 0.0, -100.0).double()
+    assert fast_forward(attention) is None
+    for parameter in attention.parameters():
+        parameter.requires_grad_(False)
+    fast = fast_forward(attention)
+    assert fast is not None
+    for given in (None, mask, mask, None):
+        torch.testing.assert_close(fast(x, given), attention(x, given), rtol=1e-10, atol=1e-12)
+    with torch.no_grad():
+        assert torch.equal(fast(x, mask), attention(x, mask))
+    attention.attn_drop.p = 0.1
+    assert fast_forward(attention) is None
+
+
+@pytest.mark.parametrize("name", ["swinir", "drct"])
+def test_gelu_mlps(name: str) -> None:
+    model = fresh(name).double()
+    mlps = [module for module in model.modules() if type(module).__name__ == "Mlp"]
+    assert mlps
+    layers = gelu_mlp(mlps[0])
+    assert layers is not None
+    x = torch.rand(5, mlps[0].fc1.in_features, dtype=torch.float64)
+    assert torch.equal(layers[1](nn.functional.gelu(layers[0](x))), mlps[0](x))
+    mlps[0].drop.p = 0.1
+    assert gelu_mlp(mlps[0]) is None
+
+
+@pytest.mark.parametrize("name", ["edsr", "safmn"])
+def test_other_modules_have_no_special_form(name: str) -> None:
+    assert not any(gelu_mlp(module) or fast_forward(module) for module in fresh(name).modules())
+
+
+def test_rebuilt_buffers() -> None:
+    assert is_rebuilt("layers.0.swin2.attn_mask")
+    assert is_rebuilt("layers.0.swin2.attn.relative_position_index")
+    assert not is_rebuilt("layers.0.swin2.attn.relative_position_bias_table")

@@ -1,0 +1,204 @@
+"""Every way to build a backbone passes the gate, and what the gate found stays with the model."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from adaptsr.adaptation.reparametrization import freeze
+from adaptsr.backbones.architectures.from_spandrel import spandrel_class, stated_sizes
+from adaptsr.backbones.build import build, build_from_file
+from adaptsr.backbones.gate import Facts, facts, gate
+from adaptsr.backbones.sites import find_sites
+from adaptsr.backbones.sizes import Sizes
+from adaptsr.basicsr_compat import basicsr_module
+from adaptsr.config.schema import Backbone
+from adaptsr.errors import UserError
+from baselines import lora
+from tests.backbones.helpers import SWIN, TINY, fresh, one_line
+
+Build = Callable[[Path], nn.Module]
+
+SWINIR: dict[str, Any] = {**SWIN, "depths": [2], "upsampler": "pixelshuffledirect"}
+SOURCES: Mapping[str, Callable[[], nn.Module]] = {
+    "edsr": lambda: fresh("edsr"),
+    "spandrel's own": lambda: basicsr_module("archs.rrdbnet_arch").RRDBNet(3, 3, scale=4, num_feat=8, num_block=1),
+    "swinir": lambda: fresh("swinir"),
+}
+"""Models whose files are detected: by their keys, by spandrel with other keys than its class, by spandrel."""
+
+
+def named(name: str, scale: int = 4) -> Build:
+    return lambda path: build(TINY[name].model_copy(update={"weights": str(path)}), scale)
+
+
+def found_in_file(path: Path) -> nn.Module:
+    return build(Backbone(architecture="auto", weights=str(path)), 4)
+
+
+def save(state: Mapping[str, torch.Tensor], folder: Path) -> Path:
+    torch.save({"params": dict(state)}, folder / "model.pth")
+    return folder / "model.pth"
+
+
+class TestFinite:
+    @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+    @pytest.mark.parametrize(
+        ("source", "way"),
+        [
+            ("edsr", named("edsr")),
+            ("swinir", named("swinir")),
+            *((source, way) for source in SOURCES for way in (found_in_file, build_from_file)),
+        ],
+    )
+    def test_damaged_weights(self, tmp_path: Path, source: str, way: Build, bad: float) -> None:
+        state = SOURCES[source]().state_dict()
+        damaged = next(key for key, value in state.items() if value.dim() == 4)
+        state[damaged][-1, -1, -1, -1] = bad
+        path = save(state, tmp_path)
+        with pytest.raises(UserError) as caught:
+            way(path)
+        assert one_line(caught).startswith(f"{path}: '")
+        assert one_line(caught).endswith(" holds values that are not finite; give an undamaged checkpoint")
+        if source != "spandrel's own":
+            assert repr(damaged) in one_line(caught)
+
+    def test_a_buffer_counts_too(self) -> None:
+        model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+        vars(model[1])["_buffers"]["running_var"][1] = math.nan
+        with pytest.raises(UserError, match=r"^it: '1\.running_var' holds values that are not finite"):
+            gate(model, "it", Sizes())
+
+
+class TestScale:
+    @pytest.mark.parametrize("source", SOURCES)
+    def test_of_a_file(self, tmp_path: Path, source: str) -> None:
+        path = save(SOURCES[source]().state_dict(), tmp_path)
+        said = f"{path}: a model of scale 4, but the profile's scale is 2; give weights and options of scale 2"
+        with pytest.raises(UserError) as caught:
+            build(Backbone(architecture="auto", weights=str(path)), 2)
+        assert one_line(caught) == said
+
+    @pytest.mark.parametrize("name", ["safmn", "swinir", "drct"])
+    def test_of_options(self, tmp_path: Path, name: str) -> None:
+        """Options that build another scale, with weights and without."""
+        with pytest.raises(UserError, match=r"^backbone \w+: a model of scale 4, but the profile's scale is 2; "):
+            build(TINY[name], 2)
+        path = save(fresh(name).state_dict(), tmp_path)
+        with pytest.raises(UserError, match=rf"^{path}: a model of scale 4, but the profile's scale is 2; "):
+            named(name, 2)(path)
+
+    def test_is_found_without_a_profile(self, tmp_path: Path) -> None:
+        for scale in (2, 3, 4):
+            model = build(TINY["edsr"], scale)
+            assert facts(build_from_file(save(model.state_dict(), tmp_path))).scale == scale
+
+    def test_must_be_a_whole_number(self) -> None:
+        model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Upsample(scale_factor=1.5))
+        with pytest.raises(
+            UserError, match=r"^it: makes 24 x 24 pixels of 16 x 16; give a model whose scale is a whole"
+        ):
+            gate(model, "it", Sizes())
+
+
+class TestChannels:
+    def test_of_options(self) -> None:
+        with pytest.raises(UserError) as caught:
+            build(Backbone(architecture="SwinIR", options={**SWINIR, "in_chans": 1}), 4)
+        said = one_line(caught)
+        assert said.startswith("backbone SwinIR: fails on a colour image (3 channels, 16 x 16): ")
+        assert said.endswith("give a model from 3 to 3 channels and options that fit together")
+
+    @pytest.mark.parametrize("way", [found_in_file, build_from_file])
+    def test_of_a_file(self, tmp_path: Path, way: Build) -> None:
+        grey = save(spandrel_class("SwinIR")(**SWINIR, in_chans=1).state_dict(), tmp_path)
+        with pytest.raises(UserError) as caught:
+            way(grey)
+        assert one_line(caught) == f"{grey}: a model from 1 to 1 channels; give one for colour images (3 to 3)"
+
+    @pytest.mark.parametrize("way", [named("edsr"), found_in_file, build_from_file])
+    def test_of_a_file_of_edsr(self, tmp_path: Path, way: Build) -> None:
+        edsr = basicsr_module("archs.edsr_arch").EDSR
+        grey = save(edsr(1, 1, num_feat=6, num_block=2, upscale=4).state_dict(), tmp_path)
+        with pytest.raises(
+            UserError, match=r"conv_first\.weight has shape \(6, 1, 3, 3\), the backbone has \(6, 3, 3, 3\)"
+        ):
+            way(grey)
+
+    def test_of_the_output(self) -> None:
+        with pytest.raises(UserError, match=r"^it: a model from 3 to 2 channels; give one for colour images"):
+            gate(nn.Conv2d(3, 2, 1), "it", Sizes())
+
+    def test_something_else_than_an_image(self) -> None:
+        with pytest.raises(UserError, match=r"^it: returns no image"):
+            gate(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Flatten()), "it", Sizes())
+
+
+class TestFacts:
+    @pytest.mark.parametrize(
+        ("architecture", "options", "expected"),
+        [
+            ("edsr", TINY["edsr"].options, Sizes()),
+            ("SAFMN", TINY["safmn"].options, Sizes(minimum=8)),
+            ("SwinIR", SWINIR, Sizes(multiple_of=4)),
+            ("DRCT", TINY["drct"].options, Sizes(multiple_of=4)),
+            ("OmniSR", {}, Sizes(minimum=16)),
+            ("CRAFT", {}, Sizes(minimum=16, multiple_of=16)),
+        ],
+    )
+    def test_sizes(self, tmp_path: Path, architecture: str, options: dict[str, Any], expected: Sizes) -> None:
+        """A family's own sizes, otherwise those that spandrel states; the same from options and from a file."""
+        with torch.random.fork_rng():
+            model = build(Backbone(architecture=architecture, options=options), 4)
+        assert facts(model) == Facts(4, expected)
+        path = save(model.state_dict(), tmp_path)
+        assert facts(build_from_file(path)) == facts(found_in_file(path)) == Facts(4, expected)
+
+    def test_sizes_of_what_spandrel_cannot_read_back(self) -> None:
+        """Then nothing is known but the windows that a model names."""
+        model = nn.Conv2d(3, 3, 1)
+        assert stated_sizes("HAT", model) == Sizes()
+        vars(model)["window_size"] = 6
+        assert stated_sizes("HAT", model) == Sizes(multiple_of=6)
+
+    def test_stay_with_copies_and_adaptations(self) -> None:
+        model = copy.deepcopy(fresh("swinir"))
+        expected = facts(model)
+        freeze(model)
+        options = {**lora.OPTIONS, "rank": 1}
+        lora.attach(model, lora.plan(model, find_sites(model), options, lambda index: pytest.fail(str(index)), 1))
+        assert facts(copy.deepcopy(model).to("cpu").double().train()) == expected
+        assert not any("facts" in key for key in model.state_dict())
+
+    def test_of_a_model_that_did_not_pass(self) -> None:
+        with pytest.raises(TypeError, match="Conv2d has not passed"):
+            facts(nn.Conv2d(3, 3, 1))
+
+    def test_random_numbers_and_gradients_are_as_before(self) -> None:
+        """The gate draws nothing from torch's generator and leaves no tensor that training could not use."""
+
+        class Noisy(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv = nn.Conv2d(3, 3, 1)
+                self.kept = torch.zeros(1)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                self.kept = self.kept + 0 * torch.rand(1)
+                output: torch.Tensor = self.conv(x) * (1 + self.kept)
+                return output
+
+        before = torch.get_rng_state()
+        model = Noisy()
+        state = torch.get_rng_state()
+        assert not torch.equal(before, state)
+        gate(model, "it", Sizes(), 1)
+        assert torch.equal(torch.get_rng_state(), state)
+        model(torch.ones(1, 3, 4, 4)).sum().backward()

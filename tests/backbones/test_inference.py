@@ -1,0 +1,93 @@
+"""Images are restored by a backbone, at any size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from adaptsr.backbones.build import build
+from adaptsr.backbones.gate import gate
+from adaptsr.backbones.inference import restore
+from adaptsr.backbones.sizes import Sizes
+from adaptsr.config import reading
+from adaptsr.data.images import to_float, to_uint8
+from tests.backbones.helpers import image, tiny
+
+
+class Doubling(nn.Module):
+    """Repeats every pixel twice in both directions and refuses sizes that are no multiples of its window."""
+
+    def __init__(self, window_size: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.gain = nn.Parameter(torch.tensor(gain))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert x.shape[-2] % self.window_size == x.shape[-1] % self.window_size == 0
+        return self.gain * x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def doubling(window_size: int, gain: float = 1.0) -> nn.Module:
+    return gate(Doubling(window_size, gain), "doubling", Sizes(multiple_of=window_size), 2)
+
+
+class TestRestore:
+    def test_levels_are_kept(self) -> None:
+        """8-bit levels survive the way through [0, 1] and back, at any size; padding is cut off again."""
+        lr = image(9, 14)
+        restored = restore(doubling(4), lr, 2)
+        assert restored.dtype == torch.uint8
+        assert torch.equal(restored, lr.repeat_interleave(2, -1).repeat_interleave(2, -2))
+
+    def test_clipped_and_rounded(self) -> None:
+        """Values outside [0, 1] are clipped, the rest rounded to the nearest level."""
+        lr = torch.tensor([[[[1, 100, 200]]] * 3], dtype=torch.uint8).view(1, 3, 1, 3)
+        assert restore(doubling(1, 1.6), lr, 2)[0, 0, 0, ::2].tolist() == [2, 160, 255]
+        assert restore(doubling(1, -1.0), lr, 2).max() == 0
+
+    @pytest.mark.parametrize("name", ["swinir", "drct"])
+    def test_sizes_that_are_no_multiples_of_the_window(self, name: str) -> None:
+        assert restore(tiny(name), image(9, 13), 4).shape == (1, 3, 36, 52)
+
+    def test_same_as_the_model_where_nothing_is_padded(self) -> None:
+        lr = image(8, 8)
+        expected = to_uint8(tiny("edsr")(to_float(lr)).detach())
+        assert torch.equal(restore(tiny("edsr"), lr, 4), expected)
+
+
+def restored_as_before(model: nn.Module, lr: torch.Tensor, scale: int) -> torch.Tensor:
+    """The formula that made every result so far: whole windows, reflected at the far borders."""
+    multiple = int(getattr(model, "window_size", 1))
+    height, width = lr.shape[-2:]
+    padding = (0, -width % multiple, 0, -height % multiple)
+    with torch.inference_mode():
+        images = lr.to(dtype=torch.float32) / 255
+        images = functional.pad(images, padding, mode="reflect") if any(padding) else images
+        restored: torch.Tensor = model(images)[..., : height * scale, : width * scale]
+        return (restored.clamp(0, 1) * 255).round().to(dtype=torch.uint8)
+
+
+class TestResultsAreKept:
+    """The profiles' backbones restore to the bit what they always did."""
+
+    @pytest.mark.parametrize("size", [(16, 16), (17, 30), (9, 23), (8, 40)])
+    @pytest.mark.parametrize("name", ["edsr", "safmn", "swinir", "drct"])
+    def test_of_the_demo(self, repository: Path, name: str, size: tuple[int, int]) -> None:
+        declared = reading.load_profile(repository / "config/demo.yaml").backbones[name]
+        weights = repository / str(declared.weights)
+        model = build(declared.model_copy(update={"weights": str(weights)}), 4, lr_size=16)
+        lr = image(*size)
+        assert torch.equal(restore(model, lr, 4), restored_as_before(model, lr, 4))
+
+    @pytest.mark.parametrize("name", ["edsr", "safmn", "swinir", "drct"])
+    def test_of_the_paper(self, repository: Path, name: str) -> None:
+        declared = reading.load_profile(repository / "config/paper.yaml").backbones[name]
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = build(declared, 4, load=False)
+        lr = image(11, 18)
+        assert torch.equal(restore(model, lr, 4), restored_as_before(model, lr, 4))
