@@ -300,7 +300,7 @@ def _report_command(parsed: argparse.Namespace) -> list[str]:
 def _plan(parsed: argparse.Namespace) -> None:
     from adaptsr.runs import estimate
 
-    made = estimate.plan(load_matrix(parsed))
+    made = estimate.estimate(load_matrix(parsed))
     print(json.dumps(estimate.to_json(made), indent=1) if parsed.json else estimate.to_text(made).rstrip())
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
+
+MOST_PROBLEMS_SHOWN = 20
 
 
 class UserError(Exception):
@@ -26,3 +29,12 @@ def suggestion(name: str, known: Any) -> str:
 
 def listing(names: Any) -> str:
     return ", ".join(sorted(str(name) for name in names)) or "none"
+
+
+def raise_all(where: str, problems: Sequence[str]) -> None:
+    """Raise one `UserError` that lists the problems found at `where`, the first of them in full; do nothing without any."""
+    if problems:
+        count = f"{len(problems)} problems: " if len(problems) > 1 else ""
+        hidden = len(problems) - MOST_PROBLEMS_SHOWN
+        more = f"; and {hidden} more" if hidden > 0 else ""
+        raise UserError(f"{where}: {count}{'; '.join(problems[:MOST_PROBLEMS_SHOWN])}{more}")

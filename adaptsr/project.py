@@ -1,7 +1,8 @@
-"""Where the project's folders lie: the checkout of this code, and the folder that commands work in."""
+"""Where the project's folders lie (the checkout of this code, the folder that commands work in), and versions of packages."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from pathlib import Path
 
@@ -24,3 +25,11 @@ def find_root(start: Path) -> Path:
         return Path(named).resolve()
     above = (folder for folder in (start, *start.parents) if (folder / "Snakefile").is_file())
     return next(above, CHECKOUT)
+
+
+def installed_version(distribution: str) -> str:
+    """Return the version of an installed package, or that it is not installed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pydantic
 
-from adaptsr.config.schema import Profile, Section
+from adaptsr.config.schema import DATASET_KINDS, Profile, Section
 from adaptsr.errors import UserError, listing, suggestion
 
 
@@ -25,7 +25,7 @@ def first_mistake(error: pydantic.ValidationError, content: Mapping[str, Any], p
     location = [
         part
         for part in mistake["loc"]
-        if part not in ("photographs", "pairs", "archive", "[key]") or part in _keys_at(content, mistake["loc"])
+        if part not in (*DATASET_KINDS, "[key]") or part in _keys_at(content, mistake["loc"])
     ]
     where = ".".join(str(part) for part in location)
     message = mistake["msg"].removeprefix("Value error, ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from adaptsr.config.mistakes import validate
+from adaptsr.config.renamed import with_new_names
 from adaptsr.config.schema import Profile
 from adaptsr.errors import UserError, listing
 from adaptsr.files import expanded
@@ -27,7 +29,8 @@ def load_profile(path: Path, settings: Mapping[str, str] | None = None) -> Profi
     """Read a profile whole and check it.
 
     `${name}` in a value of the file is replaced by `settings[name]`, as text, with `~` expanded.
-    Raises `UserError`, one line naming file and key, for anything wrong.
+    Keys and values under an old name are read under the new one, with a line on stderr for each. Raises `UserError`, one
+    line naming file and key, for anything wrong.
     """
     text = _read_text(path)
     try:
@@ -42,7 +45,10 @@ def load_profile(path: Path, settings: Mapping[str, str] | None = None) -> Profi
     filled = _fill(content, dict(settings or {}), path)
     _refuse_unplain(filled, path)
     _refuse_unused(path, text, settings or {})
-    return validate(filled, path)
+    current, renames = with_new_names(filled)
+    for line in renames:
+        print(f"adaptsr: {path}: {line}", file=sys.stderr, flush=True)
+    return validate(current, path)
 
 
 def _read_text(path: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -123,10 +123,10 @@ class Degradation(Section):
     )
 
 
-class Photographs(Section):
+class SampleImages(Section):
     """Photographs that ship inside installed packages, cut into patches; LR is made by bicubic or by the Real-ESRGAN degradation."""
 
-    kind: Literal["photographs"]
+    kind: Literal["sample_images"]
     scenes: dict[Literal["train", "validation", "test"], list[str]] = Field(
         description="photographs of each split, `<package>/<file>`; `a+b` are several photographs of one scene"
     )
@@ -156,7 +156,13 @@ class Archive(Section):
     row: str = Field(description="name of the row in config/datasets.tsv")
 
 
-DatasetConfig = Annotated[Photographs | Pairs | Archive, Field(discriminator="kind")]
+AnyDataset = SampleImages | Pairs | Archive
+
+
+DatasetConfig = Annotated[AnyDataset, Field(discriminator="kind")]
+
+
+DATASET_KINDS = tuple(str(get_args(model.model_fields["kind"].annotation)[0]) for model in get_args(AnyDataset))
 
 
 class Source(Section):

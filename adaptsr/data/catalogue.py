@@ -7,6 +7,7 @@ Importing this module costs no torch: the workflow parses with it.
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,6 +121,10 @@ class DatasetPart(Section):
     scale: PositiveInt
     split: SplitName
     pairs: PositiveInt | None = Field(None, description="number of pairs; empty where it is not published")
+    lr_pixels: Annotated[str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")] | None = Field(
+        None,
+        description="width and height of an LR image, or of a typical one, such as `510x339`; empty where it is unknown",
+    )
     lr: ImagesCell = Field(description="LR images: `<archive>:<path>`, with `{name}` in the last part of the path")
     hr: ImagesCell = Field(description="HR images, likewise; LR and HR of the same `{name}` are a pair")
     degradation: Literal["bicubic"] | None = Field(
@@ -135,6 +140,11 @@ class DatasetPart(Section):
     @property
     def sides(self) -> dict[Literal["lr", "hr"], Images]:
         return {"lr": _images(self.lr), "hr": _images(self.hr)}
+
+    @property
+    def lr_area(self) -> int | None:
+        """Pixels of an LR image."""
+        return math.prod(int(side) for side in self.lr_pixels.split("x")) if self.lr_pixels else None
 
     def scene_of(self, name: str) -> str:
         return name.partition(self.scene)[0] if self.scene else name

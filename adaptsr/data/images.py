@@ -15,7 +15,6 @@ from adaptsr.files import atomic_write
 
 MAX_PIXELS = 80_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 _KINDS = {
     "1": "a black-and-white image",

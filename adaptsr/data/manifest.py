@@ -1,4 +1,4 @@
-"""What a prepared dataset holds: its pairs, their splits and their checksums."""
+"""Keep what a prepared dataset holds: its pairs, their splits and their checksums."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import pydantic
 from pydantic import PositiveInt
 
 from adaptsr import files
+from adaptsr.config.schema import DATASET_KINDS
 from adaptsr.errors import UserError
 
+MANIFEST = "manifest.json"
 SplitName = Literal["train", "validation", "test"]
+_OLD_KINDS = {"photographs": "sample_images"}
+"""Kinds as manifests on disk may still call them."""
 
 
 class _Part(pydantic.BaseModel):
@@ -34,18 +38,32 @@ class Item(_Part):
     lr_sha256: str
     hr_sha256: str
 
+    @classmethod
+    def of(cls, name: str, scene: str, lr: Path, hr: Path, folder: Path | None = None) -> Item:
+        """Describe a pair of files by their contents; its paths are kept relative to `folder`, where one is given."""
+        paths = [str(path.relative_to(folder) if folder else path) for path in (lr, hr)]
+        digests = [files.file_sha256(path) for path in (lr, hr)]
+        return cls(name=name, scene=scene, lr=paths[0], hr=paths[1], lr_sha256=digests[0], hr_sha256=digests[1])
+
+
+def _check_kind(kind: str) -> str:
+    kind = _OLD_KINDS.get(kind, kind)
+    if kind not in DATASET_KINDS:
+        raise ValueError(f"unknown kind {kind!r}; the kinds are {', '.join(DATASET_KINDS)}")
+    return kind
+
 
 class Manifest(_Part):
     """`manifest.json` of a dataset; written last, so that its presence means that the dataset is whole."""
 
     dataset: str
     scale: PositiveInt
-    kind: Literal["photographs", "pairs", "archive"]
+    kind: Annotated[str, pydantic.AfterValidator(_check_kind)]
     split_rule: str
     splits: dict[SplitName, list[Item]]
 
     def digest(self, split: SplitName | None = None) -> str:
-        """SHA-256 of names, scenes and contents, of one split or of all; the place of the files does not matter."""
+        """Return the SHA-256 of names, scenes and contents, of one split or of all; where the files lie does not matter."""
         splits = self.splits if split is None else {split: self.splits.get(split, [])}
         items = {
             name: [[item.name, item.scene, item.lr_sha256, item.hr_sha256] for item in part]
@@ -76,4 +94,11 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def manifest_path(dataset: str) -> Path:
-    return Path("resources") / dataset / "manifest.json"
+    return Path("resources") / dataset / MANIFEST
+
+
+def remove(folder: Path) -> None:
+    """Remove the manifest of a folder, and what a killed write left of one: images are about to change under it."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for torn in folder.glob(f".{MANIFEST}.*"):
+        torn.unlink()

@@ -11,7 +11,8 @@ import torch
 from adaptsr.config.schema import Degradation
 from adaptsr.data.degradation import degrade
 from adaptsr.data.images import to_float
-from adaptsr.data.store import PairSet, size_text
+from adaptsr.data.matching import size_text
+from adaptsr.data.store import PairSet
 from adaptsr.errors import UserError
 from adaptsr.randomness import Key, numpy_generator
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from adaptsr.data.images import FORMATS, read_image
 from adaptsr.data.manifest import Item, SplitName, read_manifest
+from adaptsr.data.matching import size_mismatch
 from adaptsr.errors import UserError, listing
 from adaptsr.files import file_sha256
 
@@ -94,10 +95,9 @@ def load_split(manifest_path: Path, split: str) -> PairSet:
 def _load_pair(folder: Path, item: Item, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
     lr = _load_checked(folder / item.lr, item.lr_sha256)
     hr = _load_checked(folder / item.hr, item.hr_sha256)
-    if (hr.shape[1], hr.shape[2]) != (scale * lr.shape[1], scale * lr.shape[2]):
-        raise UserError(
-            f"{folder / item.hr}: {size_text(hr)} is not {scale} times {size_text(lr)} of {folder / item.lr}"
-        )
+    mismatch = size_mismatch(lr, hr, scale)
+    if mismatch:
+        raise UserError(f"{folder / item.hr}: {mismatch}")
     return lr, hr
 
 
@@ -118,11 +118,6 @@ def _check_file(path: Path, sha256: str) -> None:
         raise UserError(f"{path}: the manifest names this image, but it is gone; prepare the dataset again")
     if file_sha256(path) != sha256:
         raise UserError(f"{path}: the content differs from the manifest's checksum; prepare the dataset again")
-
-
-def size_text(image: torch.Tensor) -> str:
-    """`WIDTHxHEIGHT` of an image of shape (3, H, W)."""
-    return f"{image.shape[2]}x{image.shape[1]}"
 
 
 def header_size(path: Path) -> tuple[int, int]:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from adaptsr import files
-from adaptsr.config.schema import Archive, DatasetConfig, Photographs
-from adaptsr.data.catalogue import Catalogue, Source, read_catalogue
+from adaptsr.data.catalogue import Catalogue, read_catalogue
+from adaptsr.data.kinds import kind_of
 from adaptsr.data.manifest import SplitName
+from adaptsr.project import installed_version
 from adaptsr.reporting.metrics import metric_columns
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
 from adaptsr.runs import provenance
 
 DRAWN_WITH = ("adaptsr", "matplotlib", "seaborn", "pandas", "scipy", "jinja2", "pillow")
-DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,9 @@ def trace_origin(results: Results, command: str) -> Origin:
         code=_counted(_code(item) for item in found),
         machines=_counted(_machine(item) for item in found),
         packages=_packages(found),
-        drawn_with=tuple((name, _version(name)) for name in DRAWN_WITH),
+        drawn_with=tuple((name, installed_version(name)) for name in DRAWN_WITH),
         hours=sum(record.wall_seconds for record in results.records.values()) / 3600,
-        datasets=tuple(_datasets(results, catalogue)),
+        datasets=tuple(_datasets(results)),
         weights=tuple(_weights(results, catalogue)),
         metrics=tuple(f"{metric.description}." for metric in metric_columns(results.profile)),
     )
@@ -101,14 +100,7 @@ def _packages(found: Iterable[provenance.Provenance]) -> tuple[tuple[str, str], 
     return tuple((name, ", ".join(sorted(versions[name]))) for name in sorted(versions))
 
 
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _datasets(results: Results, catalogue: Catalogue) -> Iterable[Dataset]:
+def _datasets(results: Results) -> Iterable[Dataset]:
     data = results.profile.data
     used: dict[str, dict[SplitName, list[str]]] = {}
     for role, splits in (("training", data.train), ("validation", [data.validation]), ("testing", data.test)):
@@ -117,34 +109,17 @@ def _datasets(results: Results, catalogue: Catalogue) -> Iterable[Dataset]:
             roles += [role] if role not in roles else []
     for name, splits_used in used.items():
         manifest = results.manifests.get(name)
-        source, licence = _source(results.profile.datasets[name], catalogue)
+        declared = results.profile.datasets[name]
+        described = kind_of(declared).describe(declared)
         sizes = {split: len(manifest.splits.get(split, [])) for split in splits_used} if manifest else {}
         yield Dataset(
             name=name,
             used_for=", ".join(f"{' and '.join(roles)} ({split})" for split, roles in splits_used.items()),
             pairs=", ".join(f"{split} {count}" for split, count in sizes.items()) or "not prepared here",
             digests=tuple((split, manifest.digest(split)) for split in splits_used) if manifest else (),
-            source=source,
-            licence=licence,
+            source=described.source,
+            licence=described.licence,
         )
-
-
-def _source(dataset: DatasetConfig, catalogue: Catalogue) -> tuple[str, str]:
-    """Where a dataset comes from and under which licence."""
-    if isinstance(dataset, Archive):
-        archives = catalogue.archives_of(dataset.row) if dataset.row in catalogue.datasets else []
-        described = [f"{archive.file} ({archive.checksum or 'no published checksum'})" for archive in archives]
-        return f"archive {dataset.row}: {', '.join(described)}", "; ".join(_licences(archives))
-    if isinstance(dataset, Photographs):
-        scenes = [source for of in dataset.scenes.values() for scene in of for source in scene.split("+")]
-        packages = sorted({DISTRIBUTIONS.get(name, name) for name in (s.strip().partition("/")[0] for s in scenes)})
-        versions = ", ".join(f"{name} {_version(name)}" for name in packages)
-        return f"photographs that ship with {versions}", "as the package of each photograph states"
-    return "a folder of pairs", "not stated"
-
-
-def _licences(sources: Iterable[Source]) -> list[str]:
-    return list(dict.fromkeys(source.licence for source in sources))
 
 
 def _weights(results: Results, catalogue: Catalogue) -> Iterable[Weights]:

@@ -1,7 +1,7 @@
 """Estimate what a profile costs before anything starts: GPU hours, downloads and disk. Imports no torch.
 
-Training and restoring times are those that the profile's paper publishes (`papers/<name>/timings.py`), metric times
-pyiqa's (a V100, 1080x800). What is not published is derived from these, and the estimate says how.
+Training and restoring times are those that the profile's paper publishes (`papers/<name>/timings.py`), metric
+times those of `metrics/costs.py`, image sizes those of `config/datasets.tsv`. What is not published is derived from these, and the estimate says how.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from adaptsr.adaptation.baseline_files import Variant
 from adaptsr.config import schema
 from adaptsr.data.catalogue import Catalogue, read_catalogue
 from adaptsr.data.fetch import State, as_text, size_text, status
+from adaptsr.data.kinds import ASSUMED_IMAGES, ASSUMED_LR_PIXELS, SplitSize, kind_of
 from adaptsr.data.manifest import manifest_path
 from adaptsr.errors import UserError
 from adaptsr.metrics.conventions import conventions
+from adaptsr.metrics.costs import seconds_of
 from adaptsr.metrics.weights import weight_files
 from adaptsr.papers import Timing, load_paper
 from adaptsr.runs import records
@@ -25,19 +27,6 @@ from adaptsr.runs.matrix import Matches, Matrix
 from adaptsr.runs.run import Run
 
 PIXELS_OF_AN_ITERATION = 8 * 256**2
-METRIC_SECONDS: Mapping[str, float] = {"psnr": 0.044, "ssim": 0.158, "lpips": 0.072, "dists": 0.125}
-OTHER_METRIC_SECONDS = 0.1
-PIXELS_OF_A_METRIC = 1080 * 800
-LR_PIXELS: Mapping[str, int] = {
-    "div2k-bicubic-x4": 510 * 339,
-    "div2k-unknown-x4": 510 * 339,
-    "stablesr-div2k": 128**2,
-    "stablesr-realsr": 128**2,
-    "stablesr-drealsr": 128**2,
-    "dped-iphone": 25**2,
-}
-ASSUMED_LR_PIXELS = 200_000
-ASSUMED_IMAGES = 100
 ASSUMED_SHARE = 0.1
 """Share of a backbone's parameters that an adaptation trains, where no paper says."""
 BYTES_OF_A_SCORE = 2 * 12
@@ -45,8 +34,8 @@ BYTES_OF_A_SCORE = 2 * 12
 
 
 @dataclass(frozen=True)
-class BackbonePlan:
-    """The runs on one backbone. Hours are None where nothing is published to derive them from."""
+class BackboneEstimate:
+    """What the runs on one backbone cost. Hours are None if no published time leads to them."""
 
     name: str
     runs: int
@@ -62,9 +51,9 @@ class BackbonePlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Estimate:
     profile: str
-    backbones: tuple[BackbonePlan, ...]
+    backbones: tuple[BackboneEstimate, ...]
     notes: tuple[str, ...]
     downloads: tuple[State, ...]
     metric_weights: tuple[tuple[str, bool], ...]
@@ -72,7 +61,7 @@ class Plan:
     image_bytes: int
     result_bytes: int
     adapted_share: float
-    """Share of a backbone's parameters that an adaptation is taken to train."""
+    """Assumed share of a backbone's parameters that an adaptation trains."""
 
     @property
     def hours(self) -> float | None:
@@ -80,21 +69,21 @@ class Plan:
 
 
 def _sum_of_known(values: Sequence[float | None]) -> float | None:
-    """The sum, or None where one of the values is not known."""
+    """Return the sum, or None if one of the values is unknown."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
 
 
-def plan(matrix: Matrix) -> Plan:
-    """The plan of a profile, from the profile and what lies on disk; nothing is fetched or started."""
+def estimate(matrix: Matrix) -> Estimate:
+    """Estimate what a profile costs from the profile and the files on disk; nothing is fetched or started."""
     catalogue = read_catalogue()
     profile = matrix.profile
     names = [*_archive_datasets(profile).values(), *_named_weights(profile, catalogue)]
     downloads = tuple(status(sorted(set(names)))) if names else ()
     archives = [state for state in downloads if state.source.name in catalogue.archives]
-    return Plan(
+    return Estimate(
         profile=profile.name,
-        backbones=tuple(_backbone_plan(matrix, name) for name in profile.backbones),
+        backbones=tuple(_estimate_backbone(matrix, name) for name in profile.backbones),
         notes=tuple(_notes(matrix)),
         downloads=downloads,
         metric_weights=tuple({file.title: file.path.is_file() for file in weight_files(profile.scoring)}.items()),
@@ -115,7 +104,7 @@ def _adapted_share(profile: schema.Profile) -> float:
 
 
 def _archive_datasets(profile: schema.Profile) -> dict[str, str]:
-    """The datasets that the profile reads out of archives, to their rows in config/datasets.tsv."""
+    """Map the datasets that the profile reads from archives to their rows in config/datasets.tsv."""
     used: list[schema.Source | schema.Split] = [*profile.data.train, profile.data.validation, *profile.data.test]
     named = {split.dataset: profile.datasets[split.dataset] for split in used}
     return {name: dataset.row for name, dataset in named.items() if isinstance(dataset, schema.Archive)}
@@ -126,7 +115,7 @@ def _named_weights(profile: schema.Profile, catalogue: Catalogue) -> list[str]:
     return [model.weights for model in models if model.weights and model.weights in catalogue.weights]
 
 
-def _backbone_plan(matrix: Matrix, name: str) -> BackbonePlan:
+def _estimate_backbone(matrix: Matrix, name: str) -> BackboneEstimate:
     profile = matrix.profile
     timing = _timings(profile).get(profile.backbones[name].weights or "")
     variants = [matrix.variant(row.name) for row in matrix.rows_on(name) if row.trained]
@@ -137,7 +126,7 @@ def _backbone_plan(matrix: Matrix, name: str) -> BackbonePlan:
     training = [(left[v.row], _training_seconds(matrix, v, timing, finished[v.row])) for v in waiting]
     validations = sum(left[v.row] * _validations(matrix.training(v)) for v in waiting)
     restored = 1 + len(variants) * len(profile.seeds)
-    return BackbonePlan(
+    return BackboneEstimate(
         name=name,
         runs=len(variants) * len(profile.seeds),
         finished=sum(len(found) for found in finished.values()),
@@ -149,7 +138,7 @@ def _backbone_plan(matrix: Matrix, name: str) -> BackbonePlan:
 
 
 def _finished(matrix: Matrix, backbone: str, variant: Variant, matches: Matches) -> list[records.RunRecord]:
-    """The records of runs that the profile asks for and that need not be done again."""
+    """Return the records of the finished runs that belong to this profile."""
     found = []
     for seed in matrix.profile.seeds:
         try:
@@ -169,7 +158,7 @@ def _total_hours(runs: Sequence[tuple[int, float | None]]) -> float | None:
 def _training_seconds(
     matrix: Matrix, variant: Variant, timing: Timing | None, finished: Sequence[records.RunRecord]
 ) -> float | None:
-    """Of one run; as long as its finished seeds took, where there are any."""
+    """Return the seconds of one run: the mean of its finished seeds if there are any, else from published times."""
     if finished:
         return sum(record.wall_seconds for record in finished) / len(finished)
     if timing is None:
@@ -185,37 +174,29 @@ def _validations(training: schema.Training) -> int:
 
 
 def _validation_seconds(matrix: Matrix, timing: Timing) -> float:
-    images, pixels = _images(matrix.profile, matrix.profile.data.validation)
-    return images * pixels / 1e6 * timing.restoring
+    size = _size(matrix.profile, matrix.profile.data.validation)
+    return size.images * size.lr_pixels / 1e6 * timing.restoring
 
 
 def _scoring_seconds(matrix: Matrix, timing: Timing) -> float:
-    """Of one run on all test datasets: restoring and all metrics."""
+    """Return the seconds that one run takes on all test datasets, for restoring and all metrics."""
     profile = matrix.profile
-    measuring = sum(METRIC_SECONDS.get(c.name, OTHER_METRIC_SECONDS) for c in conventions(profile.scoring))
+    metrics = [convention.name for convention in conventions(profile.scoring)]
     seconds = 0.0
     for test in matrix.tests:
-        images, pixels = _images(profile, test)
-        restoring = pixels / 1e6 * timing.restoring
-        seconds += images * (restoring + measuring * pixels * profile.scale**2 / PIXELS_OF_A_METRIC)
+        size = _size(profile, test)
+        restoring = size.lr_pixels / 1e6 * timing.restoring
+        seconds += size.images * (restoring + seconds_of(metrics, size.lr_pixels * profile.scale**2))
     return seconds
 
 
-def _images(profile: schema.Profile, split: schema.Split) -> tuple[int, int]:
-    """Number of images of a split and LR pixels of one, assumed where the catalogue cannot tell."""
-    dataset = profile.datasets[split.dataset]
-    if isinstance(dataset, schema.Photographs):
-        scenes = sum(len(scene.split("+")) for scene in dataset.scenes.get(split.split, []))
-        return scenes * dataset.patches_per_scene.get(split.split, 1), (dataset.patch // profile.scale) ** 2
-    if isinstance(dataset, schema.Pairs):
-        return ASSUMED_IMAGES, ASSUMED_LR_PIXELS
-    parts = [part for part in read_catalogue().dataset(dataset.row) if part.split == split.split]
-    counts = [part.pairs or ASSUMED_IMAGES for part in parts]
-    return sum(counts), LR_PIXELS.get(dataset.row, ASSUMED_LR_PIXELS)
+def _size(profile: schema.Profile, split: schema.Split) -> SplitSize:
+    declared = profile.datasets[split.dataset]
+    return kind_of(declared).estimate(declared, split.split, profile.scale)
 
 
 def _image_bytes(profile: schema.Profile, catalogue: Catalogue) -> int:
-    """Images take as much as their share of the archives; a dataset that is ready takes nothing more."""
+    """Return the bytes of images still to be unpacked, as their share of the archives; ready datasets add nothing."""
     waiting = {name: row for name, row in _archive_datasets(profile).items() if not manifest_path(name).is_file()}
     return sum(_unpacked_bytes(catalogue, row) for row in waiting.values())
 
@@ -230,7 +211,7 @@ def _unpacked_bytes(catalogue: Catalogue, row: str) -> int:
 
 
 def _image_counts(catalogue: Catalogue, rows: Iterable[str], archive: str) -> dict[str, int]:
-    """Images of an archive that these datasets take, by their pattern: two datasets may take the same ones."""
+    """Count the images that these datasets take from an archive, by pattern: two datasets may take the same ones."""
     return {
         images.pattern: part.pairs or ASSUMED_IMAGES
         for row in rows
@@ -242,7 +223,7 @@ def _image_counts(catalogue: Catalogue, rows: Iterable[str], archive: str) -> di
 
 def _result_bytes(matrix: Matrix) -> int:
     profile = matrix.profile
-    scores = sum(_images(profile, test)[0] for test in matrix.tests) * len(profile.scoring.metrics)
+    scores = sum(_size(profile, test).images for test in matrix.tests) * len(profile.scoring.metrics)
     total = 0.0
     for name, backbone in profile.backbones.items():
         weights = _weights_bytes(profile, backbone)
@@ -256,7 +237,7 @@ def _result_bytes(matrix: Matrix) -> int:
 
 
 def _weights_bytes(profile: schema.Profile, backbone: schema.Backbone) -> int:
-    """Of the whole backbone: its parameters in single precision where their number is known, else the file's size."""
+    """Return the bytes of a whole backbone: its parameters in single precision if their number is known, else the file's size."""
     timing = _timings(profile).get(backbone.weights or "")
     if timing:
         return 4 * timing.parameters
@@ -277,31 +258,19 @@ def _notes(matrix: Matrix) -> Iterator[str]:
     )
     if any(source.degradation for source in profile.data.train):
         yield "LR that is degraded on the fly makes an iteration longer than the published ones; by how much is not published."
-    splits = [profile.data.validation, *matrix.tests]
-    sizes = sorted({split.dataset for split in splits if not _size_known(profile, split)})
+    splits = [(split.dataset, _size(profile, split)) for split in (profile.data.validation, *matrix.tests)]
+    sizes = sorted({dataset for dataset, size in splits if not size.lr_pixels_known})
     if sizes:
         yield f"The size of the images of {', '.join(sizes)} is not known beforehand: {ASSUMED_LR_PIXELS:,} LR pixels are assumed."
-    counts = sorted({split.dataset for split in splits if not _count_known(profile, split)})
+    counts = sorted({dataset for dataset, size in splits if not size.images_known})
     if counts:
         yield f"The number of images of {', '.join(counts)} is not known beforehand: {ASSUMED_IMAGES} are assumed."
     if profile.external:
         yield "Restoring and scoring the outputs of other models is not in them."
 
 
-def _size_known(profile: schema.Profile, split: schema.Split) -> bool:
-    dataset = profile.datasets[split.dataset]
-    return dataset.row in LR_PIXELS if isinstance(dataset, schema.Archive) else isinstance(dataset, schema.Photographs)
-
-
-def _count_known(profile: schema.Profile, split: schema.Split) -> bool:
-    dataset = profile.datasets[split.dataset]
-    if isinstance(dataset, schema.Archive):
-        return all(part.pairs for part in read_catalogue().dataset(dataset.row) if part.split == split.split)
-    return isinstance(dataset, schema.Photographs)
-
-
-def to_text(made: Plan) -> str:
-    """The plan for the terminal."""
+def to_text(made: Estimate) -> str:
+    """Write the estimate out for the terminal."""
     finished = sum(backbone.finished for backbone in made.backbones)
     runs = sum(backbone.runs for backbone in made.backbones)
     lines = [f"Profile {made.profile}: {runs:,} runs, {finished:,} of them finished", "", *_hours_text(made), ""]
@@ -318,7 +287,7 @@ def to_text(made: Plan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _hours_text(made: Plan) -> Iterator[str]:
+def _hours_text(made: Estimate) -> Iterator[str]:
     cells = [("BACKBONE", "RUNS", "FINISHED", "TRAINING", "VALIDATION", "SCORING", "HOURS")]
     for b in made.backbones:
         hours = (b.training_hours, b.validation_hours, b.scoring_hours, b.hours)
@@ -334,8 +303,8 @@ def _hours(value: float | None) -> str:
     return "-" if value is None else f"{value:,.1f}"
 
 
-def to_json(made: Plan) -> dict[str, Any]:
-    """The plan as `json.dumps` takes it."""
+def to_json(made: Estimate) -> dict[str, Any]:
+    """Return the estimate as `json.dumps` takes it."""
     return {
         "profile": made.profile,
         "gpu_hours": made.hours,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pydantic
 
 import adaptsr
-from adaptsr.project import CHECKOUT
+from adaptsr.project import CHECKOUT, installed_version
 
 PACKAGES = (
     "torch",
@@ -49,7 +48,7 @@ def provenance(device: str = "cpu") -> Provenance:
     return Provenance(
         code_version=version,
         code_dirty=dirty,
-        packages={name: _package_version(name) for name in PACKAGES},
+        packages={name: installed_version(name) for name in PACKAGES},
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         processor=_processor_name(),
@@ -71,13 +70,6 @@ def _git(root: Path, arguments: Sequence[str]) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _package_version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _processor_name() -> str:

@@ -1,4 +1,4 @@
-"""Restored images of models that are not adapted here: where they lie and what is there. Costs no torch to import."""
+"""Find and read the restored images of models that are not adapted here. Importing this module costs no torch."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import TYPE_CHECKING
 
 from adaptsr import files
 from adaptsr.config import schema
-from adaptsr.errors import UserError
+from adaptsr.data.matching import Side, match_names, read, size_mismatch
+from adaptsr.errors import raise_all
 
 if TYPE_CHECKING:
     import torch
 
     from adaptsr.data.store import PairSet
 
-MOST_PROBLEMS_SHOWN = 20
+RESTORED = "restored"
 NOT_MEASURED = "not measured"
-"""How the reason of a value begins that was not even tried."""
+"""The beginning of the reason of a value that was not tried."""
 
 
 def external_folder(profile: schema.Profile, name: str, dataset: str) -> Path:
-    """Return where the restored images of an external model for a test dataset lie, or would."""
+    """Return the folder of the restored images of an external model for a test dataset; it need not exist."""
     declared = profile.external[name].folders.get(dataset)
     return files.expanded(declared) if declared else Path("resources") / schema.EXTERNAL / name / dataset
 
 
 def folders_as_they_are(profile: schema.Profile, datasets: Iterable[str]) -> list[list[str | int]]:
-    """Every folder that is there with the number of its files and the newest of their times: what makes scores stale."""
+    """List every folder that exists with the number of its files and their newest time: a change makes scores stale."""
     tested = list(datasets)
     named = [external_folder(profile, name, dataset) for name in profile.external for dataset in tested]
     return [_as_it_is(folder) for folder in dict.fromkeys(named) if folder.is_dir()]
@@ -39,57 +40,31 @@ def _as_it_is(folder: Path) -> list[str | int]:
 
 
 def images_digest(folder: Path, names: Sequence[str]) -> str:
-    """Hash of the contents of the images of these names; of nothing where there is no folder."""
+    """Hash the contents of the images of these names; return an empty text if there is no folder."""
     if not folder.is_dir():
         return ""
-    found = _find(folder, names)
-    return files.digest([[name, files.file_sha256(found[name])] for name in names])
+    problems: list[str] = []
+    found = match_names(Side(RESTORED, folder), names, problems)
+    raise_all(str(folder), problems)
+    return files.digest([[name, files.file_sha256(found[name].path)] for name in names])
 
 
 def read_external(folder: Path, test: PairSet) -> list[torch.Tensor] | str:
-    """The restored images of a test dataset, uint8 (3, H, W) in its order; or why there are none.
+    """Read the restored images of a test dataset, uint8 (3, H, W) in its order; return the reason if there is no folder.
 
-    An image answers to its name, whatever its suffix. `UserError` names every image that is missing, unreadable or of
-    another size than its HR image; images that the dataset does not have are left alone.
+    Images are matched by name, whatever their suffix; other images are left alone. Raises one `UserError` that names every
+    image that is missing, unreadable or of another size than its HR image.
     """
     if not folder.is_dir():
         return f"{NOT_MEASURED}: no folder {folder}"
-    from adaptsr.data.images import read_image
-    from adaptsr.data.store import size_text
-
-    found = _find(folder, test.names)
+    problems: list[str] = []
+    found = match_names(Side(RESTORED, folder), test.names, problems)
     images = []
-    problems = []
     for name, hr in zip(test.names, test.hr, strict=True):
-        try:
-            image = read_image(found[name])
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        if image.shape != hr.shape:
-            problems.append(f"{found[name]} has {size_text(image)} pixels, its HR image {size_text(hr)}")
-        images.append(image)
-    _raise_all(problems)
+        image = read(found[name], problems) if name in found else None
+        if image is not None:
+            mismatch = size_mismatch(hr, image, 1, ("HR", RESTORED))
+            problems += [f"{found[name]}: {mismatch}"] if mismatch else []
+            images.append(image)
+    raise_all(str(folder), problems)
     return images
-
-
-def _find(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    from adaptsr.data.images import SUFFIXES
-
-    wanted = set(names)
-    found: dict[str, Path] = {}
-    problems = []
-    for path in sorted(folder.iterdir()):
-        if path.stem in wanted and path.suffix.lower() in SUFFIXES:
-            if path.stem in found:
-                problems.append(f"{path}: {found[path.stem].name} has the same name; keep one of the two")
-            found[path.stem] = path
-    problems += [f"{folder} has no image {name!r}" for name in names if name not in found]
-    _raise_all(problems)
-    return found
-
-
-def _raise_all(problems: Sequence[str]) -> None:
-    if problems:
-        more = f"; and {len(problems) - MOST_PROBLEMS_SHOWN} more" if len(problems) > MOST_PROBLEMS_SHOWN else ""
-        raise UserError("; ".join(problems[:MOST_PROBLEMS_SHOWN]) + more)

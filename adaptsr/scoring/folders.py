@@ -1,4 +1,4 @@
-"""Scoring a folder of restored images, from any model, against a folder of references."""
+"""Score a folder of restored images, from any model, against a folder of references."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from adaptsr.config.schema import Metric, Scoring
+from adaptsr.data.matching import Side, match, read_matched
 from adaptsr.devices import claim_gpu
-from adaptsr.errors import UserError
+from adaptsr.errors import raise_all
 from adaptsr.metrics.conventions import Convention
 from adaptsr.scoring.scorer import Scorer, ScoreRow
 
 _IMAGES_IN_MEMORY = 16
-_PROBLEMS_SHOWN = 20
 
 
 def standard_scoring() -> Scoring:
@@ -35,13 +35,12 @@ def score_folders(sr: Path, hr: Path, scoring: Scoring, crop_border: int, device
     """Score every image of `sr` against the image of the same name (extension apart) in `hr`.
 
     Returns what `json.dumps` takes: `conventions` per metric, `mean` and `images` (`name`, one key per metric). A
-    value that could not be had, or that JSON cannot hold because identical images have an infinite PSNR, is None with
-    its reason under `reasons`; so is a mean that not every image enters.
+    value that is missing, or infinite because the images are identical, is None with its reason under `reasons`; so is
+    a mean that lacks a value of an image.
 
-    Raises `UserError` that names every image without a partner, unreadable, or of another size than its partner.
+    Raises one `UserError` that names every image without a partner, unreadable, or of another size than its partner.
     """
-    pairs = _pairs(sr, hr)
-    _check_pairs(pairs)
+    pairs = _matched(sr, hr)
     if device == "cuda":  # whichever is free; cuda:1 is the user's own choice
         claim_gpu(1, lambda line: print(line, file=sys.stderr, flush=True))
     scorer = Scorer(scoring.model_copy(update={"crop_border": crop_border}), device)
@@ -62,50 +61,14 @@ def score_folders(sr: Path, hr: Path, scoring: Scoring, crop_border: int, device
     }
 
 
-def _pairs(sr: Path, hr: Path) -> dict[str, tuple[Path, Path]]:
-    restored, references = _images(sr), _images(hr)
-    problems = [f"{restored[name]} has no partner in {hr}" for name in sorted(restored.keys() - references.keys())]
-    problems += [f"{references[name]} has no partner in {sr}" for name in sorted(references.keys() - restored.keys())]
-    _raise_all(problems)
-    return {name: (restored[name], references[name]) for name in restored}
-
-
-def _images(folder: Path) -> dict[str, Path]:
-    from adaptsr.data.images import SUFFIXES
-
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; a folder of images was expected")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise UserError(f"{folder}: no images there; expected files ending in {', '.join(SUFFIXES)}")
-    by_name: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in by_name:
-            raise UserError(f"{path}: {by_name[path.stem].name} has the same name; keep one of the two")
-        by_name[path.stem] = path
-    return by_name
-
-
-def _check_pairs(pairs: Mapping[str, tuple[Path, Path]]) -> None:
-    from adaptsr.data.images import read_image
-    from adaptsr.data.store import size_text
-
+def _matched(sr: Path, hr: Path) -> dict[str, tuple[Path, Path]]:
+    """Match restored images and references by name and check that every pair can be read and is of one size."""
     problems: list[str] = []
-    for restored, reference in pairs.values():
-        try:
-            sizes = size_text(read_image(restored)), size_text(read_image(reference))
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        if sizes[0] != sizes[1]:
-            problems.append(f"{restored} has {sizes[0]} pixels, {reference} {sizes[1]}")
-    _raise_all(problems)
-
-
-def _raise_all(problems: Sequence[str]) -> None:
-    if problems:
-        more = f"; and {len(problems) - _PROBLEMS_SHOWN} more" if len(problems) > _PROBLEMS_SHOWN else ""
-        raise UserError("; ".join(problems[:_PROBLEMS_SHOWN]) + more)
+    pairs = match(Side("reference", hr), Side("restored", sr), problems)
+    for reference, restored in pairs.values():
+        read_matched(reference, restored, 1, problems)
+    raise_all(f"{sr} and {hr}", problems)
+    return {name: (restored.path, reference.path) for name, (reference, restored) in pairs.items()}
 
 
 def _score_some(scorer: Scorer, pairs: Mapping[str, tuple[Path, Path]], names: Sequence[str]) -> list[ScoreRow]:

@@ -588,13 +588,13 @@ class TestDatasets:
             ({"hr": HR | {"set/hr/0004.png": png(4, 24)}}, r"hr\.zip: refused: more than the expected 3 images"),
             (
                 {"lr": {name.replace("0003", "0004"): image for name, image in LR.items()}},
-                r"'crops': LR 0004\.png: no HR image of this name in test; HR 0003\.png: no LR image",
+                r"datasets\.crops: 2 problems: test LR 0004\.png: no test HR image of this name; test HR 0003\.png: no test LR",
             ),
             (
                 {"lr": LR | {"set/lr/0002x4.png": png(0, 24)}},
-                r"HR 0002\.png: 24x24 beside LR 24x24: not a pair of scale 4",
+                r"test HR 0002\.png: 24x24 beside test LR 24x24 is a scale of 1, that of the profile is 4",
             ),
-            ({"hr": HR | {"set/hr/0002.png": b"no image"}}, r"test/hr/0002\.png: unreadable"),
+            ({"hr": HR | {"set/hr/0002.png": b"no image"}}, r"test HR 0002\.png: unreadable"),
             ({"scale": "2"}, r"datasets\.crops\.row: set is a dataset of scale 2, that of the profile is 4"),
         ],
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from adaptsr import files
 from adaptsr.data.manifest import Item, Manifest, read_manifest
 from adaptsr.errors import UserError
 
@@ -50,3 +51,19 @@ def test_what_is_no_manifest_is_named(tmp_path: Path, content: str) -> None:
 def test_missing_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"manifest\.json: this dataset is not prepared"):
         read_manifest(tmp_path / "manifest.json")
+
+
+def test_the_old_name_of_a_kind_is_read_and_changes_no_digest(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    files.write_json(path, manifest().model_dump(mode="json") | {"kind": "photographs"})
+    assert read_manifest(path).kind == "sample_images"
+    assert read_manifest(path).digest() == manifest().digest()
+
+
+def test_an_unknown_kind_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    files.write_json(path, manifest().model_dump(mode="json") | {"kind": "pictures"})
+    with pytest.raises(
+        UserError, match=r"kind: .*unknown kind 'pictures'; the kinds are sample_images, pairs, archive"
+    ):
+        read_manifest(path)

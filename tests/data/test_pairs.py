@@ -58,7 +58,9 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
 
 
 def test_sizes_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"hr/a\.png: 20x12 is not 4 times 5x4"):
+    with pytest.raises(
+        UserError, match=r"hr/a\.png: 20x12 beside LR 5x4: the sizes do not match; LR of 5x3 was expected"
+    ):
         load_split(write_dataset(tmp_path, hr_height=12), "test")
 
 

@@ -13,21 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from adaptsr.config.schema import Degradation, Pairs, Photographs
+from adaptsr.config.schema import Degradation, Pairs, SampleImages
+from adaptsr.data import patches as patches_module
 from adaptsr.data.degradation import bicubic
 from adaptsr.data.images import read_image, to_float, to_uint8, write_png
-from adaptsr.data.kinds import sample_images as photographs_module
 from adaptsr.data.kinds.pairs import split_names
-from adaptsr.data.kinds.sample_images import detail, most_detailed_patches
 from adaptsr.data.manifest import Manifest, read_manifest
+from adaptsr.data.patches import detail, most_detailed_patches
 from adaptsr.data.prepare import prepare
 from adaptsr.data.store import load_split
 from adaptsr.errors import UserError
 
 
-def photographs(**changes: object) -> Photographs:
+def sample_images(**changes: object) -> SampleImages:
     content: dict[str, object] = {
-        "kind": "photographs",
+        "kind": "sample_images",
         "scenes": {
             "train": ["skimage/astronaut.png", "sklearn/flower.jpg"],
             "test": ["skimage/motorcycle_left.png+skimage/motorcycle_right.png", "matplotlib/grace_hopper.jpg"],
@@ -36,7 +36,7 @@ def photographs(**changes: object) -> Photographs:
         "patches_per_scene": {"train": 3, "validation": 1, "test": 2},
         "degradation": "bicubic",
     }
-    return Photographs.model_validate(content | changes)
+    return SampleImages.model_validate(content | changes)
 
 
 def random_image(seed: int, height: int, width: int) -> torch.Tensor:
@@ -62,9 +62,9 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-class TestPhotographs:
+class TestSampleImages:
     def test_patches_and_manifest(self, tmp_path: Path) -> None:
-        manifest = read_manifest(prepare("demo", photographs(), tmp_path, 4))
+        manifest = read_manifest(prepare("demo", sample_images(), tmp_path, 4))
         assert {split: len(items) for split, items in manifest.splits.items()} == {"train": 6, "test": 6}
         files = {item.lr for part in manifest.splits.values() for item in part} | {
             item.hr for part in manifest.splits.values() for item in part
@@ -82,7 +82,7 @@ class TestPhotographs:
     def test_patches_are_where_their_names_say(self, tmp_path: Path) -> None:
         from skimage import data
 
-        prepare("demo", photographs(), tmp_path, 4)
+        prepare("demo", sample_images(), tmp_path, 4)
         train = load_split(tmp_path / "manifest.json", "train")
         name, row, column = train.names[0].split("-")
         assert name == "astronaut"
@@ -92,27 +92,27 @@ class TestPhotographs:
         assert torch.equal(train.lr[0], to_uint8(bicubic(to_float(train.hr[0]).unsqueeze(0), 4))[0])
 
     def test_twice_the_same_bytes(self, tmp_path: Path) -> None:
-        config = photographs(degradation=Degradation(), patches_per_scene={"train": 2, "test": 1})
+        config = sample_images(degradation=Degradation(), patches_per_scene={"train": 2, "test": 1})
         for name in ("one", "two"):
             prepare("demo", config, tmp_path / name, 4)
         assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
     def test_degradation_depends_on_its_seed_and_only_lr_does(self, tmp_path: Path) -> None:
         for seed in (0, 1):
-            prepare("demo", photographs(degradation=Degradation(), seed=seed), tmp_path / str(seed), 4)
+            prepare("demo", sample_images(degradation=Degradation(), seed=seed), tmp_path / str(seed), 4)
         first, second = (load_split(tmp_path / str(seed) / "manifest.json", "train") for seed in (0, 1))
         assert all(torch.equal(one, other) for one, other in zip(first.hr, second.hr, strict=True))
         assert not any(torch.equal(one, other) for one, other in zip(first.lr, second.lr, strict=True))
 
     def test_the_split_rule_is_a_sentence_with_the_scenes(self, tmp_path: Path) -> None:
-        rule = read_manifest(prepare("demo", photographs(), tmp_path, 4)).split_rule
+        rule = read_manifest(prepare("demo", sample_images(), tmp_path, 4)).split_rule
         assert "test (at most 2 of each photograph): motorcycle_left, grace_hopper" in rule
         assert rule.endswith(".")
 
     def test_killed_in_the_middle_there_is_no_manifest_and_the_next_call_cleans_up(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        prepare("demo", photographs(), tmp_path, 4)
+        prepare("demo", sample_images(), tmp_path, 4)
         whole = tree(tmp_path)
         written = 0
 
@@ -124,22 +124,22 @@ class TestPhotographs:
             write_png(path, image)
 
         with monkeypatch.context() as context:
-            context.setattr(photographs_module, "write_png", killed)
+            context.setattr(patches_module, "write_png", killed)
             with pytest.raises(KeyboardInterrupt):
-                prepare("demo", photographs(), tmp_path, 4)
+                prepare("demo", sample_images(), tmp_path, 4)
         assert not (tmp_path / "manifest.json").exists()
         (tmp_path / "train/hr/leftover.png").write_bytes(b"")
         (tmp_path / "validation").mkdir()
         (tmp_path / ".manifest.json.abc.tmp.json").write_bytes(b"")
-        prepare("demo", photographs(), tmp_path, 4)
+        prepare("demo", sample_images(), tmp_path, 4)
         assert tree(tmp_path) == whole
         assert not (tmp_path / "validation").exists()
 
     @pytest.mark.slow
     def test_heavy_packages_are_found_without_being_imported(self) -> None:
         code = (
-            "import sys; from adaptsr.config.schema import Photographs; from adaptsr.data.kinds.sample_images import find_photographs;"
-            "find_photographs('d', Photographs(kind='photographs', scenes={'test': ['skimage/coffee.png',"
+            "import sys; from adaptsr.config.schema import SampleImages; from adaptsr.data.kinds.sample_images import find_photographs;"
+            "find_photographs('d', SampleImages(kind='sample_images', scenes={'test': ['skimage/coffee.png',"
             "'sklearn/china.jpg', 'matplotlib/grace_hopper.jpg']}, patch=64, patches_per_scene={'test': 1},"
             "degradation='bicubic')); print({'skimage', 'sklearn', 'matplotlib', 'torchvision'} & set(sys.modules))"
         )
@@ -164,7 +164,7 @@ class TestPhotographs:
     )
     def test_mistakes_are_named(self, tmp_path: Path, changes: dict[str, object], said: str) -> None:
         with pytest.raises(UserError, match=said) as caught:
-            prepare("demo", photographs(**changes), tmp_path, 4)
+            prepare("demo", sample_images(**changes), tmp_path, 4)
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "manifest.json").exists()
 
@@ -256,11 +256,14 @@ class TestPairs:
             prepare("own", config, tmp_path / "out", 4)
 
     def test_missing_and_empty_folders(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=r"datasets\.own\.lr: .*no such folder"):
+        with pytest.raises(
+            UserError,
+            match=r"datasets\.own: 2 problems: no such folder .*/lr; give the folder that holds the LR images",
+        ):
             prepare("own", pairs(tmp_path, train="all"), tmp_path / "out", 4)
         (tmp_path / "lr").mkdir()
         (tmp_path / "hr").mkdir()
-        with pytest.raises(UserError, match="no images in"):
+        with pytest.raises(UserError, match=r"no LR images in .*/lr; .*no HR images in .*/hr"):
             prepare("own", pairs(tmp_path, train="all"), tmp_path / "out", 4)
 
     def test_one_image_under_two_names_may_not_stand_in_two_splits(self, tmp_path: Path) -> None:
@@ -321,8 +324,8 @@ class TestSplitNames:
     @pytest.mark.parametrize(
         ("rules", "said"),
         [
-            ({"train": "frist 3"}, r"x\.train: 'frist 3' is no rule; allowed are `all`"),
-            ({"train": "first -1"}, "is no rule"),
+            ({"train": "frist 3"}, r"x\.train: 'frist 3' is an unknown rule; allowed are `all`"),
+            ({"train": "first -1"}, "is an unknown rule"),
             ({"train": "last 13"}, "13 pairs are asked for, there are 12"),
             ({"test": "7 last of each camera"}, "camera 'Canon': 7 pairs are asked for, there are 6"),
             ({"train": "all", "test": "last 2"}, r"train \('all'\) and test \('last 2'\) both take 2 of 12"),

@@ -31,7 +31,7 @@ from adaptsr import files
 from adaptsr.backbones.checkpoints import read_checkpoint
 from adaptsr.config import reading, schema
 from adaptsr.data.images import read_image
-from adaptsr.data.kinds.pairs import check_pairs
+from adaptsr.data.kinds.pairs import prepare as prepare_pairs
 from adaptsr.data.manifest import read_manifest
 from adaptsr.errors import UserError
 from adaptsr.runs import validation
@@ -319,7 +319,7 @@ def test_a_message_about_a_file_of_any_name_is_one_line(tmp_path: Path, name: st
     write_pair(tmp_path, name)
     (tmp_path / f"lr/{name}.png").write_bytes(b"")
     with pytest.raises(UserError) as caught:
-        check_pairs("camera", pairs_of(tmp_path), 4)
+        prepare_pairs("camera", pairs_of(tmp_path), tmp_path, 4)
     assert str(caught.value).isprintable()
 
 
@@ -348,7 +348,7 @@ def test_links_and_pipes_in_a_data_folder(tmp_path: Path, case: str) -> None:
     (tmp_path / "pairs/lr/b.png").unlink()
     LINKS[case](tmp_path / "pairs/lr/b.png")
     with pytest.raises(UserError, match=r"LR b\.png") as caught:
-        check_pairs("camera", pairs_of(tmp_path / "pairs"), 4)
+        prepare_pairs("camera", pairs_of(tmp_path / "pairs"), tmp_path, 4)
     assert str(caught.value).isprintable()
 
 

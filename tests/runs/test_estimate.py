@@ -28,8 +28,8 @@ def matrix(repository: Path, name: str, change: Change = lambda content: None) -
     return Matrix.of(validate(content, Path(name)), name)
 
 
-def made(repository: Path, name: str, change: Change = lambda content: None) -> estimate.Plan:
-    return estimate.plan(matrix(repository, name, change))
+def made(repository: Path, name: str, change: Change = lambda content: None) -> estimate.Estimate:
+    return estimate.estimate(matrix(repository, name, change))
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,7 @@ def test_finished_runs_are_counted_and_measured(repository: Path, monkeypatch: p
         return RunRecord.model_construct(variant_key=key, inputs=inputs, seed=seed, wall_seconds=3600.0)
 
     monkeypatch.setattr(estimate.records, "read_record", found)
-    plan = estimate.plan(asked).backbones[0]
+    plan = estimate.estimate(asked).backbones[0]
     seeds = 5
     assert plan.finished == plan.runs // seeds
     assert plan.training_hours == pytest.approx(plan.finished * (seeds - 1))

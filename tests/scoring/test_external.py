@@ -171,18 +171,18 @@ def test_everything_wrong_with_a_folder_is_one_line(work: Path) -> None:
     place_outputs(test)
     first, second = test.names
     (FOLDER / f"{first}.png").unlink()
-    with pytest.raises(UserError, match=f"has no image '{first}'"):
+    with pytest.raises(UserError, match=f"no restored image '{first}'"):
         score(matrix)
     write_image(FOLDER / f"{first}.png", 16, "small")
     (FOLDER / f"{second}.png").write_bytes(b"no image")
     with pytest.raises(
-        UserError, match=rf"{first}\.png has 16x16 pixels, its HR image 32x32; .*{second}\.png"
+        UserError, match=rf"restored {first}\.png: 16x16 beside HR 32x32: .*; restored {second}\.png: unreadable"
     ) as caught:
         score(matrix)
     assert "\n" not in str(caught.value)
     shutil.copy("pairs/hr/c.png", FOLDER / "c.bmp")
     shutil.copy("pairs/hr/c.png", FOLDER / "c.png")
-    with pytest.raises(UserError, match="has the same name"):
+    with pytest.raises(UserError, match=r"restored c\.png: the same name as restored c\.bmp"):
         score(matrix)
 
 

@@ -596,19 +596,23 @@ def test_folders_that_do_not_match_are_one_line(tmp_path: Path) -> None:
     """Every name without a partner is reported at once; so is every size and every unreadable file."""
     sr = folder(tmp_path / "sr", {f"{name}.png": pair(1)[0] for name in "abc"})
     hr = folder(tmp_path / "hr", {f"{name}.png": pair(1)[0] for name in "bcd"})
-    with pytest.raises(UserError, match=r"sr/a\.png has no partner in .*; .*hr/d\.png has no partner") as caught:
+    with pytest.raises(
+        UserError, match=r"reference d\.png: no restored image .*; restored a\.png: no reference image"
+    ) as caught:
         score_folders(sr, hr, metrics("psnr"), 0, "cpu")
     assert "\n" not in str(caught.value)
     (sr / "a.png").unlink()
     (hr / "d.png").unlink()
     write_png(sr / "b.png", pair(1, 24, 24)[0])
     (hr / "c.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"b\.png has 24x24 pixels, .*b\.png 40x48; .*c\.png"):
+    with pytest.raises(
+        UserError, match=r"restored b\.png: 24x24 beside reference 40x48: .*; reference c\.png: unreadable"
+    ):
         score_folders(sr, hr, metrics("psnr"), 0, "cpu")
     with pytest.raises(UserError, match="no such folder"):
         score_folders(tmp_path / "gone", hr, metrics("psnr"), 0, "cpu")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no images there"):
+    with pytest.raises(UserError, match=r"no restored images in .*/empty; expected are files ending in"):
         score_folders(tmp_path / "empty", hr, metrics("psnr"), 0, "cpu")
 
 

@@ -1,4 +1,4 @@
-"""Datasets of the catalogue: fetched, unpacked, checked pair by pair."""
+"""Datasets of config/datasets.tsv: fetched, unpacked, checked pair by pair."""
 
 from __future__ import annotations
 
@@ -6,60 +6,90 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from tqdm import tqdm
 
 from adaptsr import files
 from adaptsr.config.schema import Archive
+from adaptsr.data import manifest
 from adaptsr.data.catalogue import Catalogue, DatasetPart, read_catalogue
-from adaptsr.data.degradation import bicubic
 from adaptsr.data.fetch import ensure
-from adaptsr.data.images import read_image, to_float, to_uint8, write_png
+from adaptsr.data.kinds import ASSUMED_IMAGES, ASSUMED_LR_PIXELS, Description, SplitSize
 from adaptsr.data.manifest import Item, Manifest, SplitName, read_manifest
-from adaptsr.data.store import size_text
+from adaptsr.data.matching import Image, Side, match, read, read_matched
 from adaptsr.data.unpack import Selection, unpack
-from adaptsr.errors import UserError
-
-MOST_PROBLEMS_SHOWN = 20
+from adaptsr.errors import UserError, raise_all
 
 
-def is_prepared(name: str, config: Archive, manifest: Path, scale: int) -> bool:
-    """Whether the dataset was prepared from the catalogue as it is now and no image is gone since."""
-    rule = _split_rule(read_catalogue(), config.row)
-    try:
-        found = read_manifest(manifest)
-    except UserError:
-        return False
-    items = [item for part in found.splits.values() for item in part]
-    return (found.dataset, found.scale, found.split_rule) == (name, scale, rule) and all(
-        (manifest.parent / path).is_file() for item in items for path in (item.lr, item.hr)
-    )
-
-
-def write_archive(name: str, config: Archive, folder: Path, scale: int) -> Manifest:
+def prepare(name: str, declared: Archive, folder: Path, scale: int) -> Manifest:
     """Fetch and unpack the archives of dataset `name`, check every pair, and put the images under `folder`.
 
-    Images are unpacked beside `folder` and moved there when all is right: until then what an earlier call left stays.
-    The manifest is returned, not written. Raises `UserError` for whatever is wrong with the row, an archive or an image.
+    A dataset that was prepared from the catalogue as it is now is left as it is. Images are unpacked beside `folder` and
+    moved there when all is right: until then what an earlier call left stays.
     """
     catalogue = read_catalogue()
-    parts = catalogue.dataset(config.row)
+    ready = _prepared(name, declared, folder, scale, catalogue)
+    if ready:
+        return ready
+    manifest.remove(folder)
+    parts = catalogue.dataset(declared.row)
     if parts[0].scale != scale:
         raise UserError(
-            f"datasets.{name}.row: {config.row} is a dataset of scale {parts[0].scale}, that of the profile is {scale}"
+            f"datasets.{name}.row: {declared.row} is a dataset of scale {parts[0].scale}, that of the profile is {scale}"
         )
     staging = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        _unpack_all(catalogue, config.row, staging)
+        _unpack_all(catalogue, declared.row, staging)
         splits = _check_splits(name, parts, staging, scale)
         _replace(folder, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Manifest(
-        dataset=name, scale=scale, kind="archive", split_rule=_split_rule(catalogue, config.row), splits=splits
+        dataset=name, scale=scale, kind=declared.kind, split_rule=_split_rule(catalogue, declared.row), splits=splits
     )
+
+
+def describe(declared: Archive) -> Description:
+    """Name the archives with their checksums, and their licences."""
+    catalogue = read_catalogue()
+    archives = catalogue.archives_of(declared.row) if declared.row in catalogue.datasets else []
+    named = ", ".join(f"{archive.file} ({archive.checksum or 'no published checksum'})" for archive in archives)
+    licences = dict.fromkeys(archive.licence for archive in archives)
+    return Description(f"archive {declared.row}: {named}", "; ".join(licences))
+
+
+def estimate(declared: Archive, split: SplitName, scale: int) -> SplitSize:
+    """Return what config/datasets.tsv says of the split; what it leaves empty is assumed."""
+    parts = [part for part in read_catalogue().dataset(declared.row) if part.split == split]
+    counts = [part.pairs or ASSUMED_IMAGES for part in parts]
+    pixels = [part.lr_area or ASSUMED_LR_PIXELS for part in parts]
+    images = sum(counts)
+    total = sum(count * each for count, each in zip(counts, pixels, strict=True))
+    return SplitSize(
+        images,
+        round(total / images) if images else 0,
+        images_known=all(part.pairs for part in parts),
+        lr_pixels_known=all(part.lr_pixels for part in parts),
+    )
+
+
+def listing(declared: Archive) -> Any:
+    """Return the declaration; a row that changes in the catalogue is noticed when the dataset is prepared."""
+    return declared.model_dump(mode="json")
+
+
+def _prepared(name: str, declared: Archive, folder: Path, scale: int, catalogue: Catalogue) -> Manifest | None:
+    """Return the manifest of a dataset prepared from the catalogue as it is now, none of whose images is gone since."""
+    rule = _split_rule(catalogue, declared.row)
+    try:
+        found = read_manifest(folder / manifest.MANIFEST)
+    except UserError:
+        return None
+    paths = [folder / path for part in found.splits.values() for item in part for path in (item.lr, item.hr)]
+    same = (found.dataset, found.scale, found.split_rule) == (name, scale, rule)
+    return found if same and all(path.is_file() for path in paths) else None
 
 
 def _unpack_all(catalogue: Catalogue, row: str, staging: Path) -> None:
@@ -79,53 +109,38 @@ def _check_splits(name: str, parts: Sequence[DatasetPart], staging: Path, scale:
     problems: list[str] = []
     splits: dict[SplitName, list[Item]] = {}
     for split in dict.fromkeys(part.split for part in parts):
-        rows = [part for part in parts if part.split == split]
-        pairs = _pairs(staging, split, problems)
+        part = next(part for part in parts if part.split == split)
+        lr, hr = (Side(f"{split} {side.upper()}", staging / split / side, images_only=True) for side in ("lr", "hr"))
+        pairs = match(lr, hr, problems).values()
         shown = tqdm(pairs, desc=f"Checking {name}/{split}", file=sys.stderr, disable=None)
-        items = [_check_pair(staging, lr, hr, rows[0], scale, problems) for lr, hr in shown]
+        items = [_check_pair(staging, *pair, part, scale, problems) for pair in shown]
         splits[split] = [item for item in items if item]
-    if problems:
-        hidden = len(problems) - MOST_PROBLEMS_SHOWN
-        more = f"; and {hidden} more" if hidden > 0 else ""
-        raise UserError(f"dataset {name!r}: {'; '.join(problems[:MOST_PROBLEMS_SHOWN])}{more}")
+    raise_all(f"datasets.{name}", problems)
     return splits
 
 
-def _pairs(staging: Path, split: SplitName, problems: list[str]) -> list[tuple[Path, Path]]:
-    lr, hr = ({path.stem: path for path in (staging / split / side).iterdir()} for side in ("lr", "hr"))
-    problems += [f"LR {lr[stem].name}: no HR image of this name in {split}" for stem in sorted(lr.keys() - hr.keys())]
-    problems += [f"HR {hr[stem].name}: no LR image of this name in {split}" for stem in sorted(hr.keys() - lr.keys())]
-    return [(lr[stem], hr[stem]) for stem in sorted(lr.keys() & hr.keys())]
-
-
-def _check_pair(staging: Path, lr: Path, hr: Path, part: DatasetPart, scale: int, problems: list[str]) -> Item | None:
-    try:
-        lr = _reduced(lr, scale) if part.degradation == "bicubic" else lr
-        lr_pixels, hr_pixels = read_image(lr), read_image(hr)
-    except UserError as error:
-        problems.append(str(error).replace(f"{staging}/", ""))
+def _check_pair(
+    staging: Path, given: Image, hr: Image, part: DatasetPart, scale: int, problems: list[str]
+) -> Item | None:
+    lr = _reduced(given, scale, problems) if part.degradation == "bicubic" else given
+    if lr is None or read_matched(lr, hr, scale, problems) is None:
         return None
-    if hr_pixels.shape[1:] != (scale * lr_pixels.shape[1], scale * lr_pixels.shape[2]):
-        sizes = f"{size_text(hr_pixels)} beside LR {size_text(lr_pixels)}"
-        problems.append(f"HR {hr.name}: {sizes}: not a pair of scale {scale}")
+    return Item.of(hr.path.stem, part.scene_of(hr.path.stem), lr.path, hr.path, staging)
+
+
+def _reduced(image: Image, scale: int, problems: list[str]) -> Image | None:
+    """Put the reduced image in place of the one of HR size; PNG, since it must not lose anything more."""
+    from adaptsr.data.degradation import bicubic
+    from adaptsr.data.images import to_float, to_uint8, write_png
+
+    pixels = read(image, problems)
+    if pixels is None:
         return None
-    return Item(
-        name=hr.stem,
-        scene=part.scene_of(hr.stem),
-        lr=str(lr.relative_to(staging)),
-        hr=str(hr.relative_to(staging)),
-        lr_sha256=files.file_sha256(lr),
-        hr_sha256=files.file_sha256(hr),
-    )
-
-
-def _reduced(path: Path, scale: int) -> Path:
-    """The image in place of the one of HR size; PNG, since it must not lose anything more."""
-    image = read_image(path)
-    path.unlink()
-    small = to_uint8(bicubic(to_float(image).unsqueeze(0), scale).squeeze(0))
-    write_png(path.with_suffix(".png"), small)
-    return path.with_suffix(".png")
+    image.path.unlink()
+    small = to_uint8(bicubic(to_float(pixels).unsqueeze(0), scale).squeeze(0))
+    path = image.path.with_suffix(".png")
+    write_png(path, small)
+    return Image(image.called, path)
 
 
 def _replace(folder: Path, staging: Path) -> None:
@@ -140,7 +155,7 @@ def _replace(folder: Path, staging: Path) -> None:
 def _split_rule(catalogue: Catalogue, row: str) -> str:
     archives = catalogue.archives_of(row)
     content = {
-        "parts": [part.model_dump(mode="json", exclude={"note"}) for part in catalogue.dataset(row)],
+        "parts": [part.model_dump(mode="json", exclude={"note", "lr_pixels"}) for part in catalogue.dataset(row)],
         "archives": [[archive.file, archive.checksum] for archive in archives],
     }
     return (

@@ -5,55 +5,80 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, groupby
 from pathlib import Path
+from typing import Any
 
 from adaptsr.config.schema import Pairs
-from adaptsr.data.images import SUFFIXES, read_image
+from adaptsr.data import manifest
+from adaptsr.data.kinds import Description, SplitSize
 from adaptsr.data.manifest import Item, Manifest, SplitName
-from adaptsr.errors import UserError
-from adaptsr.files import expanded, file_sha256
+from adaptsr.data.matching import Image, Side, match, read_matched
+from adaptsr.errors import UserError, raise_all
+from adaptsr.files import expanded
 
 SPLIT_RULES = "`all`, `none`, `rest`, `first N`, `last N`, `N first of each GROUP`, `N last of each GROUP`"
-MOST_PROBLEMS_SHOWN = 200
 
 
-@dataclass(frozen=True)
-class _Image:
-    side: str  # "LR" or "HR"
-    path: Path
+def prepare(name: str, declared: Pairs, folder: Path, scale: int) -> Manifest:
+    """Decode and check every pair; nothing is copied, so the manifest's paths are absolute.
 
-    def __str__(self) -> str:
-        return f"{self.side} {self.path.name}"
-
-
-def check_pairs(name: str, config: Pairs, scale: int) -> Manifest:
-    """The manifest of a folder of pairs; nothing is copied, so its paths are absolute.
-
-    Every image is decoded. All that is wrong with the images comes in one `UserError`, by file name; a mistake in the
-    split rules comes in another.
+    All that is wrong with the images comes in one `UserError`, by file name; a mistake in the split rules in another.
     """
+    manifest.remove(folder)
+    where = f"datasets.{name}"
     problems: list[str] = []
-    lr = _list_images("LR", _folder(f"datasets.{name}.lr", config.lr), problems)
-    hr = _list_images("HR", _folder(f"datasets.{name}.hr", config.hr), problems)
-    problems += [f"{lr[stem]}: no HR image of this name" for stem in sorted(lr.keys() - hr.keys())]
-    problems += [f"{hr[stem]}: no LR image of this name" for stem in sorted(hr.keys() - lr.keys())]
-    items = [_check_pair(stem, lr[stem], hr[stem], scale, problems) for stem in sorted(lr.keys() & hr.keys())]
-    if not problems and not items:
-        problems.append(f"no images in {config.lr} and {config.hr}")
-    _refuse(name, problems)
+    lr, hr = (Side(called, _resolved(text), images_only=True) for called, text in _folders(declared))
+    items = [_check_pair(*pair, scale, problems) for pair in match(lr, hr, problems).values()]
+    raise_all(where, problems)
     by_name = {item.name: item for item in items if item}
-    chosen = split_names(list(by_name), config.split, f"datasets.{name}.split")
+    chosen = split_names(list(by_name), declared.split, f"{where}.split")
     splits = {split: [by_name[stem] for stem in names] for split, names in chosen.items()}
-    _refuse(name, _shared_images(splits))
-    return Manifest(dataset=name, scale=scale, kind="pairs", split_rule=_split_rule(config, splits), splits=splits)
+    raise_all(where, _shared_images(splits))
+    return Manifest(
+        dataset=name, scale=scale, kind=declared.kind, split_rule=_split_rule(declared, splits), splits=splits
+    )
+
+
+def describe(declared: Pairs) -> Description:
+    """Say that these are somebody's own images; their folders are paths of one machine."""
+    return Description("a folder of pairs", "not stated")
+
+
+def estimate(declared: Pairs, split: SplitName, scale: int) -> SplitSize:
+    """Assume number and size: the folders need not be there yet."""
+    return SplitSize()
+
+
+def listing(declared: Pairs) -> Any:
+    """List the split rules and the files of both folders with sizes and times; a folder that is missing has no files.
+
+    A folder is listed by its resolved path, however the profile spells it.
+    """
+    folders = [_resolved(text) for _, text in _folders(declared)]
+    return [declared.split, *([str(folder), _files(folder)] for folder in folders)]
+
+
+def _folders(declared: Pairs) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("LR", declared.lr), ("HR", declared.hr)
+
+
+def _resolved(text: str) -> Path:
+    return Path(os.path.realpath(expanded(text)))
+
+
+def _files(folder: Path) -> list[list[str | int]]:
+    if not folder.is_dir():
+        return []
+    shown = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    states = [(path, path.stat() if path.exists() else path.lstat()) for path in shown]
+    return [[path.name, state.st_size, state.st_mtime_ns] for path, state in states]
 
 
 def split_names(
     names: Sequence[str], rules: Mapping[SplitName, str], where: str = "split"
 ) -> dict[SplitName, list[str]]:
-    """What each split takes of the sorted `names`; `UserError` for a bad rule, too few names, or overlapping splits."""
+    """Choose what each split takes of the sorted `names`; `UserError` for a bad rule, too few names, or overlapping splits."""
     taken = {
         split: _take(names, rule.strip(), f"{where}.{split}") for split, rule in rules.items() if rule.strip() != "rest"
     }
@@ -82,7 +107,7 @@ def _take(names: Sequence[str], rule: str, where: str) -> list[str]:
             for group, members in groups
             for name in _end(list(members), match[2], int(match[1]), f"{where}: {rule!r}: {match[3]} {group!r}")
         )
-    raise UserError(f"{where}: {rule!r} is no rule; allowed are {SPLIT_RULES}")
+    raise UserError(f"{where}: {rule!r} is an unknown rule; allowed are {SPLIT_RULES}")
 
 
 def _group(name: str) -> str:
@@ -96,66 +121,10 @@ def _end(names: Sequence[str], end: str, count: int, where: str) -> list[str]:
     return list(names[:count] if end == "first" else names[len(names) - count :])
 
 
-def _folder(where: str, text: str) -> Path:
-    path = expanded(text)
-    if not path.is_dir():
-        raise UserError(f"{where}: {path}: no such folder; give the folder that holds the images")
-    return path.resolve()
-
-
-def _list_images(side: str, folder: Path, problems: list[str]) -> dict[str, _Image]:
-    """Images of a folder by the stem of their names; what is no usable file goes to `problems`."""
-    images: dict[str, _Image] = {}
-    for path in sorted(folder.iterdir()):
-        image = _Image(side, path)
-        if path.name.startswith("."):
-            continue
-        # Not `path.resolve()`, which raises on a link to itself.
-        if not Path(os.path.realpath(path)).is_relative_to(folder):
-            problems.append(f"{image}: a link that leads out of the folder; put the file itself there")
-        if path.suffix.lower() not in SUFFIXES or path.is_dir():
-            problems.append(f"{image}: not an image; expected are {', '.join(SUFFIXES)}")
-        elif path.stem in images:
-            problems.append(f"{image}: the same name as {images[path.stem]}")
-        else:
-            images[path.stem] = image
-    return images
-
-
-def _check_pair(name: str, lr: _Image, hr: _Image, scale: int, problems: list[str]) -> Item | None:
-    lr_size, hr_size = _size(lr, problems), _size(hr, problems)
-    if lr_size is None or hr_size is None:
+def _check_pair(lr: Image, hr: Image, scale: int, problems: list[str]) -> Item | None:
+    if read_matched(lr, hr, scale, problems) is None:
         return None
-    if hr_size != (scale * lr_size[0], scale * lr_size[1]):
-        problems.append(f"{hr}: {_mismatch(lr_size, hr_size, scale)}")
-        return None
-    return Item(
-        name=name,
-        scene=name,
-        lr=str(lr.path),
-        hr=str(hr.path),
-        lr_sha256=file_sha256(lr.path),
-        hr_sha256=file_sha256(hr.path),
-    )
-
-
-def _size(image: _Image, problems: list[str]) -> tuple[int, int] | None:
-    try:
-        pixels = read_image(image.path)
-    except UserError as error:
-        problems.append(f"{image}: {str(error).removeprefix(f'{image.path}: ')}")
-        return None
-    return pixels.shape[2], pixels.shape[1]
-
-
-def _mismatch(lr: tuple[int, int], hr: tuple[int, int], scale: int) -> str:
-    sizes = f"{hr[0]}x{hr[1]} beside LR {lr[0]}x{lr[1]}"
-    factor = hr[0] // lr[0]
-    if hr == (factor * lr[0], factor * lr[1]):
-        return f"{sizes} is a scale of {factor}, that of the profile is {scale}"
-    if hr[0] % scale or hr[1] % scale:
-        return f"{sizes}: HR is not a multiple of the scale {scale}"
-    return f"{sizes}: the sizes do not match; LR of {hr[0] // scale}x{hr[1] // scale} was expected"
+    return Item.of(hr.path.stem, hr.path.stem, lr.path, hr.path)
 
 
 def _shared_images(splits: Mapping[SplitName, Sequence[Item]]) -> list[str]:
@@ -169,16 +138,8 @@ def _shared_images(splits: Mapping[SplitName, Sequence[Item]]) -> list[str]:
     return problems
 
 
-def _refuse(name: str, problems: Sequence[str]) -> None:
-    if problems:
-        hidden = len(problems) - MOST_PROBLEMS_SHOWN
-        more = f"; and {hidden} more" if hidden > 0 else ""
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise UserError(f"dataset {name!r}: {count} with its images: {'; '.join(problems[:MOST_PROBLEMS_SHOWN])}{more}")
-
-
-def _split_rule(config: Pairs, splits: Mapping[SplitName, Sequence[Item]]) -> str:
-    parts = [f"{split} takes {rule.strip()!r} ({len(splits[split])} pairs)" for split, rule in config.split.items()]
-    grouped = any(" of each " in rule for rule in config.split.values())
+def _split_rule(declared: Pairs, splits: Mapping[SplitName, Sequence[Item]]) -> str:
+    parts = [f"{split} takes {rule.strip()!r} ({len(splits[split])} pairs)" for split, rule in declared.split.items()]
+    grouped = any(" of each " in rule for rule in declared.split.values())
     meaning = ", grouped by what stands before the first '_'" if grouped else ""
     return f"Pairs in the order of their names{meaning}: {', '.join(parts)}."

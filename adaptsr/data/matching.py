@@ -1,0 +1,134 @@
+"""Match the images of two folders by name, and compare their sizes. Importing this module costs no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptsr.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_EXPECTED = f"expected are files ending in {', '.join(SUFFIXES)}"
+
+
+@dataclass(frozen=True)
+class Side:
+    """A folder of images. `called` is its name in messages, such as LR; with `images_only` any other file is a problem."""
+
+    called: str
+    folder: Path
+    images_only: bool = False
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image file and what messages call its side."""
+
+    called: str
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.called} {self.path.name}"
+
+
+def list_images(side: Side, problems: list[str], only: Collection[str] | None = None) -> dict[str, Image]:
+    """List the images of a folder by name, which is the file's name without its suffix, in the order of the files.
+
+    `only` names the images that matter; other files are then left alone. Hidden files always are. Whatever is wrong is
+    added to `problems`.
+    """
+    if not side.folder.is_dir():
+        problems.append(f"no such folder {side.folder}; give the folder that holds the {side.called} images")
+        return {}
+    root = Path(os.path.realpath(side.folder))
+    images: dict[str, Image] = {}
+    for path in sorted(side.folder.iterdir()):
+        image = Image(side.called, path)
+        if path.name.startswith(".") or (only is not None and path.stem not in only):
+            continue
+        is_image = path.suffix.lower() in SUFFIXES and not path.is_dir()
+        if not is_image and not side.images_only:
+            continue
+        # Not `path.resolve()`, which raises on a link to itself.
+        if not Path(os.path.realpath(path)).is_relative_to(root):
+            problems.append(f"{image}: a link that leads out of the folder; put the file itself there")
+        if not is_image:
+            problems.append(f"{image}: not an image; {_EXPECTED}")
+        elif path.stem in images:
+            problems.append(f"{image}: the same name as {images[path.stem]}; keep one of the two")
+        else:
+            images[path.stem] = image
+    if not images and only is None:
+        problems.append(f"no {side.called} images in {side.folder}; {_EXPECTED}")
+    return images
+
+
+def match(one: Side, other: Side, problems: list[str]) -> dict[str, tuple[Image, Image]]:
+    """Match the images of two folders by name, in the order of the names; what is wrong is added to `problems`."""
+    ones, others = list_images(one, problems), list_images(other, problems)
+    if ones and others:  # an empty folder is one problem, not one for every image of its partner
+        for side, images, partners in ((other, ones, others), (one, others, ones)):
+            lonely = [images[name] for name in sorted(images.keys() - partners.keys())]
+            problems += [f"{image}: no {side.called} image of this name" for image in lonely]
+    return {name: (ones[name], others[name]) for name in sorted(ones.keys() & others.keys())}
+
+
+def match_names(side: Side, names: Collection[str], problems: list[str]) -> dict[str, Image]:
+    """Find the image of each of `names` in a folder; what is wrong is added to `problems`."""
+    images = list_images(side, problems, set(names))
+    problems += [f"no {side.called} image {name!r}" for name in names if name not in images]
+    return images
+
+
+def read_matched(
+    small: Image, large: Image, scale: int, problems: list[str]
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Decode two matched images; None, with the reason in `problems`, unless `large` has `scale` times the size of `small`."""
+    pixels = read(small, problems), read(large, problems)
+    if pixels[0] is None or pixels[1] is None:
+        return None
+    mismatch = size_mismatch(pixels[0], pixels[1], scale, (small.called, large.called))
+    if mismatch:
+        problems.append(f"{large}: {mismatch}")
+        return None
+    return pixels[0], pixels[1]
+
+
+def read(image: Image, problems: list[str]) -> torch.Tensor | None:
+    """Decode an image; None, with the reason in `problems`, for one that cannot be used."""
+    from adaptsr.data.images import read_image
+
+    try:
+        return read_image(image.path)
+    except UserError as error:
+        problems.append(f"{image}: {str(error).removeprefix(f'{image.path}: ')}")
+        return None
+
+
+def size_mismatch(
+    small: torch.Tensor, large: torch.Tensor, scale: int, called: tuple[str, str] = ("LR", "HR")
+) -> str | None:
+    """Say how the size of `large`, an image (3, H, W), differs from `scale` times that of `small`; None where it does not."""
+    (low, wide), (height, width) = small.shape[1:], large.shape[1:]
+    if (height, width) == (scale * low, scale * wide):
+        return None
+    sizes = f"{size_text(large)} beside {called[0]} {size_text(small)}"
+    if scale == 1:
+        return f"{sizes}: both have to be of one size"
+    factor = height // low
+    if (height, width) == (factor * low, factor * wide):
+        return f"{sizes} is a scale of {factor}, that of the profile is {scale}"
+    if height % scale or width % scale:
+        return f"{sizes}: {called[1]} is not a multiple of the scale {scale}"
+    return f"{sizes}: the sizes do not match; {called[0]} of {width // scale}x{height // scale} was expected"
+
+
+def size_text(image: torch.Tensor) -> str:
+    """Return `WIDTHxHEIGHT` of an image of shape (3, H, W)."""
+    return f"{image.shape[2]}x{image.shape[1]}"

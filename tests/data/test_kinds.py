@@ -1,0 +1,115 @@
+"""Every kind of dataset answers the same questions, without torch and before the data is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adaptsr.config.schema import DATASET_KINDS, Archive, Pairs, SampleImages
+from adaptsr.data.kinds import ASSUMED_IMAGES, ASSUMED_LR_PIXELS, Description, SplitSize, kind_of
+
+SAMPLES = SampleImages(
+    kind="sample_images",
+    scenes={"train": ["skimage/a.png+skimage/b.png", "sklearn/c.jpg"], "test": []},
+    patch=64,
+    patches_per_scene={"train": 3},
+    degradation="bicubic",
+)
+
+
+def own_pairs(lr: str, hr: str = "hr", rule: str = "all") -> Pairs:
+    return Pairs(kind="pairs", lr=lr, hr=hr, split={"test": rule})
+
+
+def listed(declared: Pairs) -> Any:
+    return json.loads(json.dumps(kind_of(declared).listing(declared)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for side in ("lr", "hr"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "a.png").write_bytes(b"a")
+    return tmp_path
+
+
+def test_a_folder_is_listed_in_one_way_however_it_is_spelled(folder: Path) -> None:
+    (folder / "link").symlink_to("lr")
+    spellings = [str(folder / "lr"), f"{folder}/lr/", "lr", "./lr/", "hr/../lr", "link"]
+    first, *others = [listed(own_pairs(spelling)) for spelling in spellings]
+    assert others == [first] * len(others)
+    assert first[1][0] == str(folder.resolve() / "lr")
+
+
+def test_every_change_of_a_folder_changes_its_listing(folder: Path) -> None:
+    seen = [listed(own_pairs("lr"))]
+    (folder / "hr/b.png").write_bytes(b"b")
+    seen.append(listed(own_pairs("lr")))
+    (folder / "hr/b.png").write_bytes(b"bb")
+    seen.append(listed(own_pairs("lr")))
+    os.utime(folder / "lr/a.png", (1, 1))
+    seen.append(listed(own_pairs("lr")))
+    (folder / "lr/a.png").unlink()
+    seen.append(listed(own_pairs("lr")))
+    seen += [listed(own_pairs("hr")), listed(own_pairs("lr", rule="none"))]
+    assert all(one != other for index, one in enumerate(seen) for other in seen[:index])
+
+
+def test_a_listing_survives_what_lies_in_a_folder(folder: Path) -> None:
+    before = listed(own_pairs("lr"))
+    (folder / "lr/.DS_Store").write_bytes(b"x")
+    assert listed(own_pairs("lr")) == before, "hidden files are no images"
+    (folder / "lr/loop").symlink_to("loop")
+    (folder / "lr/more").mkdir()
+    assert [file[0] for file in listed(own_pairs("lr"))[1][1]] == ["a.png", "loop", "more"]
+    assert listed(own_pairs("gone"))[1] == [str(folder.resolve() / "gone"), []]
+
+
+@pytest.mark.parametrize("declared", [SAMPLES, Archive(kind="archive", row="realsr-v3-x4")])
+def test_the_other_kinds_list_their_declaration(declared: SampleImages | Archive) -> None:
+    assert kind_of(declared).listing(declared) == declared.model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("declared", "split", "expected"),
+    [
+        (SAMPLES, "train", SplitSize(9, 256, True, True)),
+        (SAMPLES, "test", SplitSize(0, 256, True, True)),
+        (own_pairs("lr"), "test", SplitSize(ASSUMED_IMAGES, ASSUMED_LR_PIXELS, False, False)),
+        (Archive(kind="archive", row="stablesr-div2k"), "test", SplitSize(3000, 128**2, True, True)),
+        (Archive(kind="archive", row="div2k-bicubic-x4"), "validation", SplitSize(100, 510 * 339, True, True)),
+        (Archive(kind="archive", row="realsr-v3-x4"), "test", SplitSize(100, ASSUMED_LR_PIXELS, True, False)),
+        (Archive(kind="archive", row="dped-iphone"), "test", SplitSize(ASSUMED_IMAGES, 625, False, True)),
+    ],
+)
+def test_what_is_known_of_a_split(declared: SampleImages | Pairs | Archive, split: Any, expected: SplitSize) -> None:
+    assert kind_of(declared).estimate(declared, split, 4) == expected
+
+
+def test_what_a_report_says_of_each_kind() -> None:
+    samples = kind_of(SAMPLES).describe(SAMPLES)
+    assert samples.source.startswith("photographs that ship with scikit-image ")
+    assert ", scikit-learn " in samples.source
+    declared = own_pairs("/home/somebody/lr")
+    assert kind_of(declared).describe(declared) == Description("a folder of pairs", "not stated")
+    row = Archive(kind="archive", row="stablesr-realsr")
+    assert kind_of(row).describe(row).source.startswith("archive stablesr-realsr: ")
+
+
+def test_every_kind_has_its_module_and_none_costs_torch() -> None:
+    program = (
+        "import importlib, sys\n"
+        f"modules = [importlib.import_module(f'adaptsr.data.kinds.{{kind}}') for kind in {DATASET_KINDS}]\n"
+        "functions = ('prepare', 'describe', 'estimate', 'listing')\n"
+        "assert all(callable(getattr(module, name)) for module in modules for name in functions)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
