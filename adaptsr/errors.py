@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 MOST_PROBLEMS_SHOWN = 20
@@ -25,6 +25,18 @@ def suggestion(name: str, known: Any) -> str:
     """` (did you mean X?)` for a close name, else nothing."""
     close = difflib.get_close_matches(name, [str(item) for item in known], n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def check_known(where: str, kind: str, name: str, names: Collection[str]) -> str:
+    """Return `name`. Raises `UserError` with the nearest of `names`, and all of them, if it is not among them."""
+    if name not in names:
+        raise unknown(where, kind, name, names)
+    return name
+
+
+def unknown(where: str, kind: str, name: str, names: Collection[str]) -> UserError:
+    """Make the error for a name that is not among `names`."""
+    return UserError(f"{where}: no {kind} {name!r}{suggestion(name, names)}; there are {listing(names)}")
 
 
 def listing(names: Any) -> str:

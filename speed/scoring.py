@@ -2,7 +2,7 @@
 
     python -m speed.scoring [--tiny] [--images N] [--methods N] [--size PIXELS] [--json PATH]
 
-The command line is called as one would: once for each method and metric. Ours is one `adaptsr evaluate --outputs` for all
+The command line is called as one would: once for each method and metric. Ours is one `adaptsr score-runs --external` for all
 methods. Both sides pay for starting their processes and for decoding. Images are crops of photographs that ship in
 scikit-image, the methods' are the same with noise and JPEG; the networks' weights are random, under the names that pyiqa
 expects, in a cache of their own: they cost the time of real ones.
@@ -39,6 +39,7 @@ from adaptsr.data.degradation import bicubic
 from adaptsr.data.images import read_image, to_float, to_uint8, write_png
 from adaptsr.data.manifest import manifest_path, read_manifest
 from adaptsr.metrics.weights import weight_files
+from adaptsr.project import VARIABLE
 from adaptsr.randomness import generator
 from adaptsr.runs.matrix import Matrix
 from adaptsr.scoring.folders import standard_scoring
@@ -111,14 +112,13 @@ class Place:
         for device in GOALS:
             (self.root / f"{device}.yaml").write_text(yaml.safe_dump(self._profile(device)))
         self.run("adaptsr", "data", "prepare", "photos", "--profile", "cpu.yaml")
-        self.run(
-            "python", "-c", "import adaptsr.scoring.score_runs, pyiqa.pyiqa_cmd"
-        )  # both sides find their files in memory
+        # Both sides find their files in memory.
+        self.run("python", "-c", "import adaptsr.scoring.score_runs, pyiqa.pyiqa_cmd")
 
     def run(self, program: str, *words: str) -> str:
         """What a program of this environment says; it finds the weights of this place and no others."""
         threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
-        environment = {**os.environ, **threads, "TORCH_HOME": str(self.root / "torch")}
+        environment = {**os.environ, **threads, "TORCH_HOME": str(self.root / "torch"), VARIABLE: str(self.root)}
         path = Path(sys.executable).with_name(program)
         done = subprocess.run([path, *words], cwd=self.root, env=environment, capture_output=True, text=True)
         if done.returncode:
@@ -129,7 +129,7 @@ class Place:
         shutil.rmtree(self.root / RESULTS, ignore_errors=True)
         with self._timed(OURS):
             words = ("--profile", f"{device}.yaml", "--external", "--dataset", "photos", "--out", "list.json")
-            self.run("adaptsr", "evaluate", *words)
+            self.run("adaptsr", "score-runs", *words)
 
     def pyiqa(self, device: str) -> None:
         with self._timed(THEIRS):

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from adaptsr.project import VARIABLE
+
+os.environ.pop(VARIABLE, None)  # a command that a test starts must not write to the folder that it names
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

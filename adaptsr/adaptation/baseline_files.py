@@ -65,9 +65,24 @@ LITERALS: Mapping[str, tuple[str, type, Any]] = {
 }
 
 
-def discover(folder: Path = FOLDER) -> dict[str, BaselineFile]:
-    """All baseline files of a folder by name, in alphabetical order."""
-    return {path.stem: read_literals(path) for path in sorted(folder.glob("*.py")) if not path.name.startswith("_")}
+def discover(folders: Sequence[Path] = (FOLDER,)) -> dict[str, BaselineFile]:
+    """Return the baseline files of some folders by name, in alphabetical order within each folder.
+
+    Raises `UserError` for a folder that is missing, a file that is not sound and a name that two files have.
+    """
+    found: dict[str, BaselineFile] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; expected a folder of baseline files")
+        for path in sorted(folder.glob("*.py")):
+            if path.name.startswith("_"):
+                continue
+            if path.stem in found:
+                raise UserError(
+                    f"{path}: the baseline {path.stem!r} exists already: {found[path.stem].path}; rename one of the two"
+                )
+            found[path.stem] = read_literals(path.absolute())
+    return found
 
 
 def read_literals(path: Path) -> BaselineFile:

@@ -67,6 +67,32 @@ def count(model: nn.Module, sites: Sequence[Site], variant: Variant, scale: int,
     )
 
 
+def sites_as_text(sites: Sequence[Site]) -> str:
+    """Format one line a site: name, kind, shape, bias, and what is special about it."""
+    lines = []
+    for site in sites:
+        marks = [
+            *(["feeds a pixel shuffle"] if site.upsampling else []),
+            *([f"{site.groups} groups"] if site.grouped else []),
+        ]
+        shape, bias = "x".join(map(str, site.shape)), "bias" if site.bias else "-"
+        lines.append(f"{site.name:<52} {site.kind:<10} {shape:<16} {bias:<5} {', '.join(marks)}".rstrip())
+    return "\n".join(lines)
+
+
+def as_text(counted: Count) -> str:
+    """Format the counts of a variant for a terminal."""
+    lines = [
+        f"{counted.row} on {counted.backbone}",
+        f"  total      {counted.total:>12,}",
+        f"  trainable  {counted.trainable:>12,}  ({100 * counted.trainable / counted.total:.2f}% of the total)",
+        f"  merged     {counted.merged_total:>12,}",
+        *(f"  trainable, {kind:<10} {number:>11,}" for kind, number in counted.by_kind.items()),
+        *([f"  untouched sites: {', '.join(counted.left_out)}"] if counted.left_out else []),
+    ]
+    return "\n".join(lines)
+
+
 def _random_images(scale: int) -> Calibration:
     generator = torch.Generator().manual_seed(SEED)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from adaptsr.backbones.build import build, build_from_file
 from adaptsr.backbones.sites import Site, find_sites
-from adaptsr.errors import UserError, listing, suggestion
+from adaptsr.errors import unknown
 from adaptsr.runs.matrix import Matrix
 
 
@@ -21,7 +21,4 @@ def backbone_and_sites(matrix: Matrix, name: str) -> tuple[nn.Module, list[Site]
     if Path(name).suffix:
         model = build_from_file(Path(name))
         return model, find_sites(model)
-    known = matrix.profile.backbones
-    raise UserError(
-        f"backbone {name!r}: neither a file nor in {matrix.source}{suggestion(name, known)}; there are {listing(known)}"
-    )
+    raise unknown(matrix.source, "backbone or file", name, matrix.profile.backbones)

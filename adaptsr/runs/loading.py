@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,16 +22,16 @@ from adaptsr.runs import records
 from adaptsr.tensors import load_tensors, save_tensors
 
 
-def merge_run(folder: Path) -> dict[str, torch.Tensor]:
+def merge_run(folder: Path, folders: Sequence[Path] = (FOLDER,)) -> dict[str, torch.Tensor]:
     """The state dict of a run's adapted backbone: the architecture's keys in their order, effective values.
 
-    `UserError` when the folder holds no finished run, or weights that are not those of its record.
+    `folders` hold the baseline files. `UserError` when the folder holds no finished run, or weights that are not those of its record.
     """
     record = sound_record(folder)
     model = _backbone(folder, record)
     keys = list(model.state_dict())
     plan = Plan.load(folder)
-    variant = _variant(record)
+    variant = _variant(record, folders)
     try:
         attach(model, variant, plan)
     except UserError:
@@ -52,11 +53,11 @@ def load_run(folder: Path) -> nn.Module:
     return model.eval()
 
 
-def write_merged(folder: Path, out: Path) -> None:
+def write_merged(folder: Path, out: Path, folders: Sequence[Path] = (FOLDER,)) -> None:
     """Write a run's adapted backbone as a checkpoint: .safetensors, or .pth with the state dict under `params`."""
     if out.suffix not in (".safetensors", ".pth"):
         raise UserError(f"{out}: a checkpoint's name ends in .safetensors or .pth")
-    merged = merge_run(folder)
+    merged = merge_run(folder, folders)
     if out.suffix == ".safetensors":
         record = records.read_record(folder / "record.json")
         save_tensors(
@@ -115,13 +116,15 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
-def _variant(record: records.RunRecord) -> Variant:
-    path = FOLDER / f"{record.baseline}.py"
-    if not path.is_file():
-        raise UserError(
-            f"{path}: the file of baseline {record.baseline!r} is gone; runs of it cannot be loaded without it"
-        )
-    return Variant(read_literals(path), record.variant, record.config.get("options", {}))
+def _variant(record: records.RunRecord, folders: Sequence[Path]) -> Variant:
+    paths = [folder / f"{record.baseline}.py" for folder in folders]
+    for path in paths:
+        if path.is_file():
+            return Variant(read_literals(path.absolute()), record.variant, record.config.get("options", {}))
+    raise UserError(
+        f"{paths[0]}: no file of baseline {record.baseline!r}, which loading this run needs; "
+        "name the folder that has it with --baselines DIR"
+    )
 
 
 def damage(folder: Path, record: records.RunRecord) -> str | None:

@@ -64,13 +64,13 @@ class Matrix:
     """The profile's file, for messages."""
 
     @staticmethod
-    def of(profile: schema.Profile, source: str, folder: Path = FOLDER) -> Matrix:
+    def of(profile: schema.Profile, source: str, folders: Sequence[Path] = (FOLDER,)) -> Matrix:
         """Find the profile's baselines and variants. Raises `UserError` for one that is missing."""
-        baselines = discover(folder)
+        baselines = discover(folders)
         for name in profile.baselines:
             if name not in baselines:
                 raise UserError(
-                    f"{source}: baselines.{name}: no file {name}.py in {folder.name}/"
+                    f"{source}: baselines.{name}: no file {name}.py in {', '.join(f'{folder.name}/' for folder in folders)}"
                     f"{suggestion(name, baselines)}; there are {listing(baselines)}"
                 )
         matrix = Matrix(profile, baselines, source)

@@ -5,17 +5,21 @@ from __future__ import annotations
 from adaptsr import files
 from adaptsr.backbones.architectures.names import architectures
 from adaptsr.data.catalogue import read_catalogue
-from adaptsr.errors import UserError, listing, suggestion
+from adaptsr.errors import UserError, check_known, listing, suggestion
 from adaptsr.metrics.conventions import conventions
 from adaptsr.papers import published_tables
 from adaptsr.runs.matrix import Matrix, matching
 
 
-def check(matrix: Matrix) -> None:
-    """`UserError` for the first name in the profile that nothing answers to."""
+def check(matrix: Matrix, *, weights: bool = True) -> None:
+    """Raise `UserError` for the first name in the profile that is unknown.
+
+    `weights=False` accepts weights that are missing on this machine, for commands that load none.
+    """
     profile, source = matrix.profile, matrix.source
     _check_architectures(matrix)
-    _check_weights(matrix)
+    if weights:
+        _check_weights(matrix)
     try:
         conventions(profile.scoring)
     except UserError as mistake:
@@ -23,22 +27,14 @@ def check(matrix: Matrix) -> None:
     published = _published(matrix)
     rows = {row.name for row in matrix.rows}
     for name, table in profile.report.tables.items():
-        if table.published and table.published not in published:
-            raise UserError(
-                f"{source}: report.tables.{name}.published: no file {table.published!r}{suggestion(table.published, published)}; there are {listing(published)}"
-            )
+        where = f"{source}: report.tables.{name}"
+        if table.published:
+            check_known(f"{where}.published", "file", table.published, published)
         for metric in table.metrics or []:
-            if metric not in profile.scoring.metrics:
-                known = list(profile.scoring.metrics)
-                raise UserError(
-                    f"{source}: report.tables.{name}.metrics: no metric {metric!r}{suggestion(metric, known)}; there are {listing(known)}"
-                )
+            check_known(f"{where}.metrics", "metric", metric, profile.scoring.metrics)
     for index, comparison in enumerate(profile.report.comparisons):
         where = f"{source}: report.comparisons.{index}"
-        if comparison.reference not in rows:
-            raise UserError(
-                f"{where}.reference: no row {comparison.reference!r} in this profile{suggestion(comparison.reference, rows)}; there are {listing(rows)}"
-            )
+        check_known(f"{where}.reference", "row", comparison.reference, rows)
         if not matching(matrix.rows, comparison.rows):
             raise UserError(
                 f"{where}.rows: {', '.join(comparison.rows)} match no row of this profile; there are {listing(rows)}"
@@ -57,11 +53,7 @@ def _published(matrix: Matrix) -> list[str]:
 def _check_architectures(matrix: Matrix) -> None:
     known = architectures()
     for name, backbone in matrix.profile.backbones.items():
-        if backbone.architecture not in known:
-            wrong = backbone.architecture
-            raise UserError(
-                f"{matrix.source}: backbones.{name}.architecture: {wrong!r} is unknown{suggestion(wrong, known)}; there are {', '.join(known)}"
-            )
+        check_known(f"{matrix.source}: backbones.{name}", "architecture", backbone.architecture, known)
 
 
 def _check_weights(matrix: Matrix) -> None:

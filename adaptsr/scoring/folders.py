@@ -61,6 +61,18 @@ def score_folders(sr: Path, hr: Path, scoring: Scoring, crop_border: int, device
     }
 
 
+def as_text(scored: Mapping[str, Any]) -> str:
+    """Format the result of `score_folders` as a table, one line an image and one for the mean."""
+    metrics = [metric for metric in scored["mean"] if metric != "reasons"]
+    width = max(len("mean"), *(len(image["name"]) for image in scored["images"]))
+    lines = [f"{'image':<{width}}  " + "  ".join(f"{metric:>9}" for metric in metrics)]
+    for image in [*scored["images"], {"name": "mean", **scored["mean"]}]:
+        values = (image[metric] for metric in metrics)
+        cells = (f"{value:>9.4f}" if value is not None else f"{'-':>9}" for value in values)
+        lines.append(f"{image['name']:<{width}}  " + "  ".join(cells))
+    return "\n".join(lines)
+
+
 def _matched(sr: Path, hr: Path) -> dict[str, tuple[Path, Path]]:
     """Match restored images and references by name and check that every pair can be read and is of one size."""
     problems: list[str] = []

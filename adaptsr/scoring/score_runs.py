@@ -236,7 +236,8 @@ class ScoringJob:
 
     def _run_restorer(self, folder: Path) -> Restorer:
         """Keeps the merged weights of a run, not a model: there is one for all runs, since a copy costs milliseconds."""
-        merged = merge_run(folder)
+        folders = {file.path.parent for file in self.matrix.baselines.values()}
+        merged = merge_run(folder, sorted(folders))
 
         def restorer(batch: PairSet) -> Sequence[torch.Tensor]:
             self._shared_model.load_state_dict(merged)

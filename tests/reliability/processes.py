@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptsr.cli import main
+from adaptsr.project import VARIABLE
 
 Sabotage = Callable[[], None]
 """Called in the new process before the command, to make something fail there."""
@@ -110,6 +111,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT_SECONDS) 
 
 def _run(root: Path, words: tuple[str, ...], log: Path, sabotage: Sabotage | None) -> None:
     os.chdir(root)
+    os.environ[VARIABLE] = str(root)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 1)
     os.dup2(handle, 2)

@@ -28,7 +28,7 @@ from tests.workflow.conftest import COPIED, SNAKEMAKE, Workspace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCORES = "results/demo/scores.parquet"
-COMMANDS = ("train", "evaluate", "prepare", "gather")
+COMMANDS = ("train", "score-runs", "prepare", "gather")
 
 
 @dataclass

@@ -23,7 +23,7 @@ from tests.reliability.conftest import Place, train_words
 
 pytestmark = pytest.mark.slow
 
-EVALUATE = ["evaluate", "--backbone", "safmn", "--out", "results/demo/scores/safmn.parquet"]
+EVALUATE = ["score-runs", "--backbone", "safmn", "--out", "results/demo/scores/safmn.parquet"]
 GATHER = ["gather", "results/demo/scores/safmn.parquet", "--out", "results/demo/scores.parquet"]
 REPORT = ["report", "table2"]
 TRAIN = [*train_words("lora/r2", 1, 2), "--out", "results/demo/safmn/lora/r2/runs.1-2.json"]
@@ -365,7 +365,7 @@ REMADE: dict[str, tuple[Change, list[list[str]], str]] = {
 def test_refused(finished: Place, tmp_path: Path, case: str) -> None:
     change, words, said = REFUSED[case]
     place = finished.copy(tmp_path / "place")
-    output = place.root / {"evaluate": PART, "gather": SCORES, "report": TABLE}.get(words[0], "merged.safetensors")
+    output = place.root / {"score-runs": PART, "gather": SCORES, "report": TABLE}.get(words[0], "merged.safetensors")
     before = output.read_bytes() if output.exists() else None
     change(place.root)
     done = place.run(*words)
@@ -394,14 +394,18 @@ def test_runs_that_the_profile_no_longer_asks_for_are_none_of_its_finished_ones(
     place = finished.copy(tmp_path / "place")
     words = ("report", "--partial")
     assert (
-        json.loads(place.succeed("plan", "--profile", "config/demo.yaml", "--json").said)["backbones"][0]["finished"]
+        json.loads(place.succeed("estimate", "--profile", "config/demo.yaml", "--json").said)["backbones"][0][
+            "finished"
+        ]
         == 2
     )
     place.succeed(*words)
     assert "All 2 runs are trained and scored." in (place.root / "reports/demo/index.html").read_text()
     profile_changed(lambda c: c.update(protocol=2))(place.root)
     assert (
-        json.loads(place.succeed("plan", "--profile", "config/demo.yaml", "--json").said)["backbones"][0]["finished"]
+        json.loads(place.succeed("estimate", "--profile", "config/demo.yaml", "--json").said)["backbones"][0][
+            "finished"
+        ]
         == 0
     )
     place.succeed(*words)

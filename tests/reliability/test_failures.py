@@ -24,7 +24,7 @@ from tests.reliability.conftest import Place, comparable, train_words
 from tests.reliability.processes import replace
 
 SCORE = (
-    ["evaluate", "--backbone", "safmn", "--out", "results/demo/scores/safmn.parquet"],
+    ["score-runs", "--backbone", "safmn", "--out", "results/demo/scores/safmn.parquet"],
     ["gather", "results/demo/scores/safmn.parquet", "--out", "results/demo/scores.parquet"],
     ["report", "table2"],
 )

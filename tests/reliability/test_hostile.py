@@ -607,7 +607,7 @@ COMMANDS: list[list[str]] = [
     ["data", "prepare", "../evil"],
     ["data", "fetch", "../evil"],
     ["report", "../evil"],
-    ["evaluate", "--backbone", "../evil", "--out", "x.parquet"],
+    ["score-runs", "--backbone", "../evil", "--out", "x.parquet"],
     ["sites", "--backbone", "evil.pth"],
     ["params", "--backbone", "evil.pth", "--variant", "lora/r1"],
     ["merge", "config", "-o", "x.safetensors"],

@@ -21,6 +21,7 @@ from torch import nn
 
 from adaptsr import devices
 from adaptsr.config import schema
+from adaptsr.project import VARIABLE
 from adaptsr.training import loop, termination, train_runs
 from adaptsr.training.checkpoints import Checkpoints, History
 from tests.reliability.conftest import Place, comparable, train_words
@@ -65,7 +66,7 @@ def resumed_from(said: str) -> int:
 def killed_fresh(place: Place, words: list[str], due: Callable[[], bool], delay: float) -> str:
     """The same in a process of its own: `adaptsr` as a shell starts it."""
     with (place.root / "fresh.log").open("w+") as log:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", VARIABLE: str(place.root)}
         process = subprocess.Popen([str(ADAPTSR), *words], cwd=place.root, env=environment, stdout=log, stderr=log)
         wait_until(lambda: due() or process.poll() is not None)
         time.sleep(delay)

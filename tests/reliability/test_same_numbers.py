@@ -33,7 +33,7 @@ def numbers(place: Place, rows: Sequence[str] = ROWS, seeds: Sequence[int] = SEE
 
 def score(place: Place, threads: int = 1) -> None:
     for words in (
-        ["evaluate", "--backbone", "safmn", "--out", "results/demo/scores/safmn.parquet"],
+        ["score-runs", "--backbone", "safmn", "--out", "results/demo/scores/safmn.parquet"],
         ["gather", "results/demo/scores/safmn.parquet", "--out", "results/demo/scores.parquet"],
     ):
         done = place.run(*words, sabotage=partial(with_threads, threads))

@@ -61,7 +61,7 @@ def prepare(workspace: Workspace) -> dict[str, bytes]:
         ["data", "prepare", "degraded"],
         train_words("full_finetuning/all", 1, 2),
         train_words("lora/r1", 1, 2),
-        ["evaluate", "--backbone", "safmn", "--out", scores],
+        ["score-runs", "--backbone", "safmn", "--out", scores],
         ["gather", scores, "--out", "results/demo/scores.parquet"],
     ):
         processes.succeed(workspace.root, *words)

@@ -126,7 +126,7 @@ def test_a_baseline_file_may_not_take_the_name_of_external_models(repository: Pa
     (tmp_path / "external.py").write_text((repository / "baselines/lora.py").read_text())
     content = yaml.safe_load((repository / "config/paper.yaml").read_text())
     with pytest.raises(UserError, match=r"external\.py: 'external' is no name for a baseline"):
-        Matrix.of(validate(content, Path("paper.yaml")), "paper.yaml", tmp_path)
+        Matrix.of(validate(content, Path("paper.yaml")), "paper.yaml", [tmp_path])
 
 
 def test_a_table_of_an_unknown_dataset_is_one_line(repository: Path) -> None:

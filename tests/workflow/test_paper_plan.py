@@ -91,7 +91,7 @@ def test_the_pilot_asks_for_what_it_needs(workspace: Workspace) -> None:
 
 
 def test_the_plan_is_printed_before_anything_starts(workspace: Workspace, matrix: Matrix) -> None:
-    done = workspace.adaptsr("plan", "--profile", PAPER)
+    done = workspace.adaptsr("estimate", "--profile", PAPER)
     assert done.returncode == 0, done.stderr
     for expected in (
         "410 runs, 0 of them finished",
@@ -102,7 +102,7 @@ def test_the_plan_is_printed_before_anything_starts(workspace: Workspace, matrix
         "Disk: ",
     ):
         assert expected in done.stdout
-    plan = json.loads(workspace.adaptsr("plan", "--profile", PAPER, "--json").stdout)
+    plan = json.loads(workspace.adaptsr("estimate", "--profile", PAPER, "--json").stdout)
     assert [backbone["name"] for backbone in plan["backbones"]] == list(matrix.profile.backbones)
     assert sum(backbone["runs"] for backbone in plan["backbones"]) == 410
 

@@ -5,11 +5,14 @@ from functools import cache
 from pathlib import Path
 
 from adaptsr import devices
+from adaptsr.adaptation.baseline_files import FOLDER
 from adaptsr.config.reading import load_profile
 from adaptsr.config.schema import EXTERNAL
 from adaptsr.data.catalogue import read_catalogue, weights_file
+from adaptsr.data.kinds import kind_of
 from adaptsr.data.manifest import manifest_path
 from adaptsr.errors import UserError
+from adaptsr.files import expanded
 from adaptsr.runs import validation
 from adaptsr.runs.matrix import Matrix
 from adaptsr.scoring.external import folders_as_they_are
@@ -28,8 +31,11 @@ def load_matrix():
     path = workflow.configfiles[0] if workflow.configfiles else Path("config/demo.yaml")
     path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     settings = {name: raw_setting(name, value) for name, value in workflow.config_settings.config.items()}
+    # `--config baselines=DIR:DIR` names folders of baseline files; it is not a setting of the profile.
+    folders = [str(expanded(folder)) for folder in settings.pop("baselines", "").split(":") if folder]
     words = ["--profile", str(path), *(word for name, value in settings.items() for word in ("--set", f"{name}={value}"))]
-    matrix = Matrix.of(load_profile(path, settings), str(path))
+    words += [word for folder in folders for word in ("--baselines", folder)]
+    matrix = Matrix.of(load_profile(path, settings), str(path), [FOLDER, *map(Path, folders)])
     validation.check(matrix)
     return matrix, shlex.join(words)
 
@@ -40,8 +46,9 @@ except UserError as mistake:
     raise SystemExit(f"adaptsr: {mistake}") from None
 
 PROFILE = MATRIX.profile
-# Jobs find `adaptsr` beside the python that runs snakemake, whether or not its environment is activated.
-shell.prefix(f"set -euo pipefail; PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+# Jobs work in this folder, wherever the Snakefile is, and find `adaptsr` beside the Python that runs snakemake, whether or
+# not its environment is activated.
+shell.prefix(f"set -euo pipefail; export ADAPTSR_ROOT=$PWD; PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 NAME = PROFILE.name
 
 # Jobs take their GPU themselves and wait for one; counting keeps them from waiting on cores that others could use. The
@@ -65,6 +72,13 @@ wildcard_constraints:
 def manifests(datasets):
     """The manifests of datasets of the profile, each once."""
     return sorted({str(manifest_path(dataset)) for dataset in datasets})
+
+
+@cache
+def listing(dataset):
+    """What makes a dataset stale: its declaration, and of a folder of pairs the names, sizes and times of its files."""
+    declared = PROFILE.datasets[dataset]
+    return kind_of(declared).listing(declared)
 
 
 def checkpoints(models):

@@ -7,7 +7,7 @@ rule dataset:
     log:
         f"results/{NAME}/logs/dataset/{{dataset}}.log",
     params:
-        declared=lambda wildcards: PROFILE.datasets[wildcards.dataset].model_dump(mode="json"),
+        listing=lambda wildcards: listing(wildcards.dataset),
     threads: PROFILE.compute.threads
     message:
         "Preparing dataset {wildcards.dataset}"

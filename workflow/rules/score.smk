@@ -37,7 +37,7 @@ rule score:
     message:
         "Scoring on {wildcards.dataset}: {wildcards.backbone}, rows from {wildcards.block}"
     shell:
-        "adaptsr evaluate {PROFILE_ARGUMENTS} {params.subject} --dataset {wildcards.dataset} --rows {params.rows} "
+        "adaptsr score-runs {PROFILE_ARGUMENTS} {params.subject} --dataset {wildcards.dataset} --rows {params.rows} "
         "--out {output} 2>&1 | tee {log} >&2"
 
 

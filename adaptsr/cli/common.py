@@ -1,0 +1,107 @@
+"""What commands share: the profile's arguments, the user's paths, names that have to be known, and progress."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import TypeAlias
+
+from adaptsr.adaptation.baseline_files import FOLDER
+from adaptsr.config.reading import load_profile
+from adaptsr.errors import UserError, check_known
+from adaptsr.project import find_root
+from adaptsr.runs.matrix import Matrix
+from adaptsr.runs.validation import check
+
+DEFAULT_PROFILE = "config/demo.yaml"
+FULL_SIZE_PROFILE = "config/paper.yaml"
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What `add_subparsers` returns."""
+
+
+def user_path(text: str) -> Path:
+    """Read a path as the user typed it, relative to the working folder, for a command that runs in the root.
+
+    Paths inside the root come out relative to it, as they are typed there, and other paths absolute. In the root itself
+    nothing changes.
+    """
+    folder, path = Path.cwd(), Path(text)
+    root = find_root(folder)
+    if folder == root:
+        return path
+    full = folder / path
+    return full.relative_to(root) if full.is_relative_to(root) and ".." not in full.parts else full
+
+
+def project_path(text: str) -> Path:
+    """Read the path of a file or folder that exists in the working folder, or else in the root."""
+    return user_path(text) if _exists(text) else Path(text)
+
+
+def name_or_path(text: str) -> str:
+    """Read a backbone's name, or the path of a checkpoint, which has a suffix."""
+    return str(project_path(text)) if Path(text).suffix else text
+
+
+def setting(text: str) -> tuple[str, str]:
+    """Read `NAME=VALUE`; a value that names a file or folder of the working folder is the user's path."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--set {text}: expected NAME=VALUE")
+    in_root = Path.cwd() == find_root(Path.cwd())
+    return name, value if in_root or not value or not _exists(value) else str(user_path(value))
+
+
+def _exists(text: str) -> bool:
+    return os.path.exists(text)  # noqa: PTH110 (pathlib raises for a text that is too long for a path)
+
+
+def with_baselines(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument(
+        "--baselines",
+        type=user_path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder of baseline files to use beside baselines/; repeatable",
+    )
+    return parser
+
+
+def with_profile(parser: argparse.ArgumentParser, default: str = DEFAULT_PROFILE) -> argparse.ArgumentParser:
+    parser.add_argument(
+        "--profile", type=project_path, default=Path(default), metavar="FILE", help=f"default: {default}"
+    )
+    parser.add_argument(
+        "--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help="a setting the profile asks for"
+    )
+    return with_baselines(parser)
+
+
+def baseline_folders(parsed: argparse.Namespace) -> list[Path]:
+    """Return the checkout's folder of baselines and those given by `--baselines`."""
+    return [FOLDER, *parsed.baselines]
+
+
+def load_matrix(parsed: argparse.Namespace, *, weights: bool = False) -> Matrix:
+    """Read and check the profile of a command; `weights` if the command needs its weights on this machine."""
+    matrix = Matrix.of(load_profile(parsed.profile, dict(parsed.set)), str(parsed.profile), baseline_folders(parsed))
+    check(matrix, weights=weights)
+    return matrix
+
+
+def known(matrix: Matrix, kind: str, name: str, names: Collection[str]) -> str:
+    """Return a name from the command line. Raises `UserError` if the profile has no such name."""
+    return check_known(matrix.source, kind, name, names)
+
+
+def known_backbone(matrix: Matrix, name: str) -> str:
+    return known(matrix, "backbone", name, matrix.profile.backbones)
+
+
+def progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

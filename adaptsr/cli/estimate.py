@@ -1,0 +1,23 @@
+"""The command `estimate`: what a profile costs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from adaptsr.cli.common import FULL_SIZE_PROFILE, Commands, load_matrix, with_profile
+
+
+def add(commands: Commands) -> None:
+    estimate = with_profile(
+        commands.add_parser("estimate", help="estimate GPU hours, downloads and disk of a profile"), FULL_SIZE_PROFILE
+    )
+    estimate.add_argument("--json", action="store_true")
+    estimate.set_defaults(command=_estimate)
+
+
+def _estimate(parsed: argparse.Namespace) -> None:
+    from adaptsr.runs import estimate
+
+    made = estimate.estimate(load_matrix(parsed))
+    print(json.dumps(estimate.to_json(made), indent=1) if parsed.json else estimate.to_text(made).rstrip())

@@ -1,0 +1,78 @@
+"""Commands that report: `report`, `audit` and `audit-page`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+
+from adaptsr.cli.common import Commands, known, load_matrix, with_profile
+from adaptsr.errors import UserError
+
+
+def add(commands: Commands) -> None:
+    report = with_profile(commands.add_parser("report", help="render the report from the scores"))
+    report.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="tables of the profile, `significance`, or `index`, the page with everything; default: index",
+    )
+    report.add_argument("--partial", action="store_true", help="show what is finished while the rest still trains")
+    report.set_defaults(command=_report)
+
+    audit = commands.add_parser("audit", help="check the paper's numbers and claims by arithmetic")
+    audit.add_argument("--paper", default="adaptsr", metavar="NAME", help="a folder of papers/; default: adaptsr")
+    audit.add_argument("--json", action="store_true")
+    audit.set_defaults(command=_audit)
+
+    page = with_profile(commands.add_parser("audit-page", help="write the audit as a page of a profile's report"))
+    page.set_defaults(command=_audit_page)
+
+
+def _report(parsed: argparse.Namespace) -> None:
+    matrix = load_matrix(parsed)
+    reports = ["index", "significance", *matrix.profile.report.tables]
+    names = [known(matrix, "report", name, reports) for name in parsed.names or ["index"]]
+
+    from adaptsr.reporting.page import write_report
+    from adaptsr.reporting.results import read_results
+    from adaptsr.reporting.significance import compare_rows, write_significance
+    from adaptsr.reporting.tables import build_table, write_table
+
+    results = read_results(matrix.profile, matrix.rows, matrix.matches(), matrix.results, partial=parsed.partial)
+    for name in ["index"] if parsed.partial else names:
+        if name == "index":
+            write_report(results, matrix.reports, shlex.join(_report_command(parsed)))
+        elif name == "significance":
+            write_significance(results, compare_rows(results), matrix.reports)
+        else:
+            write_table(build_table(results, name), matrix.reports)
+
+
+def _report_command(parsed: argparse.Namespace) -> list[str]:
+    """Return the words that make the page again, as they are typed in the root."""
+    settings = [word for name, value in parsed.set for word in ("--set", f"{name}={value}")]
+    baselines = [word for folder in parsed.baselines for word in ("--baselines", str(folder))]
+    partial = ["--partial"] if parsed.partial else []
+    return ["adaptsr", "report", "--profile", str(parsed.profile), *settings, *baselines, *partial]
+
+
+def _audit(parsed: argparse.Namespace) -> None:
+    from adaptsr.papers import load_paper
+
+    audit = load_paper(parsed.paper).audit()
+    print(json.dumps(audit.to_json(), indent=1) if parsed.json else audit.text().rstrip())
+
+
+def _audit_page(parsed: argparse.Namespace) -> None:
+    matrix = load_matrix(parsed)
+    profile = matrix.profile
+    if profile.paper is None:
+        raise UserError(
+            f"{matrix.source}: paper: this profile names no paper to audit; add `paper: <folder of papers/>`"
+        )
+
+    from adaptsr.papers import load_paper
+
+    load_paper(profile.paper).audit().write_page(profile.name, profile.title, matrix.reports / "audit.html")

@@ -1,0 +1,40 @@
+"""`score-runs`, `gather`, `fetch-metric-weights` and `score` from another folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from adaptsr.cli import main
+from adaptsr.data.images import write_png
+from adaptsr.randomness import generator
+
+
+def test_score_runs_and_gather(author: tuple[Path, Path]) -> None:
+    project, folder = author
+    assert set(pd.read_parquet(folder / "safmn.parquet")["baseline"]) == {"unadapted", "gains"}
+    assert (project / "results/demo/scores.parquet").is_file()
+
+
+def test_fetch_metric_weights(elsewhere: Path) -> None:
+    assert main(["fetch-metric-weights", "--out", "missing.json"]) == 0
+    assert json.loads((elsewhere / "missing.json").read_text()) == {"missing": {}}
+
+
+def test_score(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = (torch.rand(3, 64, 64, generator=generator("score")) * 255).to(torch.uint8)
+    (elsewhere / "sr").mkdir()
+    write_png(elsewhere / "sr/only.png", image)
+    shutil.copytree(elsewhere / "sr", elsewhere / "hr")
+    assert main(["score", "--sr", "sr", "--hr", "hr"]) == 0
+    shown = capsys.readouterr()
+    head, only, mean = shown.out.splitlines()
+    assert head.split()[:3] == ["image", "psnr_y", "ssim_y"]
+    assert only.split()[:3] == ["only", "-", "1.0000"]
+    assert mean.split()[:3] == ["mean", "-", "1.0000"]
+    assert "psnr_y: infinite: the images are identical" in shown.err
