@@ -1,7 +1,7 @@
 """Paired tests over seeds: what a table's differences can carry.
 
 All functions work on score frames (one line per image and metric, the columns of `scores.parquet`) and know no method
-by name. A difference is always `row - reference`, raw; `better` says which of the two the metric favours. The unit
+by name. A difference is always `row - compared_with`, raw; `better` says which of the two the metric favours. The unit
 of the tests is the seed: runs of the same seed saw the same data, so a seed's two means over the test images form a pair.
 Images are no units of the tests, since they share the trained weights; they enter through the bootstrap interval.
 """
@@ -29,18 +29,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Family:
-    """Comparisons that are corrected together: each of `rows` against `reference`, all `<baseline>/<variant>`."""
+    """Comparisons that are corrected together: each of `rows` against `compared_with`, all `<baseline>/<variant>`."""
 
     title: str
     rows: tuple[str, ...]
-    reference: str
+    compared_with: str
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Differences `row - reference` of one backbone, dataset and metric.
+    """Differences `row - compared_with` of one backbone, dataset and metric.
 
-    differences: (seeds, images), finite. row_mean, reference_mean: means over the paired seeds.
+    differences: (seeds, images), finite. row_mean, compared_mean: means over the paired seeds.
     scenes: (images,), the scene of each image. left_out: why a seed could not be paired, by seed.
     """
 
@@ -49,7 +49,7 @@ class Pairs:
     seeds: tuple[int, ...]
     left_out: Mapping[int, str]
     row_mean: float
-    reference_mean: float
+    compared_mean: float
 
     @property
     def by_seed(self) -> Floats:
@@ -80,7 +80,7 @@ def seed_tables(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def pair(
     tables: Mapping[str, pd.DataFrame],
     row: str,
-    reference: str,
+    compared_with: str,
     scenes: Mapping[str, str],
     seeds: Sequence[int] | None = None,
 ) -> Pairs:
@@ -90,7 +90,7 @@ def pair(
     its own. `seeds`: those that were planned; without it those found. A row without seeds (the unadapted backbone,
     scored once) is paired with every seed of the other. A seed with a missing or infinite value is not paired.
     """
-    left, right = (tables.get(name, pd.DataFrame()) for name in (row, reference))
+    left, right = (tables.get(name, pd.DataFrame()) for name in (row, compared_with))
     planned = sorted(set(seeds) if seeds is not None else {s for s in [*left.index, *right.index] if s != UNSEEDED})
     paired, left_out = [], {}
     for seed in planned:
@@ -108,7 +108,7 @@ def pair(
         seeds=tuple(paired),
         left_out=left_out,
         row_mean=float(a.mean()) if a.size else math.nan,
-        reference_mean=float(b.mean()) if b.size else math.nan,
+        compared_mean=float(b.mean()) if b.size else math.nan,
     )
 
 
@@ -132,7 +132,7 @@ def _problem(table: pd.DataFrame, seed: int) -> str | None:
 def compare(
     tables: Mapping[str, pd.DataFrame],
     row: str,
-    reference: str,
+    compared_with: str,
     scenes: Mapping[str, str],
     *,
     lower_better: bool = False,
@@ -143,7 +143,7 @@ def compare(
     Arguments as for `pair`. Statistics that do not exist are NaN: all but the means below two seeds, the t test when all
     seeds differ by the same amount, Hedges' correction below three seeds.
     """
-    pairs = pair(tables, row, reference, scenes, seeds)
+    pairs = pair(tables, row, compared_with, scenes, seeds)
     by_seed = pairs.by_seed
     n = len(by_seed)
     difference = float(by_seed.mean()) if n else math.nan
@@ -157,14 +157,14 @@ def compare(
     low, high = bootstrap_interval(pairs.differences, pairs.scenes)
     return {
         "row": row,
-        "reference": reference,
+        "compared_with": compared_with,
         "seeds": n,
         "seeds_left_out": len(pairs.left_out),
         "left_out": _listed(pairs.left_out),
         "images": len(pairs.scenes),
         "scenes": len(set(pairs.scenes)),
         "row_mean": pairs.row_mean,
-        "reference_mean": pairs.reference_mean,
+        "compared_mean": pairs.compared_mean,
         "difference": difference,
         "sd": sd,
         "low": low,
@@ -186,7 +186,7 @@ def _listed(left_out: Mapping[int, str]) -> str:
 
 
 def _is_zero(value: float, pairs: Pairs) -> bool:
-    return abs(value) <= 1e-12 * max(abs(pairs.row_mean), abs(pairs.reference_mean))
+    return abs(value) <= 1e-12 * max(abs(pairs.row_mean), abs(pairs.compared_mean))
 
 
 def _is_constant(by_seed: Floats, pairs: Pairs) -> bool:
@@ -197,7 +197,7 @@ def _is_constant(by_seed: Floats, pairs: Pairs) -> bool:
 def _better(difference: float, lower_better: bool) -> str:
     if math.isnan(difference) or difference == 0:
         return "none"
-    return "row" if (difference < 0) == lower_better else "reference"
+    return "row" if (difference < 0) == lower_better else "compared_with"
 
 
 def wilcoxon_p(differences: Floats) -> float:
@@ -350,14 +350,14 @@ COLUMNS = [
     "dataset",
     "metric",
     "row",
-    "reference",
+    "compared_with",
     "seeds",
     "seeds_left_out",
     "left_out",
     "images",
     "scenes",
     "row_mean",
-    "reference_mean",
+    "compared_mean",
     "difference",
     "sd",
     "low",
@@ -400,7 +400,7 @@ def _lines(
                             **compare(
                                 cell,
                                 row,
-                                family.reference,
+                                family.compared_with,
                                 scenes.get(dataset, {}),
                                 lower_better=lower_better[metric],
                                 seeds=seeds,

@@ -85,7 +85,7 @@ def matrix_of(runs: int) -> dict[str, Any]:
     profile["baselines"] = {name: {"rows": []} for name in files}
     profile["baselines"]["lora"] = {"variants": {name: {"rank": 1 + index} for index, name in enumerate(names)}}
     profile["report"]["tables"] = {"table2": {"title": "Ranks", "rows": ["unadapted", "lora/*"]}}
-    profile["report"]["comparisons"] = [{"title": "Ranks", "rows": ["lora/*"], "reference": f"lora/{names[0]}"}]
+    profile["report"]["comparisons"] = [{"title": "Ranks", "rows": ["lora/*"], "compared_with": f"lora/{names[0]}"}]
     return profile
 
 

@@ -273,7 +273,7 @@ def test_two_values_for_one_image_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("gain", "lower_better", "better"),
-    [(1, False, "row"), (1, True, "reference"), (-1, False, "reference"), (-1, True, "row")],
+    [(1, False, "row"), (1, True, "compared_with"), (-1, False, "compared_with"), (-1, True, "row")],
 )
 def test_the_difference_is_raw_and_the_metric_says_who_is_better(gain: float, lower_better: bool, better: str) -> None:
     line = compared(two_rows(np.random.default_rng(0), gain=gain), lower_better)
@@ -352,7 +352,7 @@ def test_no_comparisons_give_an_empty_table_with_its_columns() -> None:
     ("interval", "p", "p_holm", "better", "words"),
     [
         ((0.1, 0.3), 0.001, 0.01, "row", "better"),
-        ((0.1, 0.3), 0.001, 0.01, "reference", "worse"),
+        ((0.1, 0.3), 0.001, 0.01, "compared_with", "worse"),
         ((-0.1, 0.3), 0.001, 0.01, "row", "better on these images; not shown for other scenes"),
         ((0.1, 0.3), 0.03, 0.2, "row", "not significant after Holm's correction"),
         ((0.1, 0.3), 0.2, 0.2, "row", "not significant"),

@@ -40,7 +40,7 @@ def gate(
 ) -> nn.Module:
     """Check a new model and return it in eval mode, with its facts attached.
 
-    Its tensors must be finite, and it must turn a colour image into one that is `scale` times as large; without `scale`,
+    Its tensors must be finite, and it must turn a color image into one that is `scale` times as large; without `scale`,
     any whole number is taken. `where` is the file or the backbone that a `UserError` names.
     """
     # Convolutions run fastest with the channels of their kernels last.
@@ -66,7 +66,7 @@ def facts(model: nn.Module) -> Facts:
 def _check_channels(where: str, channels: tuple[int, int]) -> None:
     if channels != CHANNELS:
         raise UserError(
-            f"{where}: a model from {channels[0]} to {channels[1]} channels; give one for colour images (3 to 3)"
+            f"{where}: a model from {channels[0]} to {channels[1]} channels; give one for color images (3 to 3)"
         )
 
 
@@ -94,7 +94,7 @@ def _measured_scale(where: str, model: nn.Module, sizes: Sizes) -> int:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{where}: fails on a colour image (3 channels, {height} x {width}): {reason}; "
+            f"{where}: fails on a color image (3 channels, {height} x {width}): {reason}; "
             "give a model from 3 to 3 channels and options that fit together"
         ) from None
     shape = tuple(restored.shape) if isinstance(restored, torch.Tensor) else ()

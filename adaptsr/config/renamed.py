@@ -26,7 +26,12 @@ class Value:
     new: str
 
 
-RENAMED: tuple[Key | Value, ...] = (Value("datasets.*.kind", "photographs", "sample_images"),)
+RENAMED: tuple[Key | Value, ...] = (
+    Value("datasets.*.kind", "photographs", "sample_images"),
+    Key("outputs", "external"),
+    Value("report.tables.*.rows.*", "outputs/", "external/"),
+    Key("report.comparisons.*.reference", "compared_with"),
+)
 """Applied in this order: a later line sees the names that an earlier one gives."""
 
 

@@ -350,11 +350,11 @@ class Table(Section):
 
 
 class Comparison(Section):
-    """A family of paired tests: each of `rows` against `reference`."""
+    """A family of paired tests: each of `rows` against `compared_with`."""
 
     title: str
     rows: list[str] = Field(description="`<baseline>/<variant>` or patterns with `*`")
-    reference: str = Field(description="the row they are compared with")
+    compared_with: str = Field(description="the row that each of `rows` is compared with")
 
 
 class Report(Section):
@@ -453,7 +453,7 @@ class Profile(Section):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _references_exist(self) -> Profile:
+    def _datasets_exist(self) -> Profile:
         used = [(f"data.train.{i}.dataset", source.dataset) for i, source in enumerate(self.data.train)]
         used.append(("data.validation.dataset", self.data.validation.dataset))
         used += [(f"data.test.{i}.dataset", split.dataset) for i, split in enumerate(self.data.test)]

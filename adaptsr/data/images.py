@@ -79,7 +79,7 @@ def _refuse_unusable(path: Path, image: Image.Image) -> None:
     if image.mode != "RGB":
         raise UserError(f"{path}: {_KINDS.get(image.mode, f'an image of mode {image.mode}')}; convert it to 8-bit RGB")
     if "transparency" in image.info:
-        raise UserError(f"{path}: an image with a transparent colour; convert it to 8-bit RGB")
+        raise UserError(f"{path}: an image with a transparent color; convert it to 8-bit RGB")
     if getattr(image, "n_frames", 1) > 1:
         raise UserError(f"{path}: holds {getattr(image, 'n_frames', 1)} images; one was expected")
 

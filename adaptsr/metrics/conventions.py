@@ -1,4 +1,4 @@
-"""What each metric of a profile means: pyiqa's metric, its options with ours pinned, its colour space.
+"""What each metric of a profile means: pyiqa's metric, its options with ours pinned, its color space.
 
 pyiqa's default Y is full-range YIQ luma, 1.32 dB below the studio-swing BT.601 Y of the super-resolution literature;
 every metric that can be told which Y to take is told `ycbcr` here. Nothing in this module imports torch or pyiqa: its
@@ -40,7 +40,7 @@ class Convention:
     """How one column is measured.
 
     `color_space` is where the metric compares: `ycbcr` (studio-swing BT.601 Y), `yiq` (full-range luma), `lmn`, or
-    `rgb` for metrics that take the colours as they are.
+    `rgb` for metrics that take the colors as they are.
     """
 
     column: str

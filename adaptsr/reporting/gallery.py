@@ -247,7 +247,7 @@ class _Builder:
         return self._save(name, Image.fromarray(pixels))
 
     def _write_error(self, name: str, error: NDArray[np.float64], scale: float) -> str:
-        """An error map: `ERROR_LEVELS` colours of one palette, 0 to `scale`."""
+        """An error map: `ERROR_LEVELS` colors of one palette, 0 to `scale`."""
         levels = np.clip(error / scale * (ERROR_LEVELS - 1), 0, ERROR_LEVELS - 1).round().astype(np.uint8)
         image = Image.fromarray(levels)
         image.putpalette(error_palette())
@@ -297,7 +297,7 @@ def most_different(groups: Sequence[Sequence[Pixels]], side: int) -> Box:
 
 
 def error_of(image: Pixels, reference: Pixels) -> NDArray[np.float64]:
-    """Absolute difference in levels of 255, mean over the colours."""
+    """Absolute difference in levels of 255, mean over the colors."""
     error: NDArray[np.float64] = np.abs(image.astype(float) - reference.astype(float)).mean(axis=2)
     return error
 
@@ -308,11 +308,11 @@ def error_scale(errors: Sequence[NDArray[np.float64]]) -> float:
 
 
 def error_palette() -> list[int]:
-    """Dark is no error, bright is much; read alike with and without colour vision."""
+    """Dark is no error, bright is much; read alike with and without color vision."""
     from matplotlib import colormaps
 
-    colours = colormaps["cividis"].resampled(ERROR_LEVELS)(range(ERROR_LEVELS))
-    return [round(255 * level) for colour in colours for level in colour[:3]]
+    colors = colormaps["cividis"].resampled(ERROR_LEVELS)(range(ERROR_LEVELS))
+    return [round(255 * level) for color in colors for level in color[:3]]
 
 
 def overview(image: Pixels, box: Box) -> Pixels:

@@ -36,7 +36,7 @@ def _sentence(results: Results, frame: pd.DataFrame, family: Family, metric: Met
     ]
     single = len(family.rows) == 1
     who = titles[family.rows[0]] if single else f"{len(family.rows)} rows"
-    about = f"{who} against {titles[family.reference]}, {metric.title} on {dataset}"
+    about = f"{who} against {titles[family.compared_with]}, {metric.title} on {dataset}"
     measured = lines[lines["difference"].notna()]
     tested = lines[lines["p"].notna()]
     if measured.empty:
@@ -67,7 +67,7 @@ def _seeds(measured: pd.DataFrame) -> str:
 def _outcome(tested: pd.DataFrame, names: Mapping[str, str]) -> str:
     """What Holm's correction leaves; `names` of backbones where the comparison has one row, else none."""
     significant = tested[tested["significant"]]
-    better, worse = (significant[significant["better"] == side] for side in ("row", "reference"))
+    better, worse = (significant[significant["better"] == side] for side in ("row", "compared_with"))
     unclear = len(tested) - len(significant)
     sentence = (
         f"of {len(tested)} test{'s' if len(tested) > 1 else ''} after Holm's correction, {_are(len(better))} significantly better"

@@ -40,7 +40,7 @@ FOLDERS = ("figures", "pictures", RECORDS)
 
 @dataclass(frozen=True)
 class Surviving:
-    """A difference that survives Holm's correction, as text; `row` is its name, for its colour."""
+    """A difference that survives Holm's correction, as text; `row` is its name, for its color."""
 
     backbone: str
     dataset: str
@@ -58,7 +58,7 @@ class Outcome:
     """What of one comparison survives, beside its sentences and forest plots."""
 
     title: str
-    reference: str
+    compared_with: str
     sentences: tuple[str, ...]
     tests: int
     surviving: tuple[Surviving, ...]
@@ -83,7 +83,7 @@ class Page:
     origin: Origin
     audit: bool
     zip_name: str
-    colours: dict[str, str]
+    colors: dict[str, str]
     recorded: frozenset[Run]
 
     def record(self, backbone: str, row: str, seed: int | str) -> str:
@@ -136,7 +136,7 @@ def build_page(
         audit=(folder / "audit.html").is_file(),
         zip_name=f"{folder.name}.zip",
         recorded=frozenset(results.records),
-        colours={name: look.colour for name, look in looks(results.rows).items()},
+        colors={name: look.color for name, look in looks(results.rows).items()},
     )
 
 
@@ -160,7 +160,7 @@ def _outcomes(
         lines = frame[frame["comparison"] == comparison.title]
         yield Outcome(
             title=comparison.title,
-            reference=comparison.reference,
+            compared_with=comparison.compared_with,
             sentences=comparison.sentences,
             tests=int(lines["p"].notna().sum()),
             surviving=tuple(_surviving(results, lines)),

@@ -17,7 +17,7 @@ from adaptsr.errors import UserError
 from adaptsr.runs import records
 from adaptsr.runs.matrix import enumerate_runs
 from adaptsr.runs.run import Run
-from adaptsr.scoring.table import Basis, basis_of, collect_scores, read_scores
+from adaptsr.scoring.table import Fingerprint, collect_scores, fingerprint_of, read_scores
 from adaptsr.statistics import UNSEEDED, row_names, seed_tables
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def read_results(
     else:
         named = {f"{test.dataset}/{test.split}": digest for test, digest in tests.items()}
         weights = {run.name: record.adaptation_sha256 for run, record in found.items() if record.adaptation_sha256}
-        now = basis_of(profile.scoring, named, weights)
+        now = fingerprint_of(profile.scoring, named, weights)
         scores = _gathered_scores(results_folder, profile, rows, now)
     return Results(
         profile=profile,
@@ -180,7 +180,7 @@ def read_results(
     )
 
 
-def _gathered_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: Basis) -> pd.DataFrame:
+def _gathered_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: Fingerprint) -> pd.DataFrame:
     path = folder / "scores.parquet"
     if not path.exists():
         raise UserError(
@@ -189,10 +189,10 @@ def _gathered_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: B
         )
     scores = read_scores(path)
     for run in enumerate_runs(profile, rows):
-        if scores.basis.weights.get(run.name) not in (None, now.weights.get(run.name)):
+        if scores.fingerprint.weights.get(run.name) not in (None, now.weights.get(run.name)):
             advice = records.redo(run.folder(folder))
             raise UserError(f"{path}: scores of {run.name} with weights that are not there; {advice}")
-    if difference := scores.basis.difference(now):
+    if difference := scores.fingerprint.difference(now):
         raise UserError(f"{path}: made {difference}; delete {folder}/scores and run snakemake again")
     return scores.rows
 

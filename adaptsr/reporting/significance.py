@@ -32,7 +32,7 @@ class SignificanceLine:
 
     title: str
     row_mean: str
-    reference_mean: str
+    compared_mean: str
     difference: str
     interval: str
     sd: str
@@ -69,7 +69,7 @@ class SignificanceBlock:
 @dataclass(frozen=True)
 class ComparisonReport:
     title: str
-    reference: str
+    compared_with: str
     sentences: tuple[str, ...]
     blocks: tuple[SignificanceBlock, ...]
 
@@ -92,20 +92,20 @@ def write_significance(results: Results, frame: pd.DataFrame, out_folder: Path) 
 
 
 def families(profile: Profile, rows: Sequence[Row]) -> list[Family]:
-    """The profile's comparisons with their patterns resolved; the reference is not compared with itself."""
+    """The profile's comparisons with their patterns resolved; a row is not compared with itself."""
     names = [row.name for row in rows]
     found: list[Family] = []
     for comparison in profile.report.comparisons:
         where = f"profile {profile.name}: report.comparisons: {comparison.title!r}"
-        if comparison.reference not in names:
+        if comparison.compared_with not in names:
             raise UserError(
-                f"{where}: no row {comparison.reference!r}{suggestion(comparison.reference, names)}; this profile runs {listing(names)}"
+                f"{where}: no row {comparison.compared_with!r}{suggestion(comparison.compared_with, names)}; this profile runs {listing(names)}"
             )
         if any(family.title == comparison.title for family in found):
             raise UserError(f"{where}: this title stands there twice; each comparison needs its own")
         matched = [row for row in matching(rows, comparison.rows) if row.baseline != EXTERNAL]
-        chosen = [row.name for row in matched if row.name != comparison.reference]
-        found.append(Family(comparison.title, tuple(chosen), comparison.reference))
+        chosen = [row.name for row in matched if row.name != comparison.compared_with]
+        found.append(Family(comparison.title, tuple(chosen), comparison.compared_with))
     return found
 
 
@@ -155,7 +155,7 @@ def build_report(results: Results, frame: pd.DataFrame) -> SignificanceReport:
 
 def _conventions(profile: Profile) -> Iterable[str]:
     directions = ", ".join(f"{metric.title} {metric.arrow}" for metric in metric_columns(profile))
-    yield f"A difference is row minus reference, raw; the arrow says which direction is better: {directions}. Each seed gives one pair: the means over the same test images, of two runs that saw the same data."
+    yield f"A difference is row minus the row it is compared with, raw; the arrow says which direction is better: {directions}. Each seed gives one pair: the means over the same test images, of two runs that saw the same data."
     yield f"p is of the two-sided paired t test over seeds; Holm's correction is within one comparison, backbone, test dataset and metric, at the {ALPHA:.0%} level. Wilcoxon's p is shown only and decides nothing."
     yield "The interval is for the mean difference over other seeds and other scenes alike: a bootstrap crossed over seeds and scenes (images of a scene stay together), with percentiles widened for few units. The test speaks of other seeds on these images; where it is significant and the interval has 0 in it, the difference is not shown for other scenes."
     yield "d_z is the mean difference in standard deviations of the paired differences; g_z is d_z with Hedges' small-sample correction. n counts the seeds that could be paired: a seed with a missing or infinite value, or a diverged run, is left out and named."
@@ -169,7 +169,7 @@ def _comparison(results: Results, frame: pd.DataFrame, family: Family, number: i
     by_place = [lines[(lines["dataset"] == dataset) & (lines["backbone"] == backbone)] for dataset, backbone in places]
     return ComparisonReport(
         title=family.title,
-        reference=_titles(results)[family.reference],
+        compared_with=_titles(results)[family.compared_with],
         sentences=tuple(_sentences(results, lines, family)),
         blocks=tuple(_block(results, part, f"block-{number}-{i}") for i, part in enumerate(by_place) if len(part)),
     )
@@ -222,7 +222,7 @@ def _line(line: pd.Series[Any], titles: Mapping[str, str], digits: int) -> Signi
     return SignificanceLine(
         title=titles[line["row"]],
         row_mean=number_text(line["row_mean"], digits),
-        reference_mean=number_text(line["reference_mean"], digits),
+        compared_mean=number_text(line["compared_mean"], digits),
         difference=signed(line["difference"], digits + 1),
         interval=interval,
         sd=number_text(line["sd"], digits + 1),
@@ -274,7 +274,7 @@ def count_sentence(tested: pd.DataFrame, titles: Mapping[str, str], family: Fami
     significant = made[made["significant"]]
     better = int((significant["better"] == "row").sum())
     unclear = len(made) - len(significant)
-    sentence = f"of {len(made)} test{'s' if len(made) > 1 else ''}, {who} is significantly better than {titles[family.reference]} in {better} and significantly worse in {len(significant) - better}"
+    sentence = f"of {len(made)} test{'s' if len(made) > 1 else ''}, {who} is significantly better than {titles[family.compared_with]} in {better} and significantly worse in {len(significant) - better}"
     sentence += f"; {unclear} not significant, which is no evidence of equality" if unclear else ""
     spans = int(((significant["low"] <= 0) & (significant["high"] >= 0)).sum())
     sentence += f"; in {spans} of the significant ones the interval over seeds and scenes has 0 in it" if spans else ""

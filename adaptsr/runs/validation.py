@@ -34,7 +34,7 @@ def check(matrix: Matrix, *, weights: bool = True) -> None:
             check_known(f"{where}.metrics", "metric", metric, profile.scoring.metrics)
     for index, comparison in enumerate(profile.report.comparisons):
         where = f"{source}: report.comparisons.{index}"
-        check_known(f"{where}.reference", "row", comparison.reference, rows)
+        check_known(f"{where}.compared_with", "row", comparison.compared_with, rows)
         if not matching(matrix.rows, comparison.rows):
             raise UserError(
                 f"{where}.rows: {', '.join(comparison.rows)} match no row of this profile; there are {listing(rows)}"

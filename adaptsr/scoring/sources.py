@@ -12,7 +12,7 @@ from adaptsr.runs import records
 from adaptsr.runs.matrix import Matches, Matrix
 from adaptsr.runs.run import Run
 from adaptsr.scoring.external import external_folder, images_digest
-from adaptsr.scoring.table import basis_of, collect_scores, write_scores
+from adaptsr.scoring.table import collect_scores, fingerprint_of, write_scores
 
 
 def digest_of(test: schema.Split) -> str:
@@ -84,4 +84,4 @@ def gather(matrix: Matrix, out: Path) -> None:
         raise UserError(f"{missing[0]} ({len(missing)} in all); delete {matrix.results}/scores and run snakemake again")
     tests = {f"{test.dataset}/{test.split}": digests[test.dataset] for test in matrix.tests}
     weights = {run.name: r.adaptation_sha256 for run, r in found.items() if r is not None and r.adaptation_sha256}
-    write_scores(rows, out, basis_of(matrix.profile.scoring, tests, weights))
+    write_scores(rows, out, fingerprint_of(matrix.profile.scoring, tests, weights))

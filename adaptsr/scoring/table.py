@@ -54,7 +54,7 @@ def metric_key(scoring: schema.Scoring, column: str) -> str:
     return files.digest([{"name": metric.name, "options": metric.options}, scoring.crop_border, *REVISIONS])
 
 
-class Basis(pydantic.BaseModel):
+class Fingerprint(pydantic.BaseModel):
     """Fingerprints of the inputs of a profile's score file, stored in it and checked on reading.
 
     weights: a run's name to the SHA-256 of its weights. tests: `<dataset>/<split>` to the digest of its images.
@@ -67,7 +67,7 @@ class Basis(pydantic.BaseModel):
     tests: dict[str, str]
     metrics: dict[str, str]
 
-    def difference(self, now: Basis) -> str | None:
+    def difference(self, now: Fingerprint) -> str | None:
         """Name the first test dataset or metric whose fingerprint differs; one that is only in one is no difference."""
         for name, digest in self.tests.items():
             if now.tests.get(name, digest) != digest:
@@ -78,17 +78,17 @@ class Basis(pydantic.BaseModel):
         return None
 
 
-def basis_of(scoring: schema.Scoring, tests: Mapping[str, str], weights: Mapping[str, str]) -> Basis:
-    """Return the basis of scores with these metrics; `tests` and `weights` as in `Basis`."""
+def fingerprint_of(scoring: schema.Scoring, tests: Mapping[str, str], weights: Mapping[str, str]) -> Fingerprint:
+    """Return the fingerprint of scores with these metrics; `tests` and `weights` as in `Fingerprint`."""
     metrics = {column: metric_key(scoring, column) for column in scoring.metrics}
-    return Basis(weights=dict(weights), tests=dict(tests), metrics=metrics)
+    return Fingerprint(weights=dict(weights), tests=dict(tests), metrics=metrics)
 
 
 class Scores(NamedTuple):
     """A profile's score file: its rows and what they were made from."""
 
     rows: pd.DataFrame
-    basis: Basis
+    fingerprint: Fingerprint
 
 
 class KeptScores(NamedTuple):
@@ -104,16 +104,16 @@ class KeptScores(NamedTuple):
     unmeasured: frozenset[str]
 
 
-def write_scores(frame: pd.DataFrame, path: Path, basis: Basis) -> None:
+def write_scores(frame: pd.DataFrame, path: Path, fingerprint: Fingerprint) -> None:
     """Write a profile's scores atomically; the same scores give the same bytes."""
-    _write(frame, path, {"basis": basis.model_dump()})
+    _write(frame, path, {"fingerprint": fingerprint.model_dump()})
 
 
 def read_scores(path: Path) -> Scores:
     """Read a profile's scores, of this or an older schema. Raises `UserError` if missing, torn or changed."""
     rows, about = _read(path, typed)
     try:
-        return Scores(rows, Basis.model_validate(about["basis"]))
+        return Scores(rows, Fingerprint.model_validate(about.get("fingerprint", about.get("basis"))))
     except (KeyError, pydantic.ValidationError):
         raise UserError(f"{path}: not a score file: it does not say what it was made from; {REMAKE}") from None
 

@@ -16,13 +16,13 @@ from .rules import Verdict
 if TYPE_CHECKING:
     pass
 
-COLOURS: Mapping[Verdict, str] = {
+COLORS: Mapping[Verdict, str] = {
     "reproduced": "second",
     "reproduced with": "second",
     "contradicted": "best",
     "not determinable": "quiet",
 }
-"""Verdict to the colour of the style sheet; the verdict stands there in words too."""
+"""Verdict to the color of the style sheet; the verdict stands there in words too."""
 MEANINGS: Mapping[Verdict, str] = {
     "reproduced": "what the paper's words say gives the number that it prints, or the statement holds.",
     "reproduced with": "a variant of this suite, or a reading that is named, gives the printed number.",
@@ -49,7 +49,7 @@ class Line:
     """One row of the page."""
 
     finding: Finding
-    colour: str
+    color: str
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Group:
 def write_audit_page(profile: str, profile_title: str, findings: Sequence[Finding], path: Path) -> Path:
     """Write the page (`reports/<profile>/audit.html`); the same findings give the same bytes."""
     groups = [
-        Group(title, tuple(Line(finding, COLOURS[finding.verdict]) for finding in members))
+        Group(title, tuple(Line(finding, COLORS[finding.verdict]) for finding in members))
         for title, members in groupby(findings, key=lambda finding: finding.group)
     ]
-    summary = [(count, verdict, COLOURS[verdict], MEANINGS[verdict]) for verdict, count in tally(findings).items()]
+    summary = [(count, verdict, COLORS[verdict], MEANINGS[verdict]) for verdict, count in tally(findings).items()]
     render(
         "audit.html",
         path,

@@ -114,7 +114,7 @@ class TestFoundInItsFile:
         torch.save(spandrel_class("SwinIR")(**grey).state_dict(), tmp_path / "model.pth")
         with pytest.raises(UserError) as caught:
             build(auto(tmp_path / "model.pth"), 4)
-        assert "a model from 1 to 1 channels; give one for colour images (3 to 3)" in one_line(caught)
+        assert "a model from 1 to 1 channels; give one for color images (3 to 3)" in one_line(caught)
 
     def test_sizes_that_spandrel_does_not_expect(self, tmp_path: Path) -> None:
         source = basicsr_module("archs.rrdbnet_arch").RRDBNet(3, 3, scale=4, num_feat=8, num_block=1, num_grow_ch=4)

@@ -113,7 +113,7 @@ class TestChannels:
         with pytest.raises(UserError) as caught:
             build(Backbone(architecture="SwinIR", options={**SWINIR, "in_chans": 1}), 4)
         said = one_line(caught)
-        assert said.startswith("backbone SwinIR: fails on a colour image (3 channels, 16 x 16): ")
+        assert said.startswith("backbone SwinIR: fails on a color image (3 channels, 16 x 16): ")
         assert said.endswith("give a model from 3 to 3 channels and options that fit together")
 
     @pytest.mark.parametrize("way", [found_in_file, build_from_file])
@@ -121,7 +121,7 @@ class TestChannels:
         grey = save(spandrel_class("SwinIR")(**SWINIR, in_chans=1).state_dict(), tmp_path)
         with pytest.raises(UserError) as caught:
             way(grey)
-        assert one_line(caught) == f"{grey}: a model from 1 to 1 channels; give one for colour images (3 to 3)"
+        assert one_line(caught) == f"{grey}: a model from 1 to 1 channels; give one for color images (3 to 3)"
 
     @pytest.mark.parametrize("way", [named("edsr"), found_in_file, build_from_file])
     def test_of_a_file_of_edsr(self, tmp_path: Path, way: Build) -> None:
@@ -133,7 +133,7 @@ class TestChannels:
             way(grey)
 
     def test_of_the_output(self) -> None:
-        with pytest.raises(UserError, match=r"^it: a model from 3 to 2 channels; give one for colour images"):
+        with pytest.raises(UserError, match=r"^it: a model from 3 to 2 channels; give one for color images"):
             gate(nn.Conv2d(3, 2, 1), "it", Sizes())
 
     def test_something_else_than_an_image(self) -> None:

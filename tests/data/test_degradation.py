@@ -188,7 +188,7 @@ def test_without_blur_noise_and_resizing_it_is_a_reduction() -> None:
     order = DrawnOrder(None, 1.0, "area", noise, jpeg_qualities=(99.0,))
     pulse = torch.zeros(1, 21, 21)
     pulse[0, 10, 10] = 1
-    hr = smooth_images(1, 64, 64).mean(dim=1, keepdim=True).expand(1, 3, 64, 64)  # grey, as JPEG halves colours
+    hr = smooth_images(1, 64, 64).mean(dim=1, keepdim=True).expand(1, 3, 64, 64)  # grey, as JPEG halves colors
     lr = apply(hr, Drawn(False, order, order, pulse, "area", jpeg_last=True), 4)
     assert (lr - torch.nn.functional.avg_pool2d(hr, 4)).abs().max() < 0.02
 

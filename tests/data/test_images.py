@@ -89,14 +89,14 @@ def test_cmyk_is_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "a.jpg")
 
 
-def test_transparent_colour_is_refused(tmp_path: Path) -> None:
+def test_transparent_color_is_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png", transparency=(0, 0, 0))
     with pytest.raises(UserError, match="transparent"):
         read_image(tmp_path / "a.png")
 
 
 def test_animation_is_refused(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "a.tiff", save_all=True, append_images=frames[1:])
     with pytest.raises(UserError, match="holds 2 images"):
         read_image(tmp_path / "a.tiff")

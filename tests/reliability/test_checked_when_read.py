@@ -464,8 +464,8 @@ def test_other_weights_of_the_backbone_make_other_keys(finished: Place, tmp_path
 
 def test_the_checksum_is_of_the_rows_alone(finished: Place, tmp_path: Path) -> None:
     """The same rows under another key are sound, and kept under no other."""
-    frame, basis, _ = read_scores(finished.root / SCORES)
-    write_scores(frame, tmp_path / "a.parquet", basis, "a")
+    frame, fingerprint, _ = read_scores(finished.root / SCORES)
+    write_scores(frame, tmp_path / "a.parquet", fingerprint, "a")
     assert read_scores(tmp_path / "a.parquet").rows.equals(frame)
     assert kept_scores(tmp_path / "a.parquet", "b") is None
     found = kept_scores(tmp_path / "a.parquet", "a")

@@ -28,7 +28,7 @@ from adaptsr.runs import records
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.provenance import Provenance
 from adaptsr.runs.records import RunRecord, read_record
-from adaptsr.scoring.table import COLUMNS, Basis, read_scores, typed, write_scores
+from adaptsr.scoring.table import COLUMNS, Fingerprint, read_scores, typed, write_scores
 from adaptsr.tensors import load_tensors, save_tensors
 
 EXAMPLES = int(os.environ.get("ADAPTSR_FUZZ_EXAMPLES", "60"))
@@ -177,7 +177,7 @@ RECORD = RunRecord(
         code_version="0", code_dirty=None, packages={}, python="", system="", processor="", cores=1, device="cpu"
     ),
 )
-BASIS = Basis(weights={"a/b/c/seed1": "0" * 64}, tests={"x/test": "1" * 64}, metrics={"psnr_y": "2" * 64})
+BASIS = Fingerprint(weights={"a/b/c/seed1": "0" * 64}, tests={"x/test": "1" * 64}, metrics={"psnr_y": "2" * 64})
 MANIFEST = {
     "dataset": "x",
     "scale": 4,

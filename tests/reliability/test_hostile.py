@@ -548,7 +548,7 @@ SCORE_FILES: dict[str, tuple[pyarrow.Table, bytes]] = {
     "metadata that is a list": (a_score(), b"[]"),
     "metadata of bytes": (a_score(), b"\xff\xfe"),
     "no basis": (a_score(), b'{"key": "", "sha256": ""}'),
-    "a basis of other things": (a_score(), b'{"key": "", "sha256": "", "basis": {"weights": [1], "evil": 2}}'),
+    "a fingerprint of other things": (a_score(), b'{"key": "", "sha256": "", "basis": {"weights": [1], "evil": 2}}'),
     "a crop of many digits": (a_score(crop_border=Decimal("1e30")), b"{}"),
     "a seed of many digits": (a_score(seed=Decimal("1e30")), b"{}"),
     "a value of words": (a_score(value="high"), b"{}"),

@@ -75,7 +75,7 @@ def test_the_whole_workflow(workspace: Workspace) -> None:
         "note": MARKUP,
         "pictures": shown,
         "tables": {"table2": {"title": MARKUP, "rows": ["unadapted", "lora/*"]}},
-        "comparisons": [{"title": MARKUP, "rows": ["lora/x"], "reference": "unadapted"}],
+        "comparisons": [{"title": MARKUP, "rows": ["lora/x"], "compared_with": "unadapted"}],
     }
     content.pop("pretraining")
     workspace.write_profile(content)

@@ -23,9 +23,9 @@ from adaptsr.runs.provenance import Provenance
 from adaptsr.runs.records import RunRecord
 from adaptsr.runs.run import Run
 from adaptsr.scoring.table import (
-    Basis,
+    Fingerprint,
     KeptScores,
-    basis_of,
+    fingerprint_of,
     kept_path,
     kept_typed,
     metric_key,
@@ -89,8 +89,8 @@ def profile_content() -> dict[str, Any]:
                 },
             },
             "comparisons": [
-                {"title": "Rank-aware against uniform", "rows": ["rank_aware/gradient"], "reference": "lora/r2"},
-                {"title": "Against full fine-tuning", "rows": ["*/*"], "reference": "full_finetuning/all"},
+                {"title": "Rank-aware against uniform", "rows": ["rank_aware/gradient"], "compared_with": "lora/r2"},
+                {"title": "Against full fine-tuning", "rows": ["*/*"], "compared_with": "full_finetuning/all"},
             ],
             "note": "Toy numbers.",
         },
@@ -220,7 +220,7 @@ class World:
     def write(self) -> World:
         folder = self.results
         folder.mkdir(parents=True, exist_ok=True)
-        write_scores(typed(self.scores), folder / "scores.parquet", self.basis(self._scored_runs))
+        write_scores(typed(self.scores), folder / "scores.parquet", self.fingerprint(self._scored_runs))
         for run, record in self.records.items():
             record.write(run.record_path(folder))
         made_up_manifest().write(self.resources / "photos" / "manifest.json")
@@ -232,10 +232,10 @@ class World:
         scored = set(zip(keys["backbone"], keys["row"], keys["seed"].astype(int), strict=True))
         return [run for run in self.records if run in scored]
 
-    def basis(self, runs: Iterable[Run]) -> Basis:
+    def fingerprint(self, runs: Iterable[Run]) -> Fingerprint:
         """What the scores of these runs are made of."""
         weights = {run.name: sha256 for run in runs if (sha256 := self.records[run].adaptation_sha256)}
-        return basis_of(self.profile.scoring, {"photos/test": made_up_manifest().digest("test")}, weights)
+        return fingerprint_of(self.profile.scoring, {"photos/test": made_up_manifest().digest("test")}, weights)
 
     def write_run_scores(self, backbone: str, row: str, seed: int) -> None:
         """Write what a run keeps once it is scored."""

@@ -1,4 +1,4 @@
-"""What the figures show, in which colours, and that they are the same every time."""
+"""What the figures show, in which colors, and that they are the same every time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adaptsr.reporting.figures import DrawnFigure, draw_figures
 from adaptsr.reporting.figures.canvas import DARK, follow_page
 from adaptsr.reporting.figures.complexity import Point, pareto_front, points_of, short_number
 from adaptsr.reporting.figures.convergence import curves_of, time_unit
-from adaptsr.reporting.figures.palette import METHOD_COLOURS, UNADAPTED_COLOUR, looks, method_title
+from adaptsr.reporting.figures.palette import METHOD_COLORS, UNADAPTED_COLOR, looks, method_title
 from adaptsr.reporting.figures.ranks import ELSEWHERE, heatmap, place_of
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import compare_rows
@@ -33,19 +33,19 @@ def draw(world: World, folder: Path) -> list[DrawnFigure]:
     return draw_figures(results, compare_rows(results), folder)
 
 
-# Colours
+# Colors
 
 
-def luminance(colour: str) -> float:
-    levels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+def luminance(color: str) -> float:
+    levels = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-@pytest.mark.parametrize("colour", [*METHOD_COLOURS, UNADAPTED_COLOUR])
+@pytest.mark.parametrize("color", [*METHOD_COLORS, UNADAPTED_COLOR])
 @pytest.mark.parametrize("ground", ["#ffffff", DARK["#ffffff"]])
-def test_colours_stand_out_from_a_white_and_a_dark_page(colour: str, ground: str) -> None:
-    lighter, darker = sorted([luminance(colour), luminance(ground)], reverse=True)
+def test_colors_stand_out_from_a_white_and_a_dark_page(color: str, ground: str) -> None:
+    lighter, darker = sorted([luminance(color), luminance(ground)], reverse=True)
     assert (lighter + 0.05) / (darker + 0.05) >= 3
 
 
@@ -55,18 +55,18 @@ PROTANOPIA = np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -
 
 
 @pytest.mark.parametrize("vision", [np.eye(3), DEUTERANOPIA, PROTANOPIA])
-def test_colours_can_be_told_apart_without_full_colour_vision(vision: np.ndarray) -> None:
-    def seen(colour: str) -> np.ndarray:
-        levels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+def test_colors_can_be_told_apart_without_full_color_vision(vision: np.ndarray) -> None:
+    def seen(color: str) -> np.ndarray:
+        levels = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
         return np.clip(vision @ levels**2.2, 0, 1) ** (1 / 2.2) * 255
 
-    for one, other in itertools.combinations([*METHOD_COLOURS, UNADAPTED_COLOUR], 2):
+    for one, other in itertools.combinations([*METHOD_COLORS, UNADAPTED_COLOR], 2):
         assert np.linalg.norm(seen(one) - seen(other)) > 20, (one, other)
 
 
-def test_a_method_has_one_colour_and_its_variants_differ() -> None:
+def test_a_method_has_one_color_and_its_variants_differ() -> None:
     look = looks([row_of(name, name) for name in ("unadapted", "lora/r1", "lora/r8", "arc/svd50")])
-    assert look["lora/r1"].colour == look["lora/r8"].colour != look["arc/svd50"].colour
+    assert look["lora/r1"].color == look["lora/r8"].color != look["arc/svd50"].color
     assert look["lora/r1"].dash != look["lora/r8"].dash
     assert (look["lora/r8"].variant, look["arc/svd50"].variant) == ("r8", "")
 

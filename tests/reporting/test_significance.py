@@ -138,7 +138,7 @@ def test_a_comparison_that_names_no_row_says_so(world: World) -> None:
 
 
 def test_mistakes_are_one_line(world: World) -> None:
-    world.content["report"]["comparisons"][0]["reference"] = "lora/r22"
+    world.content["report"]["comparisons"][0]["compared_with"] = "lora/r22"
     with pytest.raises(UserError, match=r"no row 'lora/r22' \(did you mean 'lora/r2'\?\)"):
         families(world.profile, world.rows)
     world.content["report"]["comparisons"][0] = world.content["report"]["comparisons"][1]

@@ -27,7 +27,7 @@ from adaptsr.runs.matrix import Matrix
 from adaptsr.scoring.external import folders_as_they_are
 from adaptsr.scoring.score_runs import score_block
 from adaptsr.scoring.sources import digest_of
-from adaptsr.scoring.table import basis_of, collect_scores, write_scores
+from adaptsr.scoring.table import collect_scores, fingerprint_of, write_scores
 
 NAMES = ["a", "b", "c", "d"]
 FOLDER = Path("resources/external/model/photos")
@@ -93,7 +93,7 @@ def score(matrix: Matrix) -> tuple[pd.DataFrame, list[str]]:
     rows, missing = collect_scores(matrix.profile, matrix.results, sources, {test.dataset: digest_of(test)})
     assert not missing
     digests = {f"{test.dataset}/{test.split}": digest_of(test)}
-    write_scores(rows, matrix.results / "scores.parquet", basis_of(matrix.profile.scoring, digests, {}))
+    write_scores(rows, matrix.results / "scores.parquet", fingerprint_of(matrix.profile.scoring, digests, {}))
     return rows, said
 
 

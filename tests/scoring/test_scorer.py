@@ -513,7 +513,7 @@ def test_metrics_without_weights_are_not_built_to_be_fetched(no_weights: Path) -
         (Metric(name="zzzzzz"), r"full-reference metrics are afine_all, "),
         (Metric(name="niqe"), r"'niqe' compares with no reference image"),
         (Metric(name="lpips", options={"nett": "vgg"}), r"options\.nett: .*did you mean 'net'"),
-        (Metric(name="psnr", options={"colour_space": "yiq"}), r"did you mean 'color_space'"),
+        (Metric(name="psnr", options={"color_space": "yiq"}), r"did you mean 'color_space'"),
         (Metric(name="psnr", options={"color_space": "ycbcrr"}), r"allowed are lhm, ycbcr, yiq"),
         (Metric(name="ssim", options={"crop_border": 4}), r"the border is scoring\.crop_border"),
         (Metric(name="lpips", options={"net": "squeeze"}), r"would be read as LPIPS with AlexNet"),
@@ -527,7 +527,7 @@ def test_a_mistaken_metric_is_one_line(metric: Metric, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_conventions_state_the_colour_space() -> None:
+def test_conventions_state_the_color_space() -> None:
     """Y is pinned to studio-swing BT.601 wherever pyiqa lets us; elsewhere the row says what pyiqa takes."""
     names = ("psnr", "psnry", "ssim", "ssimc", "ms_ssim", "cw_ssim", "gmsd", "nlpd", "vif", "fsim", "lpips", "dists")
     spaces = {convention.column: convention.color_space for convention in conventions(metrics(*names))}

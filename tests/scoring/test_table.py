@@ -23,10 +23,10 @@ def test_a_score_file_of_every_past_schema_is_kept_here() -> None:
 
 @pytest.mark.parametrize("number", range(1, SCHEMA))
 def test_a_score_file_of_a_past_schema_is_read(number: int) -> None:
-    rows, basis = read_scores(PAST / f"scores-{number}.parquet")
+    rows, fingerprint = read_scores(PAST / f"scores-{number}.parquet")
     assert tuple(rows.columns) == COLUMNS
-    assert set(basis.weights) == {"edsr/lora/r1/seed1"}
-    assert set(rows["metric"]) == set(basis.metrics) == {"psnr_y", "ssim_y", "lpips", "dists", "gmsd", "nlpd"}
+    assert set(fingerprint.weights) == {"edsr/lora/r1/seed1"}
+    assert set(rows["metric"]) == set(fingerprint.metrics) == {"psnr_y", "ssim_y", "lpips", "dists", "gmsd", "nlpd"}
     assert rows.query("metric == 'psnr_y'")["value"].between(15, 40).all()
 
 
@@ -42,14 +42,14 @@ def changed(path: Path, **about: Any) -> None:
         ({"schema": SCHEMA + 1}, f"a score file of schema {SCHEMA + 1}, this code reads up to {SCHEMA}"),
         ({"schema": "two"}, "not a score file"),
         ({"sha256": "0"}, "changed after it was written"),
-        ({"basis": {}}, "does not say what it was made from"),
-        ({"basis": None}, "does not say what it was made from"),
+        ({"fingerprint": {}}, "does not say what it was made from"),
+        ({"fingerprint": None}, "does not say what it was made from"),
     ],
 )
 def test_what_is_no_score_file_is_one_line(about: dict[str, Any], said: str, tmp_path: Path) -> None:
-    rows, basis = read_scores(PAST / "scores-1.parquet")
+    rows, fingerprint = read_scores(PAST / "scores-1.parquet")
     path = tmp_path / "scores.parquet"
-    write_scores(rows, path, basis)
+    write_scores(rows, path, fingerprint)
     assert read_scores(path).rows.equals(rows)
     changed(path, **about)
     with pytest.raises(UserError, match=said):

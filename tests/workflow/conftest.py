@@ -86,7 +86,7 @@ def tiny(content: dict[str, Any]) -> dict[str, Any]:
     content["scoring"]["metrics"] = {name: metrics[name] for name in ("psnr_y", "ssim_y", "lpips")}
     content["report"]["pictures"] = []
     content["report"]["comparisons"] = [
-        {"title": "Against full fine-tuning", "rows": ["*/*"], "reference": "full_finetuning/all"}
+        {"title": "Against full fine-tuning", "rows": ["*/*"], "compared_with": "full_finetuning/all"}
     ]
     return content
 

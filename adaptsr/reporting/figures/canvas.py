@@ -20,7 +20,7 @@ from PIL import Image
 
 GROUND, INK, QUIET, LINE = "#ffffff", "#1c1e21", "#5b6168", "#d5d9de"
 DARK = {GROUND: "#15171a", INK: "#e6e8ea", QUIET: "#a3aab2", LINE: "#3a3f45"}
-"""Colours of the style sheet in light, and what they become in dark."""
+"""Colors of the style sheet in light, and what they become in dark."""
 FONT = """ font-family="'DejaVu Sans', 'Verdana', 'Arial', 'Helvetica', sans-serif\""""
 LONG_NUMBER = re.compile(r"-?\d+\.\d{4,}")
 SHORTER: tuple[tuple[re.Pattern[str], Any], ...] = (
@@ -140,7 +140,7 @@ def write_figure(drawing: Drawing, folder: Path) -> DrawnFigure:
     FigureCanvasAgg(figure).print_figure(png, format="png", dpi=DPI, metadata={"Software": None})
     FigureCanvasSVG(figure).print_figure(svg, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
     folder.mkdir(parents=True, exist_ok=True)
-    # Charts have few colours: a palette takes a third of the space.
+    # Charts have few colors: a palette takes a third of the space.
     Image.open(png).convert("RGB").quantize(256).save(folder / f"{drawing.name}.png", optimize=True)
     (folder / f"{drawing.name}.svg").write_text(follow_page(svg.getvalue()), encoding="utf-8", newline="\n")
     width, height = figure.get_size_inches() * 96

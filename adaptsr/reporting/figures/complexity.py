@@ -120,8 +120,8 @@ def _panel(
             point.parameters,
             point.score,
             marker=seen.marker,
-            color=seen.colour,
-            markerfacecolor=seen.colour if point.complete else "none",
+            color=seen.color,
+            markerfacecolor=seen.color if point.complete else "none",
             linestyle="none",
             zorder=3,
         )
@@ -157,7 +157,7 @@ def _titles(results: Results, names: Sequence[str]) -> str:
 def _legend(look: Sequence[Look]) -> list[Line2D]:
     """One entry per method."""
     entries = {
-        seen.method: Line2D([], [], color=seen.colour, marker=seen.marker, linestyle="none", label=seen.method)
+        seen.method: Line2D([], [], color=seen.color, marker=seen.marker, linestyle="none", label=seen.method)
         for seen in look
     }
     dotted = Line2D([], [], color=QUIET, linewidth=1, linestyle=(0, (1, 1.5)), label="Unadapted")

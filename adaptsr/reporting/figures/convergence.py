@@ -96,9 +96,9 @@ def _curve(row: str, records: Sequence[RunRecord]) -> Curve | None:
 
 
 def _draw(axes: Axes, curve: Curve, x: Sequence[float], look: Look) -> None:
-    axes.fill_between(x, curve.low, curve.high, color=look.colour, alpha=0.12, linewidth=0)
+    axes.fill_between(x, curve.low, curve.high, color=look.color, alpha=0.12, linewidth=0)
     marker = "." if len(x) <= MOST_DOTS else None
-    axes.plot(x, curve.mean, color=look.colour, linestyle=look.dash, marker=marker, markersize=3)
+    axes.plot(x, curve.mean, color=look.color, linestyle=look.dash, marker=marker, markersize=3)
 
 
 def _follow_means(axes: Axes, curves: Sequence[Curve]) -> None:
@@ -113,7 +113,7 @@ def _final_levels(axes: Axes, curves: Sequence[Curve], ends: Sequence[float], lo
     longest = max(ends, default=0)
     for curve, end in zip(curves, ends, strict=True):
         if end < 0.98 * longest:
-            axes.plot([end, longest], [curve.mean[-1]] * 2, color=look[curve.row].colour, linestyle=":", linewidth=0.8)
+            axes.plot([end, longest], [curve.mean[-1]] * 2, color=look[curve.row].color, linestyle=":", linewidth=0.8)
 
 
 def time_unit(seconds: Sequence[float]) -> tuple[str, float]:
@@ -125,7 +125,7 @@ def time_unit(seconds: Sequence[float]) -> tuple[str, float]:
 
 def _legend(results: Results, look: Mapping[str, Look]) -> list[Line2D]:
     return [
-        Line2D([], [], color=look[row.name].colour, linestyle=look[row.name].dash, label=row.title)
+        Line2D([], [], color=look[row.name].color, linestyle=look[row.name].dash, label=row.title)
         for row in results.adapted_rows
     ]
 

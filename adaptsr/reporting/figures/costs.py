@@ -53,9 +53,9 @@ def _panel(axes: Axes, results: Results, backbone: str, measure: Callable[[RunRe
     for place, row in enumerate(results.adapted_rows):
         values = [measure(record) for record in results.row_records(backbone, row.name).values()]
         if values:
-            axes.barh(place, moments.fmean(values), height=0.62, color=look[row.name].colour, alpha=0.45)
+            axes.barh(place, moments.fmean(values), height=0.62, color=look[row.name].color, alpha=0.45)
             axes.plot(
-                values, [place] * len(values), linestyle="none", marker=".", markersize=3, color=look[row.name].colour
+                values, [place] * len(values), linestyle="none", marker=".", markersize=3, color=look[row.name].color
             )
     axes.set_xlim(left=0)
 

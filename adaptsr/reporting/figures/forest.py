@@ -50,14 +50,14 @@ def _drawing(results: Results, lines: pd.DataFrame, family: Family, dataset: str
             label.set_fontweight("bold")
     first.set_ylim(max(ticks) + 0.7, -0.7)
     figure.legend(handles=_legend(), loc="outside lower center", ncols=3)
-    reference = titles[family.reference]
+    compared = titles[family.compared_with]
     surviving = lines[lines["significant"]]
     return Drawing(
         name=name,
         kind="forest",
         title=f"{family.title}, {dataset}",
-        caption=f"Mean differences to {reference} with 95% intervals over other seeds and other scenes. Filled marks survive Holm's correction over the tests of one comparison, backbone and metric ({ALPHA:.0%} level), hollow ones do not, which is no evidence of equality; a cross had no test.",
-        alt=f"Forest plot of differences to {reference} in {', '.join(m.title for m in metrics)}, per backbone and row. {len(surviving)} of {int(lines['p'].notna().sum())} tests survive Holm's correction.",
+        caption=f"Mean differences to {compared} with 95% intervals over other seeds and other scenes. Filled marks survive Holm's correction over the tests of one comparison, backbone and metric ({ALPHA:.0%} level), hollow ones do not, which is no evidence of equality; a cross had no test.",
+        alt=f"Forest plot of differences to {compared} in {', '.join(m.title for m in metrics)}, per backbone and row. {len(surviving)} of {int(lines['p'].notna().sum())} tests survive Holm's correction.",
         figure=figure,
     )
 
@@ -90,15 +90,15 @@ def _panel(
     for backbone, row, difference, low, high, p, significant in lines[columns].itertuples(index=False):
         seen, place = look[row], places[backbone, row]
         if not math.isnan(low):
-            axes.plot([low, high], [place, place], color=seen.colour, linewidth=1.2, solid_capstyle="butt")
+            axes.plot([low, high], [place, place], color=seen.color, linewidth=1.2, solid_capstyle="butt")
         axes.plot(
             difference,
             place,
             linestyle="none",
             marker="x" if math.isnan(p) else seen.marker,
             markersize=5,
-            color=seen.colour,
-            markerfacecolor=seen.colour if significant else "#ffffff",
+            color=seen.color,
+            markerfacecolor=seen.color if significant else "#ffffff",
         )
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)

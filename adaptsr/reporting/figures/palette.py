@@ -1,4 +1,4 @@
-"""How a row looks: one colour and marker per method, the same in every figure; one dash pattern per variant of a method."""
+"""How a row looks: one color and marker per method, the same in every figure; one dash pattern per variant of a method."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from adaptsr.config.schema import UNADAPTED
 if TYPE_CHECKING:
     from adaptsr.runs.matrix import Row
 
-METHOD_COLOURS = ("#346bf1", "#f7511f", "#22765c", "#c369cc", "#3295f6", "#bc3d17", "#539d54", "#8856a5")
+METHOD_COLORS = ("#346bf1", "#f7511f", "#22765c", "#c369cc", "#3295f6", "#bc3d17", "#539d54", "#8856a5")
 """Kept apart under protan, deutan and tritan vision, 3:1 at least against a white and a dark page."""
-UNADAPTED_COLOUR = "#7f858c"
+UNADAPTED_COLOR = "#7f858c"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 Dash = tuple[float, tuple[float, ...]]
 DASHES: tuple[Dash, ...] = (
@@ -32,7 +32,7 @@ DASHES: tuple[Dash, ...] = (
 class Look:
     """`method` is what the titles of the method's rows share; `variant` is empty where it has one row."""
 
-    colour: str
+    color: str
     marker: str
     dash: Dash
     method: str
@@ -45,11 +45,11 @@ def looks(rows: Sequence[Row]) -> Mapping[str, Look]:
     for row in rows:
         if row.baseline != UNADAPTED:
             of_method.setdefault(row.baseline, []).append(row)
-    found = {UNADAPTED: Look(UNADAPTED_COLOUR, "*", (0, (1, 1.5)), "Unadapted", "")}
+    found = {UNADAPTED: Look(UNADAPTED_COLOR, "*", (0, (1, 1.5)), "Unadapted", "")}
     for place, (method, members) in enumerate(of_method.items()):
         for among, row in enumerate(members):
             found[row.name] = Look(
-                colour=METHOD_COLOURS[place % len(METHOD_COLOURS)],
+                color=METHOD_COLORS[place % len(METHOD_COLORS)],
                 marker=MARKERS[place % len(MARKERS)],
                 dash=DASHES[among % len(DASHES)],
                 method=method_title(method, [row.title for row in members]),

@@ -22,7 +22,7 @@ from adaptsr.runs.run import Run
 
 ELSEWHERE = "other"
 WHITE = "#fefefe"
-"""White as the page's ground, but not turned over with it: the cells keep their colours."""
+"""White as the page's ground, but not turned over with it: the cells keep their colors."""
 INDEXED = re.compile(r"([A-Za-z_]*?)_?(\d+)")
 
 
