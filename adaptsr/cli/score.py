@@ -14,14 +14,12 @@ from adaptsr.runs.matrix import matching
 
 def add(commands: Commands) -> None:
     runs = with_profile(
-        commands.add_parser(
-            "score-runs", help="score the runs on one backbone, or external models, with one test dataset"
-        )
+        commands.add_parser("score-runs", help="score the runs on one backbone, or external models, with test datasets")
     )
     subject = runs.add_mutually_exclusive_group(required=True)
     subject.add_argument("--backbone")
     subject.add_argument("--external", action="store_true", help="the external models")
-    runs.add_argument("--dataset", required=True, help="the test dataset")
+    runs.add_argument("--dataset", help="the test dataset; default: all of the profile")
     runs.add_argument("--rows", nargs="+", metavar="ROW", help="rows or patterns with `*`; default: all")
     runs.add_argument(
         "--out", type=user_path, required=True, metavar="FILE", help="write a list of the runs to this file"
@@ -55,12 +53,13 @@ def _score_runs(parsed: argparse.Namespace) -> None:
     matrix = load_matrix(parsed, weights=True)
     backbone = None if parsed.external else known_backbone(matrix, parsed.backbone)
     tests = {test.dataset: test for test in matrix.tests}
-    test = tests[known(matrix, "test dataset", parsed.dataset, tests)]
+    chosen = [known(matrix, "test dataset", parsed.dataset, tests)] if parsed.dataset else list(tests)
     rows = matrix.rows_on(backbone)
 
     from adaptsr.scoring.score_runs import score_block
 
-    score_block(matrix, backbone, test, matching(rows, parsed.rows) if parsed.rows else rows, parsed.out, progress)
+    rows = matching(rows, parsed.rows) if parsed.rows else rows
+    score_block(matrix, backbone, [tests[name] for name in chosen], rows, parsed.out, progress)
 
 
 def _gather(parsed: argparse.Namespace) -> None:

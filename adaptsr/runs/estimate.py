@@ -6,6 +6,7 @@ times those of `metrics/costs.py`, image sizes those of `config/datasets.tsv`. W
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,14 +24,14 @@ from adaptsr.metrics.costs import seconds_of
 from adaptsr.metrics.weights import weight_files
 from adaptsr.papers import Timing, load_paper
 from adaptsr.runs import records
-from adaptsr.runs.matrix import Matches, Matrix
+from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.run import Run
 
 PIXELS_OF_AN_ITERATION = 8 * 256**2
 ASSUMED_SHARE = 0.1
-"""Share of a backbone's parameters that an adaptation trains, where no paper says."""
+"""Share of a backbone's parameters that an adaptation trains, for a profile without a paper."""
 BYTES_OF_A_SCORE = 2 * 12
-"""A score stands in the file of its run and in that of the profile."""
+"""Each score is in two files: its run's and the profile's."""
 
 
 @dataclass(frozen=True)
@@ -118,17 +119,17 @@ def _named_weights(profile: schema.Profile, catalogue: Catalogue) -> list[str]:
 def _estimate_backbone(matrix: Matrix, name: str) -> BackboneEstimate:
     profile = matrix.profile
     timing = _timings(profile).get(profile.backbones[name].weights or "")
-    variants = [matrix.variant(row.name) for row in matrix.rows_on(name) if row.trained]
-    matches = matrix.matches()
-    finished = {variant.row: _finished(matrix, name, variant, matches) for variant in variants}
-    left = {variant.row: len(profile.seeds) - len(finished[variant.row]) for variant in variants}
-    waiting = [variant for variant in variants if left[variant.row]]
-    training = [(left[v.row], _training_seconds(matrix, v, timing, finished[v.row])) for v in waiting]
+    runs = [run for run in matrix.runs if run.backbone == name and run.trained]
+    finished = _finished(matrix, runs)
+    left = Counter(run.variant for run in runs)
+    left.subtract({row: len(found) for row, found in finished.items()})
+    waiting = [matrix.variant(row) for row, count in left.items() if count]
+    training = [(left[v.row], _training_seconds(matrix, v, timing, finished.get(v.row, []))) for v in waiting]
     validations = sum(left[v.row] * _validations(matrix.training(v)) for v in waiting)
-    restored = 1 + len(variants) * len(profile.seeds)
+    restored = 1 + len(runs)
     return BackboneEstimate(
         name=name,
-        runs=len(variants) * len(profile.seeds),
+        runs=len(runs),
         finished=sum(len(found) for found in finished.values()),
         training_hours=_total_hours(training),
         validation_hours=validations * _validation_seconds(matrix, timing) / 3600 if timing else None,
@@ -137,15 +138,15 @@ def _estimate_backbone(matrix: Matrix, name: str) -> BackboneEstimate:
     )
 
 
-def _finished(matrix: Matrix, backbone: str, variant: Variant, matches: Matches) -> list[records.RunRecord]:
-    """Return the records of the finished runs that belong to this profile."""
-    found = []
-    for seed in matrix.profile.seeds:
+def _finished(matrix: Matrix, runs: Sequence[Run]) -> dict[str, list[records.RunRecord]]:
+    """Return the records of the finished runs that belong to this profile, by row."""
+    matches = matrix.matches()
+    found: dict[str, list[records.RunRecord]] = {}
+    for run in runs:
         try:
-            run = Run(backbone, variant.row, seed)
             record = records.read_record(run.record_path(matrix.results))
             if matches(run, record):
-                found.append(record)
+                found.setdefault(run.variant, []).append(record)
         except UserError:
             continue
     return found

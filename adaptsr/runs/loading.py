@@ -23,9 +23,10 @@ from adaptsr.tensors import load_tensors, save_tensors
 
 
 def merge_run(folder: Path, folders: Sequence[Path] = (FOLDER,)) -> dict[str, torch.Tensor]:
-    """The state dict of a run's adapted backbone: the architecture's keys in their order, effective values.
+    """Return the state dict of a run's adapted backbone: the architecture's keys in their order, with merged values.
 
-    `folders` hold the baseline files. `UserError` when the folder holds no finished run, or weights that are not those of its record.
+    folders: where the baseline files are. Raises `UserError` if the folder holds no finished run, or if its files or the
+    weights it started from are not those that its record names.
     """
     record = sound_record(folder)
     model = _backbone(folder, record)
@@ -46,7 +47,7 @@ def merge_run(folder: Path, folders: Sequence[Path] = (FOLDER,)) -> dict[str, to
 
 
 def load_run(folder: Path) -> nn.Module:
-    """The adapted backbone of a run, in eval mode, with nothing attached."""
+    """Return the adapted backbone of a run as a plain model in eval mode."""
     merged = merge_run(folder)
     model = _backbone(folder, records.read_record(folder / "record.json"))
     model.load_state_dict(merged)
@@ -56,7 +57,7 @@ def load_run(folder: Path) -> nn.Module:
 def write_merged(folder: Path, out: Path, folders: Sequence[Path] = (FOLDER,)) -> None:
     """Write a run's adapted backbone as a checkpoint: .safetensors, or .pth with the state dict under `params`."""
     if out.suffix not in (".safetensors", ".pth"):
-        raise UserError(f"{out}: a checkpoint's name ends in .safetensors or .pth")
+        raise UserError(f"{out}: unknown kind of checkpoint; end its name in .safetensors or .pth")
     merged = merge_run(folder, folders)
     if out.suffix == ".safetensors":
         record = records.read_record(folder / "record.json")
@@ -78,7 +79,7 @@ def write_merged(folder: Path, out: Path, folders: Sequence[Path] = (FOLDER,)) -
 
 
 def sound_record(folder: Path) -> records.RunRecord:
-    """The record of a finished run whose plan and weights are those it names."""
+    """Read the record of a finished run and check that its files are those the record names."""
     record = records.read_record(folder / "record.json")
     if record.status != "finished":
         raise UserError(f"{folder}: this run diverged at iteration {record.diverged_at}; there are no weights to use")
@@ -128,7 +129,7 @@ def _variant(record: records.RunRecord, folders: Sequence[Path]) -> Variant:
 
 
 def damage(folder: Path, record: records.RunRecord) -> str | None:
-    """What of a finished run's files is not what its record names, or None."""
+    """Say which file of a finished run is not the one that its record names; None if all are."""
     adaptation = folder / "adaptation.safetensors"
     if record.status == "finished" and (
         not adaptation.is_file() or files.file_sha256(adaptation) != record.adaptation_sha256

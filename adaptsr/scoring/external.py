@@ -1,4 +1,4 @@
-"""Find and read the restored images of models that are not adapted here. Importing this module costs no torch."""
+"""Find and read the restored images of external models. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RESTORED = "restored"
 NOT_MEASURED = "not measured"
-"""The beginning of the reason of a value that was not tried."""
+"""How the reason of a value begins whose images are missing."""
 
 
 def external_folder(profile: schema.Profile, name: str, dataset: str) -> Path:

@@ -20,7 +20,7 @@ _IMAGES_IN_MEMORY = 16
 
 
 def standard_scoring() -> Scoring:
-    """PSNR-Y, SSIM-Y, LPIPS (AlexNet) and DISTS, the metrics of the paper's tables."""
+    """Return the metrics of `adaptsr score`: PSNR-Y, SSIM-Y, LPIPS (AlexNet) and DISTS."""
     return Scoring(
         metrics={
             "psnr_y": Metric(name="psnr", title="PSNR-Y (dB)"),
@@ -32,16 +32,16 @@ def standard_scoring() -> Scoring:
 
 
 def score_folders(sr: Path, hr: Path, scoring: Scoring, crop_border: int, device: str = "cpu") -> dict[str, Any]:
-    """Score every image of `sr` against the image of the same name (extension apart) in `hr`.
+    """Score every image of `sr` against the image of the same name, whatever its extension, in `hr`.
 
-    Returns what `json.dumps` takes: `conventions` per metric, `mean` and `images` (`name`, one key per metric). A
-    value that is missing, or infinite because the images are identical, is None with its reason under `reasons`; so is
-    a mean that lacks a value of an image.
+    Returns a dict for `json.dumps`: `conventions` per metric, `mean` and `images` (`name`, one key per metric). A value
+    that is missing, or infinite because the images are identical, is None with its reason under `reasons`, and so is a
+    mean over such a value.
 
     Raises one `UserError` that names every image without a partner, unreadable, or of another size than its partner.
     """
     pairs = _matched(sr, hr)
-    if device == "cuda":  # whichever is free; cuda:1 is the user's own choice
+    if device == "cuda":  # any free GPU; `cuda:1` is the user's own choice
         claim_gpu(1, lambda line: print(line, file=sys.stderr, flush=True))
     scorer = Scorer(scoring.model_copy(update={"crop_border": crop_border}), device)
     rows: list[ScoreRow] = []

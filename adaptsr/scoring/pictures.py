@@ -1,4 +1,4 @@
-"""Restored test images that reports show: the few that a profile names, kept as PNG beside the run that restored them."""
+"""Keep the few restored test images that a profile names for its report, as PNG in the folder of their run."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Picture(NamedTuple):
 
 
 def find_pictures(names: Sequence[str], tests: Sequence[tuple[str, Iterable[str]]]) -> list[Picture]:
-    """The named images in the test datasets, `(dataset, images)` each; a name that two of them have is two pictures.
+    """Find the named images in the test datasets, given as (dataset, images); a name in two datasets is two pictures.
 
-    `UserError` for a name that no test dataset has.
+    Raises `UserError` for a name that no test dataset has.
     """
     known = [Picture(dataset, image) for dataset, images in tests for image in images]
     found = []
@@ -43,7 +43,7 @@ def find_pictures(names: Sequence[str], tests: Sequence[tuple[str, Iterable[str]
 
 
 def picture_path(run: Path, picture: Picture) -> Path:
-    """Where a run's restored image lies."""
+    """Return the path of a run's restored image."""
     return run / FOLDER / picture.dataset / f"{picture.image}.png"
 
 

@@ -306,19 +306,27 @@ def _sound(path: Path, restored: str, images: str, progress: Progress) -> KeptSc
 
 
 def score_block(
-    matrix: Matrix, backbone: str | None, test: schema.ScoredSplit, rows: Sequence[Row], out: Path, progress: Progress
+    matrix: Matrix,
+    backbone: str | None,
+    tests: Sequence[schema.ScoredSplit],
+    rows: Sequence[Row],
+    out: Path,
+    progress: Progress,
 ) -> None:
-    """Score the runs of some rows on a backbone (None: external models) with one test dataset, and list them in `out`.
+    """Score the runs of some rows on a backbone (None: external models) with test datasets, and list them in `out`.
 
     Raises `UserError` for a run that is missing or of another key, after those before it are scored.
     """
     prepare_device(matrix.profile.compute)  # merging is arithmetic too: its threads are the profile's from the start
-    job = ScoringJob(matrix, backbone, test)
-    subjects: list[Subject] = []
-    try:
-        for subject in job.subjects(rows):
-            subjects.append(subject)
-    finally:
-        job.score(subjects, progress)
-    runs = {subject.run.name: subject.restored for subject in subjects}
-    files.write_json(out, {"backbone": backbone, "dataset": test.dataset, "images": job.images_digest, "runs": runs})
+    scored = []
+    for test in tests:
+        job = ScoringJob(matrix, backbone, test)
+        subjects: list[Subject] = []
+        try:
+            for subject in job.subjects(rows):
+                subjects.append(subject)
+        finally:
+            job.score(subjects, progress)
+        runs = {subject.run.name: subject.restored for subject in subjects}
+        scored.append({"dataset": test.dataset, "images": job.images_digest, "runs": runs})
+    files.write_json(out, {"backbone": backbone, "scored": scored})

@@ -80,14 +80,14 @@ class Scorer:
         return frozenset(column for column, found in self._comparisons.items() if isinstance(found, str))
 
     def capacity(self, height: int, width: int) -> int:
-        """How many references of a size are worth scoring together: all that is kept of them fits the memory."""
+        """Return how many references of a size to score together: their kept features fit the memory."""
         kept = sum(_FEATURES_PER_PIXEL.get(self._network_of(convention), 0) for convention in self.conventions)
         fitting = self._memory.limit // ((_BYTES_OF_A_PAIR_PER_PIXEL + 4 * kept) * height * width)
         batch = self._batch_size(height, width)
         return max(batch, fitting // batch * batch)
 
     def _network_of(self, convention: Convention) -> str:
-        """Whose layers' outputs are kept for a metric; nothing where it keeps none or cannot be built."""
+        """Return the network whose features a metric keeps; empty if it keeps none or cannot be built."""
         if isinstance(self._comparisons.get(convention.column), str):
             return ""
         return str(convention.options["net"]) if convention.architecture == "LPIPS" else convention.architecture
@@ -101,10 +101,9 @@ class Scorer:
     ) -> list[ScoreRow]:
         """Score restored images: one row per image and metric, images in the given order, metrics in the profile's.
 
-        columns: the metrics to measure; all of the profile without it.
-        Images are uint8 RGB of shape (3, H, W) on any device. Where a metric cannot score an image the row says why;
-        only faults of the machine (memory) are raised. `UserError` names an image whose size differs from its
-        reference's.
+        restored, references: uint8 RGB of shape (3, H, W) on any device. columns: the metrics to measure; default: all.
+        Where a metric cannot score an image, the row says why; only faults of the machine (memory) are raised. Raises
+        `UserError` for an image whose size differs from its reference's.
         """
         _check_images(restored, references, names)
         wanted = [convention for convention in self.conventions if columns is None or convention.column in columns]
@@ -135,7 +134,7 @@ class Scorer:
             yield from (indices[start : start + size] for start in range(0, len(indices), size))
 
     def _batch_size(self, height: int, width: int) -> int:
-        """A function of the image size alone: other batch shapes would change the last bits."""
+        """Return the batch size, a function of the image size alone: other batch shapes would change the last bits."""
         if not self._device.startswith("cuda"):
             return 1
         return max(1, min(_CUDA_BATCH_IMAGES, _CUDA_BATCH_PIXELS // (height * width)))
@@ -143,7 +142,7 @@ class Scorer:
     def _batch(
         self, restored: Sequence[torch.Tensor], references: Sequence[torch.Tensor], indices: list[int]
     ) -> _Batch | None:
-        """The inner parts of these pairs as a full batch, or None where the crop border leaves nothing."""
+        """Form a full batch of the inner parts of these pairs; None if the crop border leaves nothing."""
         height, width = references[indices[0]].shape[1:]
         if 2 * self._crop_border >= min(height, width):
             return None
@@ -156,7 +155,7 @@ class Scorer:
 
     def _compare(self, convention: Convention, batch: _Batch | None, count: int) -> list[_Outcome]:
         if batch is None:
-            return [_Outcome(None, f"nothing is left of the image within a crop border of {self._crop_border}")] * count
+            return [_Outcome(None, f"a crop border of {self._crop_border} leaves nothing of the image")] * count
         comparison = self._comparison(convention)
         if isinstance(comparison, str):
             return [_Outcome(None, comparison)] * count
@@ -168,7 +167,7 @@ class Scorer:
                 network = build_network(convention, self._device)
             except WeightsMissing as missing:
                 self._give_up(convention, str(missing))
-            except Exception as error:  # pyiqa's constructors raise almost anything; the other metrics go on
+            except Exception as error:  # pyiqa's constructors raise almost anything; measure the rest
                 if _is_fault_of_machine(error):
                     raise
                 self._give_up(convention, f"{convention.name} could not be built: {one_line(error)}")
@@ -202,14 +201,14 @@ class _Batch:
 
     @property
     def reference_keys(self) -> list[str]:
-        """A digest of each reference's pixels and size."""
+        """Digests of the references' pixels and sizes."""
         if self._keys is None:
             self._keys = [_digest(image) for image in self._reference_pixels]
         return self._keys
 
 
 class _Comparison:
-    """One metric, built: a batch of pairs to a value or a reason each."""
+    """One metric with its network; called with a batch, it returns a value or a reason for each pair."""
 
     def __init__(self, convention: Convention, network: Any, memory: _FeatureMemory, device: str) -> None:
         import torch
@@ -220,7 +219,7 @@ class _Comparison:
         if convention.architecture == "SSIM" and not network.downsample:
             network.forward = functools.partial(_ssim, network)
         if convention.architecture in ("LPIPS", "DISTS") and device == "cpu":
-            # there the convolutions take this order as it is, and copy any other twice
+            # CPU convolutions use this layout as it is, and copy any other twice
             network.to(memory_format=torch.channels_last)
         # LPIPS takes features of the reference first, DISTS of the restored image
         if convention.architecture == "LPIPS":
@@ -238,7 +237,7 @@ class _Comparison:
         count = len(batch.references)
         try:
             values = self._values(batch)
-        except Exception as error:  # a metric may fail on some image size; the other images and metrics go on
+        except Exception as error:  # a metric may fail on some image sizes; score the rest
             if _is_fault_of_machine(error):
                 raise
             height, width = batch.references.shape[2:]
@@ -266,7 +265,7 @@ class _Comparison:
 
 
 class _FeaturePasses:
-    """Stands in for a network's feature extractor: of the two passes of a comparison, the reference's is remembered."""
+    """Replaces a network's feature extractor: of the two passes of a comparison, it remembers the reference's."""
 
     def __init__(
         self,
@@ -283,10 +282,10 @@ class _FeaturePasses:
         self._keys: list[str] = []
         self._next_is_reference = reference_first
         self.of_reference: Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]] = list
-        """What is remembered of a reference's features."""
+        """Reduces a reference's features to what is remembered."""
 
     def begin(self, keys: list[str]) -> None:
-        """Announce a comparison with the references of these keys."""
+        """Start a comparison with the references of these keys."""
         self._keys = [f"{self._column} {key}" for key in keys]
         self._next_is_reference = self._reference_first
 
@@ -302,7 +301,7 @@ class _FeaturePasses:
 
 
 class _FeatureMemory:
-    """Features of reference images by key, the least recently used forgotten above `limit` bytes."""
+    """Remembers features of reference images by key; forgets the least recently used above `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -310,7 +309,7 @@ class _FeatureMemory:
         self._kept: OrderedDict[str, list[torch.Tensor]] = OrderedDict()
 
     def recall(self, keys: list[str], extract: Callable[[], Sequence[torch.Tensor]]) -> Sequence[torch.Tensor]:
-        """The features of a batch, (N, C, H, W) per layer; extracted unless every image of it is remembered."""
+        """Return the features of a batch, (N, C, H, W) per layer; extract them unless every image is remembered."""
         import torch
 
         if all(key in self._kept for key in keys):
@@ -334,7 +333,7 @@ class _FeatureMemory:
 
 
 def _ssim(network: Any, restored: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """What pyiqa's SSIM gives: the same rounded channels, the same window."""
+    """Compute pyiqa's SSIM: the same rounded channels, the same window."""
     import torch
     from pyiqa.archs.func_util import preprocess_rgb
     from pyiqa.matlab_utils import fspecial
@@ -347,7 +346,7 @@ def _ssim(network: Any, restored: torch.Tensor, reference: torch.Tensor) -> torc
 
 
 def _dists(network: Any, restored: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """What pyiqa's DISTS gives, of its own features and weights."""
+    """Compute pyiqa's DISTS from its own features and weights."""
     layers = network.forward_once(restored)
     return dists(layers, network.forward_once(reference), network.alpha, network.beta)
 
@@ -386,7 +385,7 @@ def _check_images(restored: Sequence[torch.Tensor], references: Sequence[torch.T
 
 
 def _is_fault_of_machine(error: Exception) -> bool:
-    """Whether the machine failed rather than the metric: such errors must not end as a missing number."""
+    """Say whether the machine failed rather than the metric: such an error must not end as a missing number."""
     import torch
 
     return isinstance(error, MemoryError | torch.OutOfMemoryError | torch.AcceleratorError) or (

@@ -1,4 +1,4 @@
-"""The checkpoints of a run in progress: write, verify, resume."""
+"""Write, verify and resume from the checkpoints of a run in progress."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHECKPOINTS_KEPT = 2
 
 @dataclass
 class History:
-    """What the loop has seen so far; part of every checkpoint."""
+    """Losses, validations and seconds so far; part of every checkpoint. pending: losses since the last loss point."""
 
     losses: list[records.LossPoint] = field(default_factory=list)
     validation: list[records.ValidationPoint] = field(default_factory=list)
@@ -46,7 +46,7 @@ class History:
         }
 
     def record_divergence(self, iteration: int, loss: float) -> None:
-        """The losses since the last point one by one, then the one that is no number or too large."""
+        """Add the losses since the last point one by one, then the loss that diverged; null where a loss is not finite."""
         first = iteration - len(self.pending)
         for index, value in enumerate([*self.pending, loss]):
             self.losses.append(records.LossPoint(iteration=first + index, loss=value if math.isfinite(value) else None))
@@ -64,7 +64,7 @@ class History:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The newest checkpoints of a run; each holds parameters, Adam's state and the history, and the run's key."""
+    """The newest checkpoints of a run. Each holds the trained parameters, Adam's state, the history and the run's key."""
 
     folder: Path
     key: str
@@ -82,9 +82,9 @@ class Checkpoints:
     def resume(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress = lambda line: None
     ) -> tuple[int, History]:
-        """Load the newest checkpoint that is whole and of this run; (0, empty history) where there is none.
+        """Load the newest undamaged checkpoint of this run; return its iteration and history, or (0, empty) without one.
 
-        The others are removed: they would take the places of those to come.
+        Removes damaged checkpoints and those of other runs, which would count among the newest.
         """
         files.remove_torn(self.folder)
         for path in self._newest_first():
@@ -92,11 +92,11 @@ class Checkpoints:
                 tensors, metadata = self._read(path)
                 load_adaptation(model, _under(tensors, "model"), str(path))
             except UserError as problem:
-                progress(f"{problem}; it is removed")
+                progress(f"{problem}; removing it")
                 path.unlink()
                 continue
             self._load_optimizer(model, optimizer, tensors)
-            progress(f"going on from the checkpoint at iteration {metadata['iteration']}")
+            progress(f"resuming from the checkpoint at iteration {metadata['iteration']}")
             return metadata["iteration"], History.load(metadata["history"])
         return 0, History()
 
@@ -104,7 +104,7 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """`UserError` for a checkpoint that is damaged or of another run."""
+        """Read a checkpoint. Raises `UserError` if it is damaged or of another run."""
         tensors, metadata = load_tensors(path)
         expected = metadata.pop("sha256", None)
         if expected != _checksum(tensors, metadata):
@@ -123,7 +123,7 @@ class Checkpoints:
         for index, (name, parameter) in enumerate(trainable_parameters(model).items()):
             if f"step.{name}" not in tensors:
                 continue
-            # Adam's fused step goes through memory in order: moments lie as their parameter does.
+            # Adam's fused step walks through memory in order, so moments need the memory layout of their parameter.
             moments = {
                 key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"]) for key in ("exp_avg", "exp_avg_sq")
             }
@@ -132,7 +132,7 @@ class Checkpoints:
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> str:
-    """SHA-256 of the content; safetensors itself has no checksum."""
+    """Hash the content with SHA-256; safetensors itself has no checksum."""
     digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())

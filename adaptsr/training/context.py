@@ -58,7 +58,7 @@ class TrainingContext:
         return copy.deepcopy(self.backbone)
 
     def calibration(self, training: schema.Training, seed: int) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
-        """Batches of the training data for plans, another stream than training's."""
+        """Return the batches that plans are made from: training data, drawn from a stream of their own."""
 
         def batch(index: int) -> tuple[torch.Tensor, torch.Tensor]:
             return self.sample(training, seed, index, "calibration")

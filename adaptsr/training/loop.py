@@ -36,15 +36,21 @@ from adaptsr.training.recipe import learning_rate
 from adaptsr.training.termination import Terminated
 
 LOSS_POINTS = 50
+"""How many mean losses a record holds."""
 
 
 @dataclass(frozen=True)
 class Outcome:
+    """How a run ended.
+
+    diverged_at: the iteration whose loss was too large or not finite; None for a finished run. undetermined: operators
+    that have no deterministic form on the device.
+    """
+
     history: History
     resumed_from: int
     diverged_at: int | None
     undetermined: tuple[str, ...] = ()
-    """Operators that have no deterministic form on the device."""
 
 
 def optimise(
@@ -56,9 +62,10 @@ def optimise(
     progress: Progress = lambda line: None,
     terminated: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Minimise L1 with Adam over what has `requires_grad`, resuming from the newest sound checkpoint.
+    """Minimise L1 with Adam over what has `requires_grad`, from the newest undamaged checkpoint on.
 
-    Once `terminated` says so, a checkpoint is written and `Terminated` raised, unless the last iteration is done.
+    terminated: asked after each iteration; once it is true, a checkpoint is written and `Terminated` raised, except
+    after the last iteration. Raises `UserError` if memory runs out.
     """
     parameters = trainable_parameters(model)
     optimizer = torch.optim.Adam(parameters.values(), lr=training.lr, fused=True)
@@ -94,7 +101,7 @@ def optimise(
                     saved_at = time.monotonic()
                 if terminated():
                     raise Terminated(f"stopped by SIGTERM after iteration {done}; a checkpoint is written")
-            # After the checkpoint: whoever reads this may be gone.
+            # Log only after saving: a closed pipe must not cost the checkpoint.
             if validated:
                 progress(
                     f"iteration {done} of {training.iterations}: validation PSNR-Y {history.validation[-1].psnr_y:.2f} dB"
@@ -103,7 +110,7 @@ def optimise(
 
 
 def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
-    """A loss does not see what its own step has done to the weights."""
+    """Check the weights: the last loss was measured before the last step changed them."""
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
@@ -115,7 +122,7 @@ def _step(
     seed: int,
     iteration: int,
 ) -> float:
-    # DropPath and the like draw from the global generators.
+    # DropPath and similar layers draw from the global generators.
     randomness.seed_globals(seed, "step", iteration)
     lr, hr = context.sample(training, seed, iteration, "train")
     for group in optimizer.param_groups:
@@ -141,6 +148,7 @@ def _validate(context: TrainingContext, model: nn.Module, iteration: int, second
 
 @contextmanager
 def memory_explained(training: schema.Training) -> Iterator[None]:
+    """Turn running out of memory into a `UserError` that says which keys of the profile to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -155,7 +163,7 @@ def memory_explained(training: schema.Training) -> Iterator[None]:
 
 @contextmanager
 def _undetermined_noted() -> Iterator[set[str]]:
-    """The names of operators that torch warns to be without a deterministic form; other warnings are shown."""
+    """Collect the operators that torch warns have no deterministic form; show other warnings as usual."""
     names: set[str] = set()
     with warnings.catch_warnings():
         show = warnings.showwarning

@@ -1,4 +1,4 @@
-"""The optimizer's schedule."""
+"""The learning rate schedule."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from adaptsr.config import schema
 
 
 def learning_rate(training: schema.Training, iteration: int) -> float:
-    """The learning rate of an iteration: times `decay` for each milestone behind it."""
+    """Return the learning rate of an iteration: `training.lr`, times `decay` for each milestone passed."""
     passed = sum(iteration >= fraction * training.iterations for fraction in training.milestones)
     return float(training.lr * training.decay**passed)

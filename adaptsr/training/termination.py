@@ -9,12 +9,12 @@ from types import FrameType
 
 
 class Terminated(Exception):
-    """SIGTERM came; what is done is kept, and the rest goes on from there when it is started again."""
+    """SIGTERM arrived. Finished work is kept, and the same command continues from there."""
 
 
 @contextmanager
 def sigterm_noted() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM into a question that is asked between two iterations and between two runs."""
+    """Yield a function that says whether SIGTERM has arrived, to be asked between iterations and between runs."""
     noted = False
 
     def note(_signal: int, _frame: FrameType | None) -> None:
@@ -23,7 +23,7 @@ def sigterm_noted() -> Iterator[Callable[[], bool]]:
 
     try:
         before = signal.signal(signal.SIGTERM, note)
-    except ValueError:  # not the main thread: somebody else looks after signals
+    except ValueError:  # not the main thread, which alone may handle signals
         yield lambda: False
         return
     try:

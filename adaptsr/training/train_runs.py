@@ -35,7 +35,7 @@ from adaptsr.training.loop import memory_explained, optimise
 from adaptsr.training.termination import Terminated, sigterm_noted
 
 DERIVED = ("record.json", "scores", "pictures")
-"""What is made of a run's weights, and goes before they are trained anew."""
+"""Files made from a run's weights, removed before the weights are trained again."""
 
 
 def ensure_runs(
@@ -183,18 +183,18 @@ def train_run(
 def _undetermined_note(operators: Sequence[str]) -> list[str]:
     if not operators:
         return []
-    return [f"run again, the last bits differ: no deterministic form on this device of {', '.join(operators)}"]
+    return [f"a repeated run differs in its last bits: no deterministic form on this device of {', '.join(operators)}"]
 
 
 def _sharing_note(context: TrainingContext) -> list[str]:
     jobs = context.matrix.profile.compute.jobs_per_gpu
     if context.device.type != "cuda" or jobs == 1:
         return []
-    return [f"up to {jobs} processes shared the GPU: the time is not that of a run alone"]
+    return [f"up to {jobs} processes shared the GPU: its time is not comparable with that of a run alone"]
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Peak of the process in bytes, of the GPU where there is one."""
+    """Return the peak memory of the process in bytes, on the GPU if it uses one."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -59,7 +59,7 @@ def die_writing_checkpoint(number: int, share: float) -> None:
 
 def resumed_from(said: str) -> int:
     """The iteration that a command says it goes on from; 0 where it begins."""
-    found = re.search(r"going on from the checkpoint at iteration (\d+)", said)
+    found = re.search(r"resuming from the checkpoint at iteration (\d+)", said)
     return int(found[1]) if found else 0
 
 

@@ -87,7 +87,7 @@ def prepared(matrix: Matrix) -> PairSet:
 
 def score(matrix: Matrix) -> tuple[pd.DataFrame, list[str]]:
     said: list[str] = []
-    score_block(matrix, None, matrix.tests[0], matrix.rows_on(None), matrix.results / "list.json", said.append)
+    score_block(matrix, None, matrix.tests, matrix.rows_on(None), matrix.results / "list.json", said.append)
     test = matrix.tests[0]
     sources = {(run, test.dataset): None for run in matrix.runs if run.backbone is None}
     rows, missing = collect_scores(matrix.profile, matrix.results, sources, {test.dataset: digest_of(test)})

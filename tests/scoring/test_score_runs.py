@@ -104,7 +104,7 @@ def room_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
 def score(matrix: Matrix) -> list[str]:
     """Score everything that is missing and put it together; what was said."""
     said: list[str] = []
-    score_block(matrix, "edsr", matrix.tests[0], matrix.rows_on("edsr"), LIST, said.append)
+    score_block(matrix, "edsr", matrix.tests, matrix.rows_on("edsr"), LIST, said.append)
     gather(matrix, OUT)
     return said
 

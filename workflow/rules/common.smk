@@ -179,5 +179,6 @@ def all_reports():
 
 
 def report_key(wildcards):
-    """A function, as all keys: Snakemake would take braces in a title for wildcards."""
-    return [PROFILE.title, PROFILE.report.model_dump(mode="json"), [[row.name, row.title] for row in MATRIX.rows]]
+    """What pages show besides scores: titles of rows and metrics, and the paper. A function, as all keys: Snakemake would take braces in a title for wildcards."""
+    shown = [PROFILE.report, PROFILE.scoring]
+    return [PROFILE.title, PROFILE.paper, *(part.model_dump(mode="json") for part in shown), [[row.name, row.title] for row in MATRIX.rows]]
