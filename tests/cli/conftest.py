@@ -87,8 +87,8 @@ def finished(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         patch.chdir(folder)
         words = ["--backbone", "safmn", "--variant", "gains/all", "--out", "runs.json", *BASELINES]
         assert main(["train", *words]) == 0
-        assert main(["score-runs", "--backbone", "safmn", "--out", "safmn.parquet", *BASELINES]) == 0
-        assert main(["gather", "safmn.parquet", "--out", str(root / "results/demo/scores.parquet")]) == 0
+        assert main(["score-runs", "--backbone", "safmn", "--out", "scored.json", *BASELINES]) == 0
+        assert main(["gather", "--out", str(root / "results/demo/scores.parquet"), *BASELINES]) == 0
     return root, folder
 
 

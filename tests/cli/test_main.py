@@ -70,7 +70,7 @@ MISTAKES: list[tuple[list[str], str]] = [
         "nowhere: no such folder; expected a folder of baseline files",
     ),
     (["score", "--sr", "a", "--hr", "b", "--crop-border", "-1"], "--crop-border -1: expected"),
-    (["score", "--sr", "a", "--hr", "b"], "a: no such folder"),
+    (["score", "--sr", "a", "--hr", "b"], "no such folder"),
     (["merge", "nowhere", "-o", "x.safetensors"], "nowhere/record.json: no such record"),
     (["check-baseline", "nowhere.py"], "nowhere.py: cannot read this baseline file"),
     (["audit", "--paper", "adaptrs"], "no folder papers/adaptrs"),

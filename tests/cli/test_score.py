@@ -17,8 +17,9 @@ from adaptsr.randomness import generator
 
 def test_score_runs_and_gather(author: tuple[Path, Path]) -> None:
     project, folder = author
-    assert set(pd.read_parquet(folder / "safmn.parquet")["baseline"]) == {"unadapted", "gains"}
-    assert (project / "results/demo/scores.parquet").is_file()
+    [scored] = json.loads((folder / "scored.json").read_text())["scored"]
+    assert set(scored["runs"]) == {"safmn/unadapted", "safmn/gains/all/seed1"}
+    assert set(pd.read_parquet(project / "results/demo/scores.parquet")["baseline"]) == {"unadapted", "gains"}
 
 
 def test_fetch_metric_weights(elsewhere: Path) -> None:

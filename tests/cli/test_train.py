@@ -16,7 +16,7 @@ def test_a_run_lies_in_the_project_and_the_list_in_the_working_folder(author: tu
     assert (project / RUN / "record.json").is_file()
     assert json.loads((folder / "runs.json").read_text())["row"] == "gains/all"
     written = {name for name in files(folder) if "__pycache__" not in name}
-    assert written == {"methods/gains.py", "runs.json", "safmn.parquet"}
+    assert written == {"methods/gains.py", "runs.json", "scored.json"}
 
 
 def test_a_run_is_found_again_from_the_root(author: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
