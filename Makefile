@@ -37,6 +37,7 @@ lint: env
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/snakefmt --check Snakefile workflow
 
 # Rewrites the pins; commit the result.
 lock: env

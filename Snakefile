@@ -1,8 +1,9 @@
 # The benchmark as a workflow: data -> training -> scores -> reports.
-# `snakemake --cores 8 all` runs the demo; `--configfile config/paper.yaml` runs the paper's matrix.
+# `snakemake --cores 8 all` runs the demo; add `--configfile config/paper.yaml` for the paper's matrix.
 from snakemake.utils import min_version
 
 min_version("9.27")
+
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"

@@ -1,4 +1,4 @@
-# Checkpoints of backbones: fetched by name, or made here.
+# Fetch or train the weights of backbones.
 
 
 rule weights:
@@ -6,18 +6,16 @@ rule weights:
         "resources/weights/{file}",
     log:
         f"results/{NAME}/logs/weights/{{file}}.log",
+    localrule: True
     params:
         source=lambda wildcards: weights_source(wildcards.file),
-    localrule: True
     message:
         "Fetching the weights {params.source[name]}"
     shell:
         "adaptsr data fetch {params.source[name]} 2>&1 | tee {log} >&2"
 
 
-# The demo's own backbones. Outside `all`: their weights are tracked input files, remade only by `snakemake demo_weights`.
-
-
+# The demo's own backbones. Their weights are tracked files, so `all` does not make them; `snakemake demo_weights` does.
 rule pretrained:
     input:
         manifests([PROFILE.pretraining.dataset]) if PROFILE.pretraining else [],
@@ -37,9 +35,15 @@ rule pretrained:
 
 rule demo_weights:
     input:
-        expand(f"results/{NAME}/pretrained/{{backbone}}.{{kind}}", backbone=PROFILE.backbones, kind=["safetensors", "json"]),
+        expand(
+            f"results/{NAME}/pretrained/{{backbone}}.{{kind}}",
+            backbone=PROFILE.backbones,
+            kind=["safetensors", "json"],
+        ),
+    log:
+        f"results/{NAME}/logs/demo_weights.log",
     localrule: True
     message:
         "Installing the pretrained weights under resources/demo/"
     shell:
-        "cp {input} resources/demo/"
+        "cp {input} resources/demo/ 2>&1 | tee {log} >&2"

@@ -1,4 +1,4 @@
-# Data sets: made ready under resources/<dataset>/, the manifest written last.
+# Prepare datasets under resources/<dataset>/. The manifest is written last.
 
 
 rule dataset:
@@ -6,9 +6,9 @@ rule dataset:
         "resources/{dataset}/manifest.json",
     log:
         f"results/{NAME}/logs/dataset/{{dataset}}.log",
+    threads: PROFILE.compute.threads
     params:
         listing=lambda wildcards: listing(wildcards.dataset),
-    threads: PROFILE.compute.threads
     message:
         "Preparing dataset {wildcards.dataset}"
     shell:

@@ -1,5 +1,5 @@
-# Reports: one rule a table of the profile, named as the table, one for the significance tests, one for the audit of the
-# paper, and `report`: the page with all of them, figures and pictures.
+# Render reports: one rule for each table of the profile, named like the table; `significance`; `audit` of the paper; and
+# `report`, the page with all of them, figures and pictures.
 
 for name in tested_reports():
 
@@ -18,10 +18,10 @@ for name in tested_reports():
             report_files(name)[1:],
         log:
             f"results/{NAME}/logs/report/{name}.log",
+        localrule: True
         params:
             name=name,
             key=report_key,
-        localrule: True
         message:
             "Rendering {params.name}"
         shell:
@@ -50,16 +50,19 @@ rule report:
         page=f"reports/{NAME}/index.html",
         seeds=f"reports/{NAME}/seeds.csv",
         figures=report(
-            directory(f"reports/{NAME}/figures"), patterns=["{figure}.svg"], caption="../report/figure.rst", category="Figures"
+            directory(f"reports/{NAME}/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
         ),
         pictures=directory(f"reports/{NAME}/pictures"),
         records=directory(f"reports/{NAME}/records"),
         archive=report(f"reports/{NAME}.zip", caption="../report/archive.rst", category="Everything"),
     log:
         f"results/{NAME}/logs/report/report.log",
+    localrule: True
     params:
         key=report_key,
-    localrule: True
     message:
         "Rendering the report: {output.page}"
     shell:

@@ -1,6 +1,6 @@
-# Scoring, apart from training: a new metric must not retrain. A job scores some rows on one backbone with one test dataset,
-# so that imports, decoding and HR features are paid once for all of them; the scores of a run are kept in its folder and
-# only made where they are missing or stale.
+# Score runs. A job scores one block of rows of one backbone on one test dataset, so that several GPUs can work on a backbone,
+# and imports, decoding and HR features are paid once for the block. The scores of a run lie in its own folder; a job makes
+# only those that are missing or stale.
 
 
 rule metric_weights:
@@ -8,9 +8,9 @@ rule metric_weights:
         f"results/{NAME}/metric_weights.json",
     log:
         f"results/{NAME}/logs/metric_weights.log",
+    localrule: True
     params:
         metrics=lambda wildcards: PROFILE.scoring.model_dump(mode="json"),
-    localrule: True
     message:
         "Fetching the network weights that metrics need"
     shell:
@@ -27,13 +27,13 @@ rule score:
         f"results/{NAME}/scores/{{backbone}}/{{dataset}}/{{block}}.json",
     log:
         f"results/{NAME}/logs/score/{{backbone}}/{{dataset}}/{{block}}.log",
+    threads: PROFILE.compute.threads
+    resources:
+        **ON_GPU,
     params:
         key=scoring_key,
         subject=lambda wildcards: "--external" if wildcards.backbone == EXTERNAL else f"--backbone {wildcards.backbone}",
         rows=block_rows,
-    threads: PROFILE.compute.threads
-    resources:
-        **ON_GPU,
     message:
         "Scoring on {wildcards.dataset}: {wildcards.backbone}, rows from {wildcards.block}"
     shell:
@@ -48,9 +48,9 @@ rule scores:
         f"results/{NAME}/scores.parquet",
     log:
         f"results/{NAME}/logs/scores.log",
+    localrule: True
     params:
         columns=columns,
-    localrule: True
     message:
         "Gathering the scores of all runs"
     shell:

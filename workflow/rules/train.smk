@@ -1,5 +1,5 @@
-# Training. A job ensures the runs of one variant on one backbone for some seeds; each run is written atomically outside the
-# declared output, which Snakemake deletes before a rerun, and a run that is there with the right key is not done again.
+# Train runs. A job ensures that the runs of one variant on one backbone exist for some seeds. Runs lie outside the declared
+# output, which Snakemake deletes before it repeats a job; a finished run with the right key is not trained again.
 
 
 rule train:
@@ -9,13 +9,13 @@ rule train:
         f"results/{NAME}/{{backbone}}/{{baseline}}/{{variant}}/runs.{{seeds}}.json",
     log:
         f"results/{NAME}/logs/train/{{backbone}}/{{baseline}}/{{variant}}/{{seeds}}.log",
-    params:
-        key=variant_key,
-        seeds=lambda wildcards: wildcards.seeds.replace("-", " "),
+    retries: 1
     threads: PROFILE.compute.threads
     resources:
         **ON_GPU,
-    retries: 1
+    params:
+        key=variant_key,
+        seeds=lambda wildcards: wildcards.seeds.replace("-", " "),
     message:
         "Training {wildcards.baseline}/{wildcards.variant} on {wildcards.backbone}, seeds {params.seeds}"
     shell:
