@@ -1,9 +1,9 @@
-"""Import single modules of the released basicsr (1.4.2), which cannot be imported as a whole.
+"""Import single modules of basicsr 1.4.2, which fails to import as a whole.
 
-Two things stand in the way. Its `data.degradations` imports `torchvision.transforms.functional_tensor`, which
-torchvision removed in 0.17; and its packages import everything they hold, so that one architecture costs some 80
-modules. Here the packages are entered in `sys.modules` without being run, and the removed module is replaced by one
-that finds its single function in today's torchvision when it is first called.
+`data.degradations` imports `torchvision.transforms.functional_tensor`, which torchvision removed in 0.17. And every
+package imports all its modules, so that one architecture costs some 80 of them. This module registers the packages in
+`sys.modules` without running them. A stand-in replaces the removed module; it finds its one function in the current
+torchvision when first called.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 _PACKAGES = ("archs", "data", "losses", "metrics", "models", "ops", "utils")
 
-# What modules of basicsr import from a package itself, and the module of that package that defines it.
+# Names that basicsr's modules import from a package, each with the module of that package that defines it.
 _REEXPORTED = {"utils": {"bgr2ycbcr": "color_util", "get_root_logger": "logger"}}
 
 _REMOVED_MODULE = "torchvision.transforms.functional_tensor"
@@ -29,10 +29,10 @@ _lock = threading.RLock()
 
 
 def basicsr_module(leaf: str) -> ModuleType:
-    """The module `basicsr.<leaf>`, such as `data.degradations`, imported without running basicsr's packages.
+    """Import `basicsr.<leaf>`, such as `data.degradations`, without running basicsr's packages.
 
-    May be called from several threads and any number of times. A basicsr that was already imported as a whole is used
-    as it is. numpy's error settings, which basicsr changes while it is imported, are put back.
+    Thread-safe; repeated calls return the same module. Uses basicsr as it is if it is already imported as a whole.
+    Restores numpy's error settings, which basicsr changes on import.
     """
     import numpy as np
 
@@ -77,11 +77,11 @@ def _reexport(package: str, home: dict[str, str]) -> Callable[[str], Any]:
 
 def _functional_tensor() -> ModuleType:
     def rgb_to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
-        # Imported here because torchvision takes seconds, and few callers come this far.
+        # Imported late: torchvision takes seconds to import, and few callers need it.
         from torchvision.transforms.functional import rgb_to_grayscale as convert
 
         return convert(img, num_output_channels)
 
-    module = ModuleType(_REMOVED_MODULE, "Stands in for a module that torchvision no longer has.")
+    module = ModuleType(_REMOVED_MODULE, "Stand-in for a module that torchvision removed.")
     module.rgb_to_grayscale = rgb_to_grayscale  # type: ignore[attr-defined]
     return module

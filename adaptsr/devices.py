@@ -1,7 +1,7 @@
-"""Which GPU a process takes. Snakemake counts GPUs but does not say which one a job got; slots that are locks do.
+"""Choose a GPU for this process and hold it. Snakemake counts GPUs but does not tell a job which one it got.
 
-A slot is a lock on a file, so that the kernel frees it when its process dies, however it dies. The files are those of the
-machine and the user: workflows in several folders share the GPUs. Importing this module costs no torch.
+A slot is a lock on a file, so that the kernel frees it whenever its process dies. The lock files belong to the machine
+and the user: workflows in several folders share the GPUs. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LOCKS = Path("/tmp") / f"adaptsr-{os.getuid()}"  # not TMPDIR, which may differ 
 POLL_SECONDS = 0.5
 COUNTING_SECONDS = 120
 DEVICE_FILES = ("nvidia[0-9]*", "nvidiactl", "nvhost*", "dxg", "kfd")
-"""Below /dev where there may be a GPU: NVIDIA's, those of its boards, of Windows' Linux, and AMD's."""
+"""Files in /dev that hint at a GPU: NVIDIA cards, NVIDIA boards, Windows' Linux, AMD."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Gpu:
     """A GPU or a MIG part of one."""
 
     entry: str
-    """What `CUDA_VISIBLE_DEVICES` calls it."""
+    """Its entry in `CUDA_VISIBLE_DEVICES`."""
     name: str
-    """The same whatever the entry: the UUID where it is known."""
+    """Its name in lock files, independent of the entry: the UUID if known."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A line of `nvidia-smi -L` with the lines of its MIG parts: UUIDs."""
+    """A GPU listed by `nvidia-smi -L`, with its MIG parts, all as UUIDs."""
 
     uuid: str
     parts: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Slot:
-    """A GPU that is held, alone or with others, until `release` or the end of the process."""
+    """A GPU that this process holds, alone or shared, until `release` or the end of the process."""
 
     gpu: Gpu
     locks: tuple[IO[str], ...]
@@ -68,10 +68,10 @@ _held: list[Slot] = []
 
 
 def claim_gpu(jobs_per_gpu: int, waiting: Callable[[str], None]) -> Slot | None:
-    """Hold a slot for the rest of this process and make its GPU the only visible one; None on a machine without GPUs.
+    """Hold a slot until this process ends and make its GPU the only visible one. Return None without GPUs.
 
-    To be called before anything initialises CUDA, which reads `CUDA_VISIBLE_DEVICES` once. A second call gives the same
-    slot. Where all are taken, `waiting` is told once.
+    Call it before anything initialises CUDA, which reads `CUDA_VISIBLE_DEVICES` once. Later calls return the same slot.
+    If all slots are taken, calls `waiting` once with a line of text.
     """
     if not _held:
         gpus = shared_gpus()
@@ -85,7 +85,10 @@ def claim_gpu(jobs_per_gpu: int, waiting: Callable[[str], None]) -> Slot | None:
 def take_slot(
     gpus: Sequence[Gpu], jobs_per_gpu: int, waiting: Callable[[str], None], folder: Path | None = None
 ) -> Slot:
-    """The first free slot, trying one of every GPU before a second of any; with one job a GPU, only a GPU that nobody holds."""
+    """Take the first free slot; wait if all are taken.
+
+    Tries one slot of every GPU before a second of any. With one job per GPU, takes only a GPU that nobody holds.
+    """
     folder = _own_folder(folder or LOCKS)
     told = False
     while True:
@@ -95,13 +98,13 @@ def take_slot(
                 return slot
         if not told:
             count = f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
-            waiting(f"all slots of {count} are taken ({jobs_per_gpu} a GPU): waiting for one; held in {folder}")
+            waiting(f"all slots of {count} are taken ({jobs_per_gpu} per GPU); waiting for one; locks are in {folder}")
             told = True
         time.sleep(POLL_SECONDS)
 
 
 def shared_gpus() -> list[Gpu]:
-    """The GPUs that this process may take: those of `CUDA_VISIBLE_DEVICES` where it is set, all of the machine otherwise."""
+    """Return the GPUs that this process may take: those in `CUDA_VISIBLE_DEVICES`, or all if it is unset."""
     if not any(found for pattern in DEVICE_FILES for found in Path("/dev").glob(pattern)):
         return []
     visible = os.environ.get(VISIBLE)
@@ -112,12 +115,12 @@ def shared_gpus() -> list[Gpu]:
 
 
 def choose(visible: str | None, listed: Sequence[Listed]) -> list[Gpu]:
-    """The GPUs that a value of `CUDA_VISIBLE_DEVICES` names, as CUDA reads it: up to the first entry that is none.
+    """Return the GPUs that a value of `CUDA_VISIBLE_DEVICES` selects. Like CUDA, stop at the first invalid entry.
 
-    An index counts the listed GPUs; a UUID may be cut. Where nothing is listed, entries are taken as they stand.
+    An index counts the listed GPUs; a UUID may be shortened. Entries are not checked if `listed` is empty.
     """
-    # On a machine of unlike cards CUDA may count in another order than the list: locks then bear each other's names, but
-    # every process exchanges the same ones.
+    # With different cards, CUDA may count in another order than nvidia-smi. Lock names are then swapped, but alike in
+    # every process.
     known = [name for gpu in listed for name in (gpu.uuid, *gpu.parts)]
     if visible is None:
         return [Gpu(name, name) for gpu in listed for name in gpu.parts or (gpu.uuid,)]
@@ -141,7 +144,7 @@ def _name(entry: str, listed: Sequence[Listed], known: Sequence[str]) -> str | N
 
 
 def parse_listing(text: str) -> list[Listed]:
-    """What `nvidia-smi -L` prints: a line for each GPU, below it an indented one for each of its MIG parts."""
+    """Parse the output of `nvidia-smi -L`: a line for each GPU, followed by an indented line for each MIG part."""
     listed: list[Listed] = []
     for line in text.splitlines():
         found = re.search(r"\(UUID: (\S+)\)", line)
@@ -153,13 +156,13 @@ def parse_listing(text: str) -> list[Listed]:
 
 
 def _list_gpus() -> list[Listed] | None:
-    """None where nvidia-smi is not there or fails."""
+    """Return the GPUs that nvidia-smi lists, or None if it is missing or fails."""
     text = _output_of(["nvidia-smi", "-L"])
     return None if text is None else parse_listing(text)
 
 
 def _count_gpus() -> int:
-    """Counted by torch, in another process: counting may initialise CUDA."""
+    """Count GPUs with torch, in another process because counting may initialise CUDA."""
     text = _output_of([sys.executable, "-c", "import torch; print(torch.cuda.device_count())"])
     return int(text) if text else 0
 
@@ -173,7 +176,10 @@ def _output_of(command: Sequence[str]) -> str | None:
 
 
 def _try(gpu: Gpu, number: int, jobs_per_gpu: int, folder: Path) -> Slot | None:
-    """Who shares a GPU also holds its file, shared, which keeps out whoever wants the GPU alone."""
+    """Lock one slot of a GPU, or return None if it is taken.
+
+    Jobs that share a GPU also hold a shared lock on the GPU's own file. It keeps out a job that wants the GPU alone.
+    """
     name = re.sub(r"[^A-Za-z0-9-]", "_", gpu.name)
     if jobs_per_gpu == 1:
         alone = _lock(folder / f"{name}.lock", fcntl.LOCK_EX)
@@ -201,33 +207,36 @@ def _lock(path: Path, kind: int) -> IO[str] | None:
 def _own_folder(folder: Path) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat(follow_symlinks=False).st_uid != os.getuid():
-        raise UserError(f"{folder}: belongs to another user; the locks of your GPUs are kept there: have it removed")
+        raise UserError(
+            f"{folder}: belongs to another user, but holds the locks of your GPUs; ask its owner to remove it"
+        )
     return folder
 
 
 def prepare_device(compute: Compute) -> torch.device:
-    """The device of a profile, with threads and determinism set as it says.
+    """Return the device that `compute` selects, after setting threads and determinism.
 
-    A GPU is held until the process ends, and waited for where others hold all of them (`adaptsr.devices`).
+    Holds a GPU until the process ends, and waits for one if all are taken. Raises `UserError` if `device` is `cuda` and
+    torch cannot use a GPU.
     """
     import torch
 
     if compute.device != "cpu" and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         slot = claim_gpu(compute.jobs_per_gpu, _say)
         if slot and not torch.cuda.is_available() and compute.device == "auto":
-            _say("there is a GPU, but this torch cannot use it (an older driver?): going on on the CPU")
+            _say("found a GPU, but torch cannot use it (is the driver too old?); using the CPU")
     if compute.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            "compute.device: cuda was asked for, but this torch can use none here; look at the driver, or use `auto` or `cpu`"
+            "compute.device: `cuda` is set, but torch cannot use a GPU here; check the driver, or set `auto` or `cpu`"
         )
     torch.set_num_threads(compute.threads)
-    # cuBLAS reads it when its first handle is made.
+    # cuBLAS reads this when it creates its first handle.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # An operator without a deterministic form is named in the record; refusing it would leave out whole backbones.
+    # Only warn: some backbones need an operator without a deterministic form. The record names it.
     torch.use_deterministic_algorithms(compute.deterministic, warn_only=True)
-    # Shift masks of window attention leave numbers of 1e-44, with which processors calculate very slowly.
+    # The shift masks of window attention leave values near 1e-44, and CPUs compute very slowly with denormals.
     torch.set_flush_denormal(True)
-    # Filling fresh memory with NaN is a debugging aid that costs every operator a pass over its output.
+    # Filling fresh memory with NaN is a debugging aid; it costs every operator a pass over its output.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     use_cuda = compute.device != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if use_cuda else "cpu")
@@ -235,5 +244,5 @@ def prepare_device(compute: Compute) -> torch.device:
 
 @cache
 def _say(line: str) -> None:
-    """On standard error, each line once: a process prepares its device more than once."""
+    """Print a line on stderr, each line once: a process may prepare its device more than once."""
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The error of a user's mistake, and the phrases that its messages share."""
+"""The error for a user's mistake, and the phrases that its messages share."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ MOST_PROBLEMS_SHOWN = 20
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: one line saying what, where, what was expected and what to do.
+    """A user's mistake, in one line: what is wrong, where, what was expected, what to do.
 
-    The command line prints the line alone and exits with status 2; anything else is a fault of ours and keeps its
-    traceback.
+    The command line prints only this line and exits with status 2. Any other exception is a bug and keeps its traceback.
     """
 
     def __str__(self) -> str:
-        """The line, with what is not printable written out: names of files may hold line breaks and terminal codes."""
+        """Return the line with unprintable characters escaped: file names may hold line breaks and terminal codes."""
         return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in super().__str__())
 
 
 def suggestion(name: str, known: Any) -> str:
-    """` (did you mean X?)` for a close name, else nothing."""
+    """Return ` (did you mean X?)` if a known name is close, else an empty text."""
     close = difflib.get_close_matches(name, [str(item) for item in known], n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def check_known(where: str, kind: str, name: str, names: Collection[str]) -> str:
-    """Return `name`. Raises `UserError` with the nearest of `names`, and all of them, if it is not among them."""
+    """Return `name`. Raises `UserError`, listing `names` and the nearest one, if `name` is not among them."""
     if name not in names:
         raise unknown(where, kind, name, names)
     return name
@@ -40,11 +39,12 @@ def unknown(where: str, kind: str, name: str, names: Collection[str]) -> UserErr
 
 
 def listing(names: Any) -> str:
+    """Return the names sorted and joined by commas, or `none`."""
     return ", ".join(sorted(str(name) for name in names)) or "none"
 
 
 def raise_all(where: str, problems: Sequence[str]) -> None:
-    """Raise one `UserError` that lists the problems found at `where`, the first of them in full; do nothing without any."""
+    """Raise one `UserError` for all problems at `where`, listing the first `MOST_PROBLEMS_SHOWN`; do nothing without any."""
     if problems:
         count = f"{len(problems)} problems: " if len(problems) > 1 else ""
         hidden = len(problems) - MOST_PROBLEMS_SHOWN

@@ -18,22 +18,20 @@ from adaptsr.errors import UserError
 
 
 def expanded(text: str) -> Path:
-    """The path that a user wrote, `~` being the home folder; that of a user who is not there stays as it is."""
-    return Path(os.path.expanduser(text))  # noqa: PTH111 (pathlib raises for a user who is not there)
+    """Expand `~`; leave the path unchanged if that home is unknown."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 (pathlib raises for an unknown user)
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name when the block ends well, and vanishes otherwise.
+    """Yield a temporary path beside `path`. Rename it to `path` if the block succeeds, delete it otherwise.
 
-    The content is flushed to disk before the rename, so that a power cut cannot leave a finished name on a torn file.
-    `UserError` where the disk is full or the folder cannot be written.
+    Flushes the content to disk before the rename: a power cut must not leave a torn file under a finished name.
+    Raises `UserError` if the disk is full or the folder is not writable.
     """
     with _refusal_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +62,7 @@ def _refusal_explained(path: Path) -> Iterator[None]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all in it, if it is there."""
+    """Remove a file, or a folder with its content, if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -72,16 +70,16 @@ def remove(path: Path) -> None:
 
 
 def remove_torn(folder: Path) -> None:
-    """Remove what writes that were killed have left in a folder that nobody else writes to now."""
+    """Remove the temporary files of killed writes. No other process may be writing to the folder."""
     for path in folder.glob(".*.tmp*"):
         path.unlink()
 
 
 @contextmanager
 def locked(folder: Path, waiting: Callable[[], None] = lambda: None, name: str = ".lock") -> Iterator[None]:
-    """Hold a folder against other processes; the kernel lets go of it when this one dies, however it dies.
+    """Lock a folder against other processes. The kernel releases the lock whenever this process dies.
 
-    `waiting` is called once where another process holds it.
+    Calls `waiting` once if another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / name).open("w") as file:
@@ -94,23 +92,25 @@ def locked(folder: Path, waiting: Callable[[], None] = lambda: None, name: str =
 
 
 def write_json(path: Path, content: object) -> None:
+    """Write JSON with sorted keys, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def digest(content: object) -> str:
-    """SHA-256 of the canonical JSON of `content`."""
+    """Return the SHA-256 of the canonical JSON of `content`, in hex."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path, expected: str) -> Mapping[str, Any]:
-    """A JSON object from `path`; `UserError` says what was `expected` there."""
+    """Read a JSON object. Raises `UserError`, naming what was `expected`, if the file is missing or invalid."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -120,5 +120,5 @@ def read_json(path: Path, expected: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); expected {expected}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: a JSON object was expected: {expected}")
+        raise UserError(f"{path}: not a JSON object; expected {expected}")
     return content

@@ -1,4 +1,4 @@
-"""Papers: the guests of `papers/`, loaded by path when a profile names one. `papers/README.md` is the recipe."""
+"""Load a paper from `papers/` by its path when a profile names one. `papers/README.md` says how to add one."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ FOLDER = CHECKOUT / "papers"
 class Timing:
     """Published or derived speeds of one full-size backbone on the paper's GPU.
 
-    adapted, full: seconds of one training iteration at batch 8 and HR crop 256, of an adaptation and of full
-    fine-tuning. restoring: seconds to restore a million LR pixels in single precision. how: `published`, or how the
-    numbers were derived.
+    adapted, full: seconds per training iteration (batch 8, HR crop 256) of an adaptation and of full fine-tuning.
+    restoring: seconds per million LR pixels, in single precision. how: `published`, or how the numbers were derived.
     """
 
     adapted: float
@@ -45,15 +44,15 @@ class Audit(Protocol):
 
 
 class Paper(Protocol):
-    """What `papers/<name>/__init__.py` defines. The published tables are its files `published/table*.csv`."""
+    """The content of `papers/<name>/__init__.py`. The published tables are `published/table*.csv` beside it."""
 
     TITLE: str
     GPU: str
-    """The GPU that `TIMINGS` are of."""
+    """The GPU of `TIMINGS`."""
     DATASET_TITLES: Mapping[str, str]
-    """Titles of the datasets of its tables."""
+    """Titles of the datasets in its tables."""
     TIMINGS: Mapping[str, Timing]
-    """By name of `config/weights.tsv`."""
+    """Timings by name in `config/weights.tsv`."""
     ADAPTED_SHARE: float
     """Share of a backbone's parameters that an adaptation trains, on average."""
 
@@ -62,7 +61,7 @@ class Paper(Protocol):
 
 
 def paper_folder(name: str) -> Path:
-    """Return the folder of a paper. Imports nothing. Raises `UserError` if there is none of this name."""
+    """Return the folder of a paper without importing it. Raises `UserError` if the paper is unknown."""
     known = sorted(path.parent.name for path in FOLDER.glob("*/__init__.py"))
     if name not in known:
         raise UserError(f"paper: no folder papers/{name}{suggestion(name, known)}; there are {listing(known)}")
@@ -70,12 +69,12 @@ def paper_folder(name: str) -> Path:
 
 
 def published_tables(name: str) -> dict[str, Path]:
-    """Return the files of a paper's published tables by file name. Raises `UserError` if there is no such paper."""
+    """Return the files of a paper's published tables by file name. Raises `UserError` if the paper is unknown."""
     return {path.name: path for path in sorted((paper_folder(name) / "published").glob("table*.csv"))}
 
 
 def load_paper(name: str) -> Paper:
-    """Import a paper by its path, once. Raises `UserError` if there is none of this name."""
+    """Import a paper by its path, once. Raises `UserError` if the paper is unknown."""
     folder, module = paper_folder(name), f"papers.{name}"
     if module not in sys.modules:
         spec = importlib.util.spec_from_file_location(

@@ -1,4 +1,4 @@
-"""How long work reports its progress."""
+"""The callback that receives the progress of long work, one line of text at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the project's folders lie (the checkout of this code, the folder that commands work in), and versions of packages."""
+"""Find the project's folders (this checkout, the working folder) and the versions of installed packages."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from adaptsr.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-"""The checkout that this code is part of: `baselines/`, `papers/` and the tables of `config/` are read from it."""
+"""The checkout that contains this code; `baselines/`, `papers/` and the tables of `config/` are read from it."""
 VARIABLE = "ADAPTSR_ROOT"
 
 
 def find_root(start: Path) -> Path:
     """Find the folder that holds `config/`, `resources/`, `results/` and `reports/`, for a command started in `start`.
 
-    That is the folder which `ADAPTSR_ROOT` names, or else the nearest folder at or above `start` with a `Snakefile`,
-    or else the checkout of this code. Raises `UserError` if `ADAPTSR_ROOT` names no folder.
+    Tries `ADAPTSR_ROOT`, then the nearest folder at or above `start` with a `Snakefile`, then this checkout.
+    Raises `UserError` if `ADAPTSR_ROOT` is not a folder.
     """
     if named := os.environ.get(VARIABLE):
         if not Path(named).is_dir():
@@ -28,7 +28,7 @@ def find_root(start: Path) -> Path:
 
 
 def installed_version(distribution: str) -> str:
-    """Return the version of an installed package, or that it is not installed."""
+    """Return the version of a package, or `not installed`."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

@@ -1,7 +1,7 @@
-"""Randomness as a function of a key, never a state.
+"""Make randomness a function of a key, not a state.
 
-Everything random in iteration i of a run is drawn from a generator keyed by (seed, purpose, i): resuming needs no
-generator state, the order of jobs cannot matter, and two variants of the same seed see the same data.
+Everything random in iteration i of a run is drawn from a generator keyed by (seed, purpose, i). So resuming needs no
+generator state, the order of jobs does not matter, and two variants with the same seed see the same data.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ Key = int | str
 
 
 def key_to_seed(*key: Key) -> int:
-    """A 63-bit seed from a key, the same on every machine (SHA-256 of the key's text)."""
+    """Return a 63-bit seed for a key, the same on every machine (SHA-256 of the key's text)."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def generator(*key: Key) -> torch.Generator:
-    """A CPU generator for this key."""
+    """Return a torch CPU generator for a key."""
     import torch
 
     return torch.Generator().manual_seed(key_to_seed(*key))
 
 
 def numpy_generator(*key: Key) -> np.random.Generator:
+    """Return a numpy generator for a key."""
     return np.random.default_rng(key_to_seed(*key))
 
 
 def seed_globals(*key: Key) -> None:
-    """Seed python, numpy and torch, for library code that draws from the global generators (DropPath, basicsr)."""
+    """Seed the global generators of python, numpy and torch, which library code draws from (DropPath, basicsr)."""
     import torch
 
     seed = key_to_seed(*key)

@@ -1,9 +1,9 @@
-"""Paired tests over seeds: what a table's differences can carry.
+"""Test differences between two table rows, paired by seed.
 
-All functions work on score frames (one line per image and metric, the columns of `scores.parquet`) and know no method
-by name. A difference is always `row - compared_with`, raw; `better` says which of the two the metric favours. The unit
-of the tests is the seed: runs of the same seed saw the same data, so a seed's two means over the test images form a pair.
-Images are no units of the tests, since they share the trained weights; they enter through the bootstrap interval.
+Functions take score frames: one line per image and metric, with the columns of `scores.parquet`. A difference is always
+the raw `row - compared_with`; `better` says which of the two the metric favours. The unit of the tests is the seed: runs
+with the same seed saw the same data, so their two means over the test images form a pair. Images are not independent
+units, since they share the trained weights; they enter through the bootstrap interval.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Family:
-    """Comparisons that are corrected together: each of `rows` against `compared_with`, all `<baseline>/<variant>`."""
+    """Comparisons that share Holm's correction: each of `rows` against `compared_with`, all `<baseline>/<variant>`."""
 
     title: str
     rows: tuple[str, ...]
@@ -41,7 +41,7 @@ class Pairs:
     """Differences `row - compared_with` of one backbone, dataset and metric.
 
     differences: (seeds, images), finite. row_mean, compared_mean: means over the paired seeds.
-    scenes: (images,), the scene of each image. left_out: why a seed could not be paired, by seed.
+    scenes: (images,), the scene of each image. left_out: seed to the reason why it was not paired.
     """
 
     differences: Floats
@@ -53,22 +53,22 @@ class Pairs:
 
     @property
     def by_seed(self) -> Floats:
-        """Mean difference over images of each seed, (seeds,)."""
+        """Return each seed's mean difference over the images, (seeds,)."""
         return self.differences.mean(axis=1) if self.differences.size else np.empty(0)
 
 
 def row_names(scores: pd.DataFrame) -> pd.Series[str]:
-    """`<baseline>/<variant>` of every line; the baseline alone where there is no variant (`unadapted`)."""
+    """Return `<baseline>/<variant>` for every line, or `<baseline>` if it has no variant (`unadapted`)."""
     variant = scores["variant"].fillna("").astype(str)
     separator = np.where(variant == "", "", "/")
     return scores["baseline"].astype(str) + separator + variant
 
 
 def seed_tables(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The values of each row, seeds by images; a line without a seed stands under `UNSEEDED`.
+    """Return a table of values (seeds, images) for each row; lines without a seed have the index `UNSEEDED`.
 
-    `scores`: lines of one backbone, dataset and metric. Values that are null or not there are NaN.
-    Raises `ValueError` when a seed has two values for one image.
+    `scores`: lines of one backbone, dataset and metric. Null or missing values become NaN.
+    Raises `ValueError` if a seed has two values for one image.
     """
     seeds = scores["seed"].astype(object).where(scores["seed"].notna(), UNSEEDED)
     table = scores.assign(seed=seeds, row=row_names(scores)).pivot(
@@ -86,9 +86,9 @@ def pair(
 ) -> Pairs:
     """Pair two rows by seed.
 
-    `tables`: of one backbone, dataset and metric, from `seed_tables`. `scenes`: image to scene; an image that is not in it is a scene of
-    its own. `seeds`: those that were planned; without it those found. A row without seeds (the unadapted backbone,
-    scored once) is paired with every seed of the other. A seed with a missing or infinite value is not paired.
+    `tables`: from `seed_tables`, of one backbone, dataset and metric. `scenes`: image to scene; an image that is missing
+    is its own scene. `seeds`: the planned seeds; default: those found. A row without seeds (the unadapted backbone,
+    scored once) is paired with every seed of the other row. A seed with a missing or infinite value is not paired.
     """
     left, right = (tables.get(name, pd.DataFrame()) for name in (row, compared_with))
     planned = sorted(set(seeds) if seeds is not None else {s for s in [*left.index, *right.index] if s != UNSEEDED})
@@ -138,9 +138,9 @@ def compare(
     lower_better: bool = False,
     seeds: Sequence[int] | None = None,
 ) -> dict[str, object]:
-    """One line of `significance`, without what needs the whole family (Holm's p and the verdict).
+    """Return one line of `significance`, except the columns that need the whole family (Holm's p and the verdict).
 
-    Arguments as for `pair`. Statistics that do not exist are NaN: all but the means below two seeds, the t test when all
+    Takes the arguments of `pair`. Undefined statistics are NaN: all but the means below two seeds, the t test if all
     seeds differ by the same amount, Hedges' correction below three seeds.
     """
     pairs = pair(tables, row, compared_with, scenes, seeds)
@@ -179,7 +179,7 @@ def compare(
 
 
 def _listed(left_out: Mapping[int, str]) -> str:
-    """`missing value: seeds 1, 2; not scored: seed 4`."""
+    """Format the seeds by reason: `missing value: seeds 1, 2; not scored: seed 4`."""
     reasons = sorted(set(left_out.values()))
     seeds = {reason: [str(seed) for seed, other in left_out.items() if other == reason] for reason in reasons}
     return "; ".join(f"{reason}: seed{'s' if len(of) > 1 else ''} {', '.join(of)}" for reason, of in seeds.items())
@@ -190,7 +190,7 @@ def _is_zero(value: float, pairs: Pairs) -> bool:
 
 
 def _is_constant(by_seed: Floats, pairs: Pairs) -> bool:
-    """Whether the seeds differ from each other by nothing but rounding."""
+    """Return whether all seeds have the same difference, up to rounding."""
     return _is_zero(float(np.ptp(by_seed)), pairs)
 
 
@@ -201,14 +201,14 @@ def _better(difference: float, lower_better: bool) -> str:
 
 
 def wilcoxon_p(differences: Floats) -> float:
-    """Two-sided p of Wilcoxon's signed rank test, exact where there are no ties; NaN if all differences are zero."""
+    """Return the two-sided p of Wilcoxon's signed rank test, exact without ties; NaN if all differences are zero."""
     if len(differences) < 2 or not np.any(differences):
         return math.nan
     return float(stats.wilcoxon(differences).pvalue)
 
 
 def hedges_correction(degrees: int) -> float:
-    """Factor that takes the small-sample bias out of d (Hedges 1981, exact form); NaN below 2 degrees of freedom."""
+    """Return the factor that removes the small-sample bias of d (Hedges 1981, exact); NaN below 2 degrees of freedom."""
     if degrees < 2:
         return math.nan
     logarithm = special.gammaln(degrees / 2) - special.gammaln((degrees - 1) / 2)
@@ -216,7 +216,7 @@ def hedges_correction(degrees: int) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjusted p values, in the order given; NaN stays NaN and does not count as a test."""
+    """Return Holm's (1979) adjusted p values in the given order; NaN stays NaN and does not count as a test."""
     values = np.asarray(p, dtype=float)
     adjusted = np.full(len(values), math.nan)
     order = [i for i in np.argsort(values, kind="stable") if not math.isnan(values[i])]
@@ -228,14 +228,13 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def bootstrap_interval(differences: Floats, scenes: Sequence[str], confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the mean difference, from a bootstrap crossed over seeds and scenes.
+    """Return an interval of the mean difference, from a bootstrap crossed over seeds and scenes.
 
-    `differences`: (seeds, images), finite. Seeds and scenes are drawn independently, with replacement; the images of a scene
-    stay together (Owen 2007, "The pigeonhole bootstrap"). Plain percentiles of so few units are too narrow (five
-    seeds: 84% instead of 95%), so their level is widened until the interval of a normal sample of that size would
-    be Student's (the expanded percentiles of Hesterberg 2015), with Satterthwaite's degrees of freedom for the
-    shares that seeds and scenes have in the variance. One scene alone leaves an interval over seeds.
-    (NaN, NaN) below two seeds.
+    `differences`: (seeds, images), finite. Seeds and scenes are drawn independently, with replacement; the images of a
+    scene stay together (Owen 2007, "The pigeonhole bootstrap"). Plain percentiles of so few units are too narrow (five
+    seeds: 84% instead of 95%). So their level is widened until a normal sample of that size would give Student's
+    interval (the expanded percentiles of Hesterberg 2015), with Satterthwaite's degrees of freedom for the shares of
+    seeds and scenes in the variance. With one scene the interval is over seeds only. (NaN, NaN) below two seeds.
     """
     if len(differences) < 2:
         return math.nan, math.nan
@@ -244,27 +243,27 @@ def bootstrap_interval(differences: Floats, scenes: Sequence[str], confidence: f
     sums = differences @ membership
     sizes = membership.sum(axis=0)
     seed_counts, scene_counts = _resamples(len(differences), len(names))
-    drawn = scene_counts @ np.vstack([sums, sizes]).T  # in one product: it costs all the time where scenes are many
+    drawn = scene_counts @ np.vstack([sums, sizes]).T  # one product: with many scenes it takes nearly all the time
     means = (seed_counts * drawn[:, :-1]).sum(axis=1) / (len(differences) * drawn[:, -1])
     tail = _expanded_tail(sums, sizes, confidence)
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 
 
-@lru_cache(maxsize=4)  # one for each test dataset of the paper, and one for a hole
+@lru_cache(maxsize=4)  # one for each test dataset of the paper, and one for a set with missing seeds
 def _resamples(seeds: int, scenes: int) -> tuple[Floats, Floats]:
-    """How often each seed and each scene is drawn, (resamples, seeds) and (resamples, scenes)."""
+    """Draw how often each seed and each scene occurs: (resamples, seeds) and (resamples, scenes)."""
     random = numpy_generator("bootstrap", seeds, scenes)
     drawn = [random.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) for n in (seeds, scenes)]
     return drawn[0].astype(float), drawn[1].astype(float)
 
 
 def _expanded_tail(sums: Floats, sizes: Floats, confidence: float) -> float:
-    """Share of the resamples that is cut at each end."""
+    """Return the share of resamples to cut at each end."""
     overall = sums.sum() / (len(sums) * sizes.sum())
     per_seed = sums.sum(axis=1) / sizes.sum() - overall
     per_scene = (sums.mean(axis=0) - overall * sizes) / sizes.mean()
-    # Variances of the two resampled means, as the bootstrap sees them and with their narrowness taken out.
+    # Variances of the two resampled means: as the bootstrap sees them, and corrected for their bias.
     units = [values for values in (per_seed, per_scene) if len(values) > 1]
     seen = np.array([np.mean(values**2) / len(values) for values in units])
     unbiased = np.array([value * len(values) / (len(values) - 1) for value, values in zip(seen, units, strict=True)])
@@ -276,7 +275,7 @@ def _expanded_tail(sums: Floats, sizes: Floats, confidence: float) -> float:
 
 
 def power(n: int, effect: float, alpha: float = ALPHA) -> float:
-    """Probability that the two-sided paired t test of `n` pairs finds a mean difference of `effect` standard deviations."""
+    """Return the power of a two-sided paired t test of `n` pairs for a mean difference of `effect` standard deviations."""
     if n < 2:
         return 0.0
     critical = stats.t.isf(alpha / 2, n - 1)
@@ -287,9 +286,9 @@ def power(n: int, effect: float, alpha: float = ALPHA) -> float:
 
 
 def minimal_detectable_difference(n: int, sd: float = 1.0, target: float = 0.8, alpha: float = ALPHA) -> float:
-    """Smallest mean difference, in the unit of `sd`, that the paired t test of `n` pairs finds with probability `target`.
+    """Return the smallest mean difference that a paired t test of `n` pairs finds with power `target`.
 
-    NaN below two pairs, where no difference can be found.
+    The unit is that of `sd`. NaN below two pairs.
     """
     if n < 2:
         return math.nan
@@ -300,7 +299,7 @@ def minimal_detectable_difference(n: int, sd: float = 1.0, target: float = 0.8, 
 
 
 def seeds_note(n: int, tests: int = 1, alpha: float = ALPHA) -> str:
-    """What `n` seeds can and cannot show, in words; `tests` is the size of the largest family that Holm corrects."""
+    """Say in words what `n` seeds can and cannot show; `tests` is the size of the largest family that Holm corrects."""
     if n < 2:
         return "With fewer than two seeds no difference can be tested: what is shown is a single outcome."
     first = f"With {n} seeds the paired t test finds, with 80% power at the {alpha:.0%} level, only mean differences of at least {minimal_detectable_difference(n, alpha=alpha):.2f} standard deviations of the paired differences"
@@ -325,11 +324,11 @@ def significance(
     seeds: Sequence[int] | None = None,
     alpha: float = ALPHA,
 ) -> pd.DataFrame:
-    """One line per comparison, backbone, dataset, metric and row, in that order.
+    """Test all comparisons; return one line per comparison, backbone, dataset, metric and row, in that order.
 
-    `scenes`: dataset to (image to scene). `lower_better`: metric to whether less is better. `p_holm` is corrected within one
-    comparison, backbone, dataset and metric, over the `tests` that could be made. `significant` means p_holm < alpha;
-    `better` is the direction of the mean difference alone.
+    `scenes`: dataset to (image to scene). `lower_better`: metric to whether lower is better. `p_holm` is corrected within
+    one comparison, backbone, dataset and metric, over the `tests` that were possible. `significant` means
+    p_holm < alpha; `better` is the direction of the mean difference alone.
     """
     lines = list(_lines(scores, comparisons, backbones, datasets, metrics, scenes, lower_better, seeds))
     if not lines:
@@ -417,7 +416,7 @@ def verdict(
     better: str,
     alpha: float = ALPHA,
 ) -> str:
-    """What a line of `significance` carries about its row, in words that claim no more."""
+    """Say in words what a line of `significance` shows about its row, and no more."""
     if seeds == 0:
         return "nothing to compare"
     if seeds == 1:

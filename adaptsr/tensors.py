@@ -18,7 +18,7 @@ from adaptsr.errors import UserError
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write safetensors atomically and deterministically; `metadata` goes into one key as sorted JSON."""
+    """Write a safetensors file atomically; equal content gives equal bytes. Stores `metadata` as JSON in one key."""
     contiguous = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     with files.atomic_write(path) as temporary:
         try:
@@ -28,19 +28,19 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
 
 
 def _system_error(error: safetensors.SafetensorError) -> Exception:
-    """What the system refused, which safetensors tells in its text only."""
+    """Return the `OSError` behind a safetensors error, which has its number only in the text."""
     number = re.search(r"\(os error (\d+)\)", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors and metadata of a safetensors file; `UserError` names the file when it is torn or not one."""
+    """Read the tensors and metadata of a safetensors file. Raises `UserError` if it is missing or unreadable."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = json.loads((file.metadata() or {}).get("adaptsr", "{}"))
         if not isinstance(metadata, dict):
-            raise ValueError("its metadata is no mapping")
+            raise ValueError("its metadata is not a mapping")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (safetensors.SafetensorError, OSError, ValueError) as error:

@@ -94,7 +94,7 @@ def test_processes_take_different_gpus_and_a_killed_one_leaves_its_own(start: St
     assert set(taken) == {"0", "1"}
     third = start("0,1")
     said = third.line()
-    assert said.startswith("waiting: all slots of 2 GPUs are taken (1 a GPU): waiting for one")
+    assert said.startswith("waiting: all slots of 2 GPUs are taken (1 per GPU); waiting for one")
     taken["1"].kill()
     assert third.line() == "1"
 
@@ -107,7 +107,7 @@ def test_jobs_that_share_spread_before_they_share(start: Start) -> None:
         holders.append(start("0,1", 2))
         visible.append(holders[-1].line())
     assert visible == ["0", "1", "0", "1"]
-    assert start("0,1", 2).line().startswith("waiting: all slots of 2 GPUs are taken (2 a GPU)")
+    assert start("0,1", 2).line().startswith("waiting: all slots of 2 GPUs are taken (2 per GPU)")
 
 
 def test_only_the_visible_gpus_are_shared_out(start: Start) -> None:
@@ -254,8 +254,8 @@ def test_a_gpu_that_torch_cannot_use_is_said_once(
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     for _ in range(2):
         assert devices.prepare_device(schema.Compute(device="auto")).type == "cpu"
-    assert capsys.readouterr().err.count("there is a GPU, but this torch cannot use it") == 1
-    with pytest.raises(UserError, match="cuda was asked for, but this torch can use none"):
+    assert capsys.readouterr().err.count("found a GPU, but torch cannot use it") == 1
+    with pytest.raises(UserError, match="`cuda` is set, but torch cannot use a GPU"):
         devices.prepare_device(schema.Compute(device="cuda"))
 
 

@@ -13,7 +13,7 @@ from adaptsr.errors import UserError, listing, suggestion
 
 
 def validate(content: Mapping[str, Any], path: Path) -> Profile:
-    """The checked profile, or `UserError` with one line for the first mistake."""
+    """Return the checked profile. Raises `UserError` with one line for the first mistake."""
     try:
         return Profile.model_validate(content)
     except pydantic.ValidationError as error:
@@ -21,6 +21,7 @@ def validate(content: Mapping[str, Any], path: Path) -> Profile:
 
 
 def first_mistake(error: pydantic.ValidationError, content: Mapping[str, Any], path: Path) -> str:
+    """Return `file: key: what is wrong` for the first unknown key, or else for the first mistake."""
     mistake = next((item for item in error.errors() if item["type"] == "extra_forbidden"), error.errors()[0])
     location = [
         part
@@ -56,7 +57,7 @@ def _keys_at(content: Mapping[str, Any], location: tuple[int | str, ...]) -> set
 
 
 def _allowed_keys(location: tuple[int | str, ...], content: Mapping[str, Any]) -> list[str]:
-    """The keys of the section at `location`, found by walking the models beside the content."""
+    """Return the keys of the section at `location`, by walking the models along the content."""
     from typing import get_args
 
     current: Any = Profile

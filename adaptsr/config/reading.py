@@ -17,30 +17,24 @@ from adaptsr.errors import UserError, listing
 from adaptsr.files import expanded
 
 MOST_BYTES = 1 << 20
-
-
 MOST_VALUES = 100_000
-
-
 MOST_LEVELS = 40
 
 
 def load_profile(path: Path, settings: Mapping[str, str] | None = None) -> Profile:
     """Read a profile whole and check it.
 
-    `${name}` in a value of the file is replaced by `settings[name]`, as text, with `~` expanded.
-    Keys and values under an old name are read under the new one, with a line on stderr for each. Raises `UserError`, one
-    line naming file and key, for anything wrong.
+    Replaces `${name}` in the file's values by the text `settings[name]`, with `~` expanded. Reads old names of keys and
+    values as the new ones and prints a line on stderr for each. Raises `UserError`, one line with file and key, for any
+    mistake.
     """
     text = _read_text(path)
     try:
         content = yaml.safe_load(text)
-    except Exception as error:  # YAML's own tags raise almost anything on values that are none of theirs
+    except Exception as error:  # YAML's tags raise almost anything on values of the wrong form
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(content, dict):
-        raise UserError(
-            f"{path}: a mapping of keys was expected at the top of a profile, found {type(content).__name__}"
-        )
+        raise UserError(f"{path}: expected a mapping of keys at the top of the profile, found {type(content).__name__}")
     _refuse_unplain(content, path)
     filled = _fill(content, dict(settings or {}), path)
     _refuse_unplain(filled, path)
@@ -56,20 +50,20 @@ def _read_text(path: Path) -> str:
         if path.exists() and not path.is_file():
             raise UserError(f"{path}: not a file; give the path of a YAML file such as config/demo.yaml")
         if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"{path}: larger than {MOST_BYTES} bytes; a profile in YAML was expected")
+            raise UserError(f"{path}: larger than {MOST_BYTES} bytes; expected a profile in YAML")
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"{path}: cannot read this profile: {error.strerror}; give the path of a YAML file such as config/demo.yaml"
         ) from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8; a profile in YAML was expected") from None
+        raise UserError(f"{path}: not a text file in UTF-8; expected a profile in YAML") from None
 
 
 def _refuse_unplain(content: Any, path: Path) -> None:
-    """`UserError` for what YAML can hold and a profile cannot: dates, bytes, sets, keys that are no text, half characters.
+    """Raise `UserError` for values that a profile cannot hold: dates, bytes, sets, non-text keys, lone surrogates.
 
-    Aliases are followed as often as they stand there, so that a short file cannot stand for a huge one, or for itself.
+    Counts an alias every time it is used: a short file must not expand to a huge or endless one.
     """
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
     values = 0
@@ -78,13 +72,11 @@ def _refuse_unplain(content: Any, path: Path) -> None:
         values += 1
         if values > MOST_VALUES or len(where) > MOST_LEVELS:
             raise UserError(
-                f"{path}: more than {MOST_VALUES} values or {MOST_LEVELS} levels, with what its aliases (*name) stand for"
+                f"{path}: more than {MOST_VALUES} values or {MOST_LEVELS} levels, with every alias (*name) expanded"
             )
         found = _unplain(value)
         if found:
-            raise UserError(
-                f"{path}: {'.'.join(where) or 'the file'}: {found}; put it in quotes if it is meant as text"
-            )
+            raise UserError(f"{path}: {'.'.join(where) or 'the file'}: {found}; put it in quotes if you mean text")
         if isinstance(value, dict):
             waiting += [((*where, str(key)), item) for key, item in value.items()]
         elif isinstance(value, list):
@@ -93,11 +85,11 @@ def _refuse_unplain(content: Any, path: Path) -> None:
 
 def _unplain(value: Any) -> str | None:
     if isinstance(value, dict):
-        return next((f"the key {key!r} is no text" for key in value if not _is_text(key)), None)
+        return next((f"the key {key!r} is not text" for key in value if not _is_text(key)), None)
     if isinstance(value, str):
-        return None if _is_text(value) else f"{value!a} is no text"
+        return None if _is_text(value) else f"{value!a} is not valid text"
     known = value is None or isinstance(value, bool | int | float | list)
-    return None if known else f"a {type(value).__name__} ({str(value)[:40]}) is no value of a profile"
+    return None if known else f"a profile cannot hold a {type(value).__name__} ({str(value)[:40]})"
 
 
 def _is_text(value: Any) -> bool:
@@ -122,7 +114,7 @@ def _fill(value: Any, settings: dict[str, str], path: Path) -> Any:
         name = match.group(1)
         if name not in settings:
             raise UserError(
-                f"{path}: this profile needs {name!r}: give it as `--config {name}=...` to snakemake or `--set {name}=...` to adaptsr"
+                f"{path}: the setting {name!r} is missing; pass `--config {name}=...` to snakemake or `--set {name}=...` to adaptsr"
             )
         return str(expanded(settings[name])) if settings[name].startswith("~") else settings[name]
 
@@ -134,4 +126,4 @@ def _refuse_unused(path: Path, text: str, settings: Mapping[str, str]) -> None:
     for name in settings:
         if name not in known:
             allowed = listing(known) if known else "none"
-            raise UserError(f"{path}: the setting {name!r} is not used by this profile; it takes {allowed}")
+            raise UserError(f"{path}: this profile does not use the setting {name!r}; it takes {allowed}")

@@ -1,4 +1,4 @@
-"""The reference of profiles, generated from their schema: `python -m adaptsr.config.reference` rewrites the files in config/."""
+"""Generate the reference of profiles from their schema: run `python -m adaptsr.config.reference`."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ SCHEMA = Path("config/profile.schema.json")
 
 
 def json_schema() -> str:
-    """The JSON schema of a profile, for editors."""
+    """Return the JSON schema of a profile, for editors."""
     return json.dumps(schema.Profile.model_json_schema(), indent=1, sort_keys=True) + "\n"
 
 
 def markdown() -> str:
-    """A table of keys for every block of a profile."""
+    """Return the reference in Markdown: a table of keys for every block of a profile."""
     blocks = [_block(model) for model in _sections(schema.Profile)]
     return "\n\n".join([MARK, *blocks]) + "\n"
 
 
 def readme_with_reference(text: str) -> str:
-    """The README with everything from the mark on written anew."""
+    """Return the README with everything from `MARK` on replaced."""
     return text.partition(MARK)[0] + markdown()
 
 
 def _sections(model: type[schema.Section]) -> list[type[schema.Section]]:
-    """The models of a profile, each once, in the order in which a reader meets them."""
+    """Return the models of a profile, each once, in reading order."""
     found = [model]
     for field in model.model_fields.values():
         for nested in _models_in(field.annotation):
@@ -85,6 +85,7 @@ def _meaning(field: FieldInfo) -> str:
 
 
 def main() -> None:
+    """Rewrite the JSON schema and the reference in the README."""
     with files.atomic_write(SCHEMA) as temporary:
         temporary.write_text(json_schema(), encoding="utf-8")
     with files.atomic_write(README) as temporary:

@@ -1,4 +1,4 @@
-"""What profiles called otherwise: old keys and values, accepted for one version with a line that says the new name."""
+"""Old names of a profile's keys and values: accepted for one version, with a line that gives the new name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Key:
-    """A key that has a new name. `at` leads to it, with dots between the parts; `*` stands for any name or index."""
+    """A renamed key. `at` is its path, with dots between the parts; `*` matches any name or index."""
 
     at: str
     new: str
@@ -16,9 +16,9 @@ class Key:
 
 @dataclass(frozen=True)
 class Value:
-    """A text that has a new name, at the places to which `at` leads.
+    """A renamed value at the places that `at` matches.
 
-    An `old` that ends in `/` is the beginning of a text, as in `outputs/*`; the rest of the text stays.
+    An `old` that ends in `/` is a prefix, as in `outputs/*`; the rest of the value is kept.
     """
 
     at: str
@@ -32,13 +32,13 @@ RENAMED: tuple[Key | Value, ...] = (
     Value("report.tables.*.rows.*", "outputs/", "external/"),
     Key("report.comparisons.*.reference", "compared_with"),
 )
-"""Applied in this order: a later line sees the names that an earlier one gives."""
+"""Applied in this order: later entries see the new names of earlier ones."""
 
 
 def with_new_names(content: Any, renamed: tuple[Key | Value, ...] = RENAMED) -> tuple[Any, list[str]]:
-    """Return the content of a profile under today's names, and one line for each rename that it still needs.
+    """Return the content of a profile under current names, and one line for each old name in it.
 
-    A key is left alone where the new one is there as well: the schema then refuses the old one.
+    Leaves an old key alone if the new one is present as well: the schema then refuses the old one.
     """
     said = []
     for rename in renamed:
@@ -46,14 +46,14 @@ def with_new_names(content: Any, renamed: tuple[Key | Value, ...] = RENAMED) -> 
         if changed != content:
             old = rename.at.rpartition(".")[2] if isinstance(rename, Key) else rename.old
             said.append(
-                f"{rename.at}: {old!r} is now called {rename.new!r}; rename it, the next version refuses the old name"
+                f"{rename.at}: {old!r} is now called {rename.new!r}; rename it: the next version refuses the old name"
             )
         content = changed
     return content, said
 
 
 def _apply(content: Any, at: tuple[str, ...], rename: Key | Value) -> Any:
-    """Return `content` with the rename made below it, where `at` leads; what leads nowhere stays as it is."""
+    """Return `content` with the rename applied at the places that `at` matches below it."""
     if not at:
         return _new_value(content, rename) if isinstance(rename, Value) else content
     first, rest = at[0], at[1:]

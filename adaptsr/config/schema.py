@@ -1,8 +1,7 @@
-"""The schema of a profile: what is run, on what, how it is trained, scored and reported.
+"""The schema of a profile: what to run, on which data, and how to train, score and report it.
 
-A profile is one YAML file, read whole. These models are the only description of it: the JSON schema for editors and
-the reference in `config/README.md` are generated from them. Importing this module costs no torch: the workflow parses
-with it.
+A profile is one YAML file, read whole. The JSON schema for editors and the reference in `config/README.md` are generated
+from these models. Importing this module does not import torch: the workflow parses with it.
 """
 
 from __future__ import annotations
@@ -17,28 +16,19 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from adaptsr.errors import listing, suggestion
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
-
-
 UNADAPTED = "unadapted"
-
-
 EXTERNAL = "external"
-
-
 AUTO = "auto"
 
-
 RESERVED_DATASETS = ("archives", "demo", "external", "weights")
-"""Folders of `resources/` that are no datasets."""
+"""Folders of `resources/` that are not datasets."""
 RESERVED_BACKBONES = (EXTERNAL, "logs", "pretrained", "scores", "superseded")
-"""Folders of `results/<profile>/` that are no backbones."""
+"""Folders of `results/<profile>/` that are not backbones."""
 
 
 def _check_name(value: str) -> str:
     if not NAME.fullmatch(value):
-        raise ValueError(
-            f"{value!r} is no name: up to 100 lower-case letters, digits, '_', '-' and '.' are allowed, a letter or digit first"
-        )
+        raise ValueError(f"invalid name {value!r}: use 1 to 100 of a-z 0-9 _ - . and start with a letter or digit")
     return value
 
 
@@ -46,29 +36,29 @@ Name = Annotated[str, pydantic.AfterValidator(_check_name)]
 
 
 class Section(pydantic.BaseModel):
-    """A block of a profile; a key that is not in the schema is refused."""
+    """A block of a profile; unknown keys are refused."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
 class Compute(Section):
     device: Literal["cpu", "cuda", "auto"] = Field(
-        "auto", description="where training and scoring run; `auto` takes CUDA where there is one"
+        "auto", description="device for training and scoring; `auto` uses CUDA if available"
     )
     threads: PositiveInt = Field(
         1,
-        description="CPU threads of each process, the same on every machine: 1 and 2 threads give different last bits",
+        description="CPU threads per process, the same on every machine: another number gives other last bits",
     )
     seeds_per_job: PositiveInt = Field(
         1,
-        description="runs that share one process; more saves start-up time, fewer spreads over more machines",
+        description="runs that share one process: more save start-up time, fewer spread over more machines",
     )
     jobs_per_gpu: PositiveInt = Field(
         1,
-        description="training and scoring processes that share a GPU; 1 gives each a GPU to itself, as runs need whose time is to be compared; more fill a GPU that small backbones leave idle",
+        description="training and scoring processes that share a GPU: use 1 to compare training times, more to fill a GPU with small backbones",
     )
     deterministic: bool = Field(
-        True, description="only deterministic algorithms; the same seed then gives the same bits"
+        True, description="use only deterministic algorithms: the same seed gives the same bits"
     )
 
 
@@ -77,23 +67,21 @@ class Blur(Section):
 
     kernel_probabilities: tuple[float, float, float, float, float, float] = Field(
         (0.45, 0.25, 0.12, 0.03, 0.12, 0.03),
-        description="probability of the kernels iso, aniso, generalized iso, generalized aniso, plateau iso, plateau aniso",
+        description="probabilities of the kernels: iso, aniso, generalized iso, generalized aniso, plateau iso, plateau aniso",
     )
-    kernel_size_max: PositiveInt = Field(21, description="blur kernel sizes are odd numbers drawn from 7 to this")
-    sinc_probability: NonNegativeFloat = Field(0.1, description="probability of a sinc kernel instead")
-    blur_probability: NonNegativeFloat = Field(1.0, description="probability that this order blurs at all")
-    blur_sigma: tuple[float, float] = Field((0.2, 3.0), description="range of the blur's standard deviation, pixels")
+    kernel_size_max: PositiveInt = Field(21, description="largest kernel size; sizes are odd numbers from 7")
+    sinc_probability: NonNegativeFloat = Field(0.1, description="probability of a sinc kernel instead of a blur kernel")
+    blur_probability: NonNegativeFloat = Field(1.0, description="probability that this order blurs")
+    blur_sigma: tuple[float, float] = Field((0.2, 3.0), description="range of the blur's standard deviation, in pixels")
     generalized_beta: tuple[float, float] = Field((0.5, 4.0), description="range of the generalized kernels' shape")
     plateau_beta: tuple[float, float] = Field((1.0, 2.0), description="range of the plateau kernels' shape")
     resize_probabilities: tuple[float, float, float] = Field(
-        (0.2, 0.7, 0.1), description="probability of resizing up, down, not at all"
+        (0.2, 0.7, 0.1), description="probabilities of resizing up, resizing down, keeping the size"
     )
     resize_range: tuple[float, float] = Field((0.15, 1.5), description="range of the resize factor")
-    gaussian_probability: NonNegativeFloat = Field(
-        0.5, description="probability of Gaussian noise; Poisson noise otherwise"
-    )
+    gaussian_probability: NonNegativeFloat = Field(0.5, description="probability of Gaussian instead of Poisson noise")
     gaussian_sigma: tuple[float, float] = Field(
-        (1.0, 30.0), description="range of the Gaussian noise's standard deviation, of 255"
+        (1.0, 30.0), description="range of the Gaussian noise's standard deviation, in levels of 255"
     )
     poisson_scale: tuple[float, float] = Field((0.05, 3.0), description="range of the Poisson noise's scale")
     grey_probability: NonNegativeFloat = Field(0.4, description="probability that noise is the same in all channels")
@@ -112,19 +100,19 @@ def _second_order() -> Blur:
 
 
 class Degradation(Section):
-    """Real-ESRGAN's second-order degradation; the defaults are the published ones (options/train_realesrnet_x4plus.yml)."""
+    """Real-ESRGAN's second-order degradation; defaults as published (options/train_realesrnet_x4plus.yml)."""
 
     first: Blur = Field(default_factory=Blur, description="first order")
     second: Blur = Field(default_factory=_second_order, description="second order")
-    final_sinc_probability: NonNegativeFloat = Field(0.8, description="probability of the last sinc filter")
+    final_sinc_probability: NonNegativeFloat = Field(0.8, description="probability of the final sinc filter")
     sharpen: bool = Field(
         False,
-        description="sharpen HR by unsharp masking before degrading (Real-ESRNet does; the AdaptSR paper does not say)",
+        description="sharpen HR by unsharp masking before degrading it, as Real-ESRNet does; the AdaptSR paper does not say",
     )
 
 
 class SampleImages(Section):
-    """Photographs that ship inside installed packages, cut into patches; LR is made by bicubic or by the Real-ESRGAN degradation."""
+    """Patches cut from photographs in installed packages; LR made by bicubic or the Real-ESRGAN degradation."""
 
     kind: Literal["sample_images"]
     scenes: dict[Literal["train", "validation", "test"], list[str]] = Field(
@@ -139,18 +127,18 @@ class SampleImages(Section):
 
 
 class Pairs(Section):
-    """A folder of LR/HR pairs of one's own."""
+    """Your own LR/HR pairs, in two folders."""
 
     kind: Literal["pairs"]
     lr: str = Field(description="folder of LR images")
-    hr: str = Field(description="folder of HR images of the same names")
+    hr: str = Field(description="folder of HR images with the same names")
     split: dict[Literal["train", "validation", "test"], str] = Field(
-        description="which pairs each split takes, in the order of their names: `all`, `none`, `rest` (what no other split takes), `first N`, `last N`, `N first of each GROUP` or `N last of each GROUP`, where GROUP is any word for what stands before the first '_' of a name (names without one are one group); splits may not overlap"
+        description="pairs of each split, in the order of their names: `all`, `none`, `rest` (pairs in no other split), `first N`, `last N`, `N first of each GROUP` or `N last of each GROUP`; GROUP is any word and means the part of a name before the first '_' (names without '_' form one group); splits must not overlap"
     )
 
 
 class Archive(Section):
-    """A data set of `config/datasets.tsv`, fetched and unpacked by the workflow."""
+    """A dataset of `config/datasets.tsv`; the workflow fetches and unpacks it."""
 
     kind: Literal["archive"]
     row: str = Field(description="name of the row in config/datasets.tsv")
@@ -172,7 +160,7 @@ class Source(Section):
     split: Literal["train", "validation", "test"] = "train"
     weight: PositiveFloat = Field(1.0, description="share of the crops drawn from here, relative to the other sources")
     degradation: Degradation | None = Field(
-        None, description="make LR from HR on the fly; without it the dataset's own LR is used"
+        None, description="how to make LR from HR on the fly; default: use the dataset's own LR"
     )
 
 
@@ -184,25 +172,23 @@ class Split(Section):
 class ScoredSplit(Split):
     optional: bool = Field(
         False,
-        description="left out, and said so in the tables, as long as an archive of it that only a person can get is not there",
+        description="skip it, with a note in the tables, until its manually downloaded archive is in place",
     )
 
 
 class Data(Section):
-    train: list[Source] = Field(min_length=1, description="where training crops come from")
-    validation: Split = Field(
-        description="the small set whose PSNR-Y is followed during training; never used to choose anything"
-    )
-    test: list[ScoredSplit] = Field(min_length=1, description="what is scored, one block of the tables each")
+    train: list[Source] = Field(min_length=1, description="sources of the training crops")
+    validation: Split = Field(description="small set for PSNR-Y during training; never used to select anything")
+    test: list[ScoredSplit] = Field(min_length=1, description="datasets to score, each a block of the tables")
 
 
 class Backbone(Section):
     architecture: str = Field(
-        description="`edsr`, an architecture id that spandrel knows (`SAFMN`, `SwinIR`, `DRCT`, ...), or `auto`: what the weights file is found to be"
+        description="`edsr`, an architecture id of spandrel (`SAFMN`, `SwinIR`, `DRCT`, ...), or `auto` to detect it from the weights file"
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="constructor arguments; without them those of the weights file are used",
+        description="constructor arguments; default: those found in the weights file",
     )
     weights: str | None = Field(
         None,
@@ -211,7 +197,7 @@ class Backbone(Section):
     title: str | None = Field(None, description="name shown in reports")
     kinds: dict[str, Literal["conv", "attention", "mlp", "skip"]] = Field(
         default_factory=dict,
-        description="corrections of the kinds found for sites: a site's name or a pattern with `*` to its kind; `skip` is never adapted",
+        description="corrections of the detected kinds of sites: a site's name or a pattern with `*` to its kind; `skip` sites are never adapted",
     )
 
     @pydantic.model_validator(mode="before")
@@ -228,15 +214,15 @@ class Backbone(Section):
     @pydantic.model_validator(mode="after")
     def _found_by_its_file(self) -> Backbone:
         if self.architecture == AUTO and (self.weights is None or self.options):
-            what = "needs weights to be found in" if self.weights is None else "takes no options: the file has them"
+            what = "needs weights to detect it from" if self.weights is None else "takes no options: the file has them"
             raise ValueError(f"architecture: `{AUTO}` {what}")
         return self
 
 
 class Training(Section):
     iterations: PositiveInt = Field(description="optimizer steps")
-    batch_size: PositiveInt = Field(description="crops of one step")
-    crop: PositiveInt = Field(description="side of an HR crop, pixels; a multiple of the scale")
+    batch_size: PositiveInt = Field(description="crops per step")
+    crop: PositiveInt = Field(description="side of an HR crop in pixels, a multiple of the scale")
     lr: PositiveFloat = Field(description="learning rate of Adam(0.9, 0.999), without weight decay")
     milestones: list[PositiveFloat] = Field(
         default_factory=list,
@@ -246,19 +232,19 @@ class Training(Section):
     validate_every: PositiveInt = Field(description="iterations between two validations")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="of forward and backward: `bfloat16` is automatic mixed precision, with parameters and Adam in float32",
+        description="precision of the forward and backward pass; `bfloat16` is automatic mixed precision: parameters and Adam stay in float32",
     )
     checkpoint_minutes: PositiveFloat = Field(10.0, description="minutes between two checkpoints")
     checkpoint_iterations: PositiveInt | None = Field(
         None, description="iterations between two checkpoints, in addition to the minutes"
     )
     diverged_above: PositiveFloat = Field(
-        10.0, description="a training loss (L1, of values in [0, 1]) above this counts as diverged"
+        10.0, description="a run diverges if its training loss (L1 of values in [0, 1]) exceeds this"
     )
 
 
 class TrainingChanges(Section):
-    """What differs from `training` for one baseline; the names and meanings are those of `training`."""
+    """Changes to `training` for one baseline; same keys and meanings."""
 
     iterations: PositiveInt | None = None
     batch_size: PositiveInt | None = None
@@ -269,88 +255,88 @@ class TrainingChanges(Section):
 
 
 class Baseline(Section):
-    """What this profile changes for one file of `baselines/`."""
+    """Changes of this profile to one file of `baselines/`."""
 
     variants: dict[Name, dict[str, Any]] = Field(
-        default_factory=dict, description="variants of this profile's own: name to options"
+        default_factory=dict, description="variants that this profile defines: name to options"
     )
     rows: list[str] | None = Field(
         None,
-        description="variants that are run: names or patterns with `*`; the file's ROWS without it, none if empty",
+        description="variants to run: names or patterns with `*`; default: this profile's `variants`, or else the file's ROWS; an empty list runs none",
     )
     only: dict[str, list[str]] = Field(
         default_factory=dict,
-        description="variants (names or patterns with `*`) that are run on some backbones only, to the names of those",
+        description="variants (names or patterns with `*`) to the only backbones they run on",
     )
     training: TrainingChanges = Field(
-        default_factory=TrainingChanges, description="what differs from `training` for this baseline"
+        default_factory=TrainingChanges, description="changes to `training` for this baseline"
     )
 
 
 class External(Section):
-    """An external model: its restored test images, or its weights. Scored as it is, a row of the tables."""
+    """A model to score without adapting it, given by its restored test images or its weights; a row of the tables."""
 
     title: str = Field(description="name shown in reports")
     folders: dict[str, str] = Field(
         default_factory=dict,
-        description="test dataset to the folder of its restored images; `resources/external/<name>/<dataset>` without it; a folder that is not there is a dash with the reason",
+        description="test dataset to the folder of its restored images; default: `resources/external/<name>/<dataset>`; a missing folder gives a dash with the reason",
     )
     weights: str | None = Field(
         None,
-        description="instead of folders, a checkpoint that spandrel loads and that restores the test images: a path, or the name of a row in config/weights.tsv",
+        description="instead of folders, a checkpoint that spandrel loads, to restore the test images with: a path, or the name of a row in config/weights.tsv",
     )
-    parameters: PositiveInt | None = Field(None, description="number of parameters, as its authors state it")
-    source: str = Field("", description="where model or images come from")
+    parameters: PositiveInt | None = Field(None, description="number of parameters stated by its authors")
+    source: str = Field("", description="where the model or its images come from")
 
     @pydantic.model_validator(mode="after")
     def _one_origin(self) -> External:
         if self.weights and self.folders:
-            raise ValueError("folders and weights exclude each other: images are taken as they are or restored here")
+            raise ValueError("give either `folders` (restored images) or `weights` (a model to restore them with)")
         return self
 
 
 class Pretraining(Section):
-    """How the demo's own backbones are made (target `demo_weights`)."""
+    """Pretraining of the demo's own backbones (target `demo_weights`)."""
 
-    dataset: str = Field(description="dataset whose train split is used")
+    dataset: str = Field(description="dataset to pretrain on, its train split")
     training: Training
 
 
 class Metric(Section):
     name: str = Field(description="name of a full-reference metric of pyiqa")
     title: str | None = Field(None, description="column heading")
-    options: dict[str, Any] = Field(default_factory=dict, description="options of the metric, as pyiqa takes them")
+    options: dict[str, Any] = Field(default_factory=dict, description="options that pyiqa's metric takes")
 
 
 class Scoring(Section):
     metrics: dict[Name, Metric] = Field(
-        min_length=1, description="columns of the tables, in their order: our name to pyiqa's metric"
+        min_length=1, description="columns of the tables, in this order: name of the column to pyiqa's metric"
     )
-    crop_border: NonNegativeInt = Field(0, description="pixels left out at each border, for every metric")
+    crop_border: NonNegativeInt = Field(0, description="pixels to crop at each border, for every metric")
     missing_weights: Literal["dash", "error"] = Field(
         "dash",
-        description="what to do when a metric's network weights are unavailable: a dash with the reason, or an error",
+        description="what to do when a metric's weights are unavailable: show a dash with the reason, or fail",
     )
     rows_per_job: PositiveInt = Field(
         1,
-        description="rows (with all their seeds) that one scoring job restores and scores on a backbone and test dataset; fewer spread over more GPUs, more save start-up time",
+        description="rows (with all their seeds) per scoring job of a backbone and test dataset: more save start-up time, fewer spread over more GPUs",
     )
 
 
 class Table(Section):
     title: str = Field(description="heading")
     rows: list[str] = Field(
-        description="rows in their order: `<baseline>/<variant>` or patterns with `*`; rows that no table names are added to all"
+        description="rows in this order: `<baseline>/<variant>` or patterns with `*`; rows that no table names are added to every table"
     )
-    metrics: list[str] | None = Field(None, description="columns; all metrics without it")
-    datasets: list[str] | None = Field(None, description="test datasets; all without it")
+    metrics: list[str] | None = Field(None, description="columns; default: all metrics")
+    datasets: list[str] | None = Field(None, description="test datasets; default: all")
     published: str | None = Field(
-        None, description="published numbers shown beside, a file of published/ in the folder of `paper`"
+        None, description="published numbers to show beside: a file in `published/` of the folder of `paper`"
     )
 
 
 class Comparison(Section):
-    """A family of paired tests: each of `rows` against `compared_with`."""
+    """A family of paired tests: each of `rows` against `compared_with`, with Holm's correction over the family."""
 
     title: str
     rows: list[str] = Field(description="`<baseline>/<variant>` or patterns with `*`")
@@ -361,28 +347,28 @@ class Report(Section):
     tables: dict[Name, Table]
     comparisons: list[Comparison] = Field(default_factory=list)
     comparable_with_paper: bool = Field(
-        False, description="whether this profile is the paper's; reports say plainly when it is not"
+        False, description="true if results may be compared with the paper's; if false, reports say so"
     )
-    note: str = Field("", description="a sentence under every table")
+    note: str = Field("", description="sentence to show under every table")
     pictures: list[str] = Field(
         default_factory=list,
-        description="names of test images shown restored by every row; only these are kept, of the first seed",
+        description="test images to show as restored by every row with its first seed; no other restored images are kept",
     )
 
 
 class Profile(Section):
-    name: Name = Field(description="names the folders under results/ and reports/")
+    name: Name = Field(description="name of the folders under results/ and reports/")
     title: str
     protocol: NonNegativeInt = Field(
         1,
-        description="raised by hand when a change outside this file changes results: every run is then stale",
+        description="number to raise by hand when a change outside this file changes results; it makes every run stale",
     )
     paper: Name | None = Field(
         None,
-        description="the paper whose published numbers stand beside the measured ones and whose claims are audited: a folder of papers/",
+        description="folder of papers/: the paper whose published numbers are shown beside the measured ones and whose claims are audited",
     )
     scale: PositiveInt = Field(4, description="upscaling factor")
-    seeds: list[NonNegativeInt] = Field(min_length=1, description="every variant is trained once for each")
+    seeds: list[NonNegativeInt] = Field(min_length=1, description="seeds; every variant is trained once with each")
     compute: Compute = Field(default_factory=Compute)
     datasets: dict[Name, DatasetConfig]
     data: Data
@@ -390,10 +376,10 @@ class Profile(Section):
     training: Training
     baselines: dict[Name, Baseline] = Field(
         default_factory=dict,
-        description="changes per file of baselines/; a file that is not named runs its ROWS",
+        description="changes to files of baselines/, by file name; any other file runs its ROWS",
     )
     external: dict[Name, External] = Field(
-        default_factory=dict, description="external models, scored as they are: the rows `external/<name>`"
+        default_factory=dict, description="external models, scored without adapting them: the rows `external/<name>`"
     )
     pretraining: Pretraining | None = None
     scoring: Scoring
@@ -404,7 +390,7 @@ class Profile(Section):
     def _seeds_differ(cls, seeds: list[int]) -> list[int]:
         repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
         if repeated:
-            raise ValueError(f"seed {repeated[0]} stands there twice; every seed is run once")
+            raise ValueError(f"seed {repeated[0]} is listed twice; list every seed once")
         return seeds
 
     @pydantic.field_validator("datasets")
@@ -412,7 +398,7 @@ class Profile(Section):
     def _datasets_have_folders_of_their_own(cls, datasets: dict[str, DatasetConfig]) -> dict[str, DatasetConfig]:
         for name in datasets:
             if name in RESERVED_DATASETS:
-                raise ValueError(f"{name!r} is taken: resources/{name}/ holds something else; choose another name")
+                raise ValueError(f"{name!r} is reserved: resources/{name}/ is not a dataset; choose another name")
         return datasets
 
     @pydantic.field_validator("backbones")
@@ -421,7 +407,7 @@ class Profile(Section):
         for name in backbones:
             if name in RESERVED_BACKBONES:
                 raise ValueError(
-                    f"{name!r} is taken: a folder of this name beside those of the backbones holds something else; choose another name"
+                    f"{name!r} is reserved: results/<profile>/{name}/ is not a backbone; choose another name"
                 )
         return backbones
 
@@ -430,7 +416,7 @@ class Profile(Section):
         tests = [split.dataset for split in self.data.test]
         for name in tests:
             if tests.count(name) > 1:
-                raise ValueError(f"data.test: the dataset {name!r} is listed twice; a table has one block for each")
+                raise ValueError(f"data.test: the dataset {name!r} is listed twice; list every dataset once")
         named = [(f"report.tables.{key}.datasets", table.datasets or []) for key, table in self.report.tables.items()]
         named += [(f"external.{key}.folders", list(model.folders)) for key, model in self.external.items()]
         for where, datasets in named:

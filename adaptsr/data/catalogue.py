@@ -1,7 +1,7 @@
-"""What can be fetched: the tables `archives.tsv`, `datasets.tsv` and `weights.tsv` of `config/`.
+"""Read the catalogue of files to fetch: the tables `archives.tsv`, `datasets.tsv` and `weights.tsv` of `config/`.
 
-An archive or a weights file is one file to fetch; a dataset is made of images that lie in one or more archives.
-Importing this module costs no torch: the workflow parses with it.
+An archive or a weights file is one file to fetch; a dataset consists of images in one or more archives.
+Importing this module does not import torch: the workflow parses with it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def _check_images(cell: str) -> str:
     archive, colon, pattern = cell.partition(":")
     last = pattern.rpartition("/")[2]
     if not colon or not archive or last.count("{name}") != 1 or pattern.count("{") != 1:
-        raise ValueError("`<archive>:<path>` was expected, with {name} once, in the last part of the path")
+        raise ValueError("expected `<archive>:<path>` with {name} once, in the last part of the path")
     if not re.search(r"\.[a-z]+$", pattern):
-        raise ValueError("the path has to end in the images' suffix, such as .png")
+        raise ValueError("the path must end in the suffix of the images, such as .png")
     return cell
 
 
@@ -50,36 +50,36 @@ ImagesCell = Annotated[str, pydantic.AfterValidator(_check_images)]
 
 
 class Source(Section):
-    """A row of `archives.tsv` or `weights.tsv`: one file, where it comes from and how it is told from another."""
+    """A row of `archives.tsv` or `weights.tsv`: one file, its addresses and its checksum."""
 
     folder: ClassVar[Path]
 
-    name: Name = Field(description="names the row; no other row of any table has it")
-    version: str = Field(description="what the publisher calls this version, or the date or commit of the release")
-    file: FileName = Field(description="name under which the file is kept")
-    address: Address = Field(description="where it is fetched; with `fetch: manual`, the page that leads to it")
+    name: Name = Field(description="name of the row, unique over all tables")
+    version: str = Field(description="the publisher's name of this version, or the date or commit of the release")
+    file: FileName = Field(description="name of the file on disk")
+    address: Address = Field(description="address to fetch it from; with `fetch: manual`, the page that links to it")
     mirrors: Annotated[tuple[Address, ...], pydantic.BeforeValidator(_split_mirrors)] = Field(
-        (), description="addresses of the same bytes, tried in turn, separated by `|`"
+        (), description="other addresses of the same bytes, separated by `|`; tried in turn"
     )
-    bytes: PositiveInt | None = Field(None, description="size; empty where it is not published")
+    bytes: PositiveInt | None = Field(None, description="size; empty if it is not published")
     checksum: Checksum | None = Field(
         None,
-        description="`sha256:` or `md5:` and the digits; a SHA-256 may be cut to the digits that are published; without one the first file seen is recorded and a later difference is an error",
+        description="`sha256:` or `md5:` and the digits; a SHA-256 may be shortened to the published digits; if empty, the checksum of the first file seen is recorded and a later difference is an error",
     )
     licence: str = Field(description="licence of the content")
     fetch: Literal["http", "gdrive", "manual"] = Field(
-        description="`http`, `gdrive` (Google Drive, with its confirmation page), or `manual`: only a person can get it"
+        description="`http`, `gdrive` (Google Drive, with its confirmation page), or `manual`: needs a manual download"
     )
-    note: str = Field("", description="what else a user should know")
+    note: str = Field("", description="further advice for users")
 
     @property
     def path(self) -> Path:
-        """Where the file lies, or will lie, below the working folder."""
+        """Return the path of the file, fetched or not, below the working folder."""
         return self.folder / self.file
 
     @property
     def fully_published(self) -> bool:
-        """Whether the published checksum alone tells this file from any other."""
+        """Return whether the published checksum is complete."""
         return self.checksum is not None and len(self.checksum) in (len("sha256:") + 64, len("md5:") + 32)
 
 
@@ -93,7 +93,10 @@ class WeightsFile(Source):
 
 @dataclass(frozen=True)
 class Images:
-    """Images in an archive: `pattern` is a path with `{name}` in its last part; `*` stands for any text but `/`, `**/` for any folders."""
+    """Images in an archive.
+
+    `pattern` is a path with `{name}` in its last part; `*` matches any text without `/`, `**/` any folders.
+    """
 
     archive: str
     pattern: str
@@ -103,7 +106,7 @@ class Images:
         return Path(self.pattern).suffix
 
     def name_of(self, path: str) -> str | None:
-        """The image's name if `path` is one of these images."""
+        """Return the image's name if `path` is one of these images, else None."""
         found = re.fullmatch(self._expression, path)
         return found["name"] if found else None
 
@@ -115,27 +118,27 @@ class Images:
 
 
 class DatasetPart(Section):
-    """A row of `datasets.tsv`: LR/HR pairs of one split; a dataset is all rows of its name."""
+    """A row of `datasets.tsv`: LR/HR pairs of one split. All rows of one name form a dataset."""
 
-    name: Name = Field(description="names the dataset; a profile's `row`")
+    name: Name = Field(description="name of the dataset: `row` in a profile")
     scale: PositiveInt
     split: SplitName
-    pairs: PositiveInt | None = Field(None, description="number of pairs; empty where it is not published")
+    pairs: PositiveInt | None = Field(None, description="number of pairs; empty if it is not published")
     lr_pixels: Annotated[str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")] | None = Field(
         None,
-        description="width and height of an LR image, or of a typical one, such as `510x339`; empty where it is unknown",
+        description="width and height of a typical LR image, such as `510x339`; empty if unknown",
     )
     lr: ImagesCell = Field(description="LR images: `<archive>:<path>`, with `{name}` in the last part of the path")
-    hr: ImagesCell = Field(description="HR images, likewise; LR and HR of the same `{name}` are a pair")
+    hr: ImagesCell = Field(description="HR images, in the same form; LR and HR with the same `{name}` are a pair")
     degradation: Literal["bicubic"] | None = Field(
         None,
-        description="empty: LR is used as it is; `bicubic`: the file of `lr` has the size of HR and is reduced by MATLAB-like bicubic",
+        description="empty: use LR unchanged; `bicubic`: images of `lr` have the size of HR; reduce them by MATLAB-like bicubic",
     )
     scene: str = Field(
         "",
-        description="pairs whose names agree up to this text are of one scene; empty: every pair is a scene of its own",
+        description="pairs whose names agree up to this text form one scene; empty: every pair is its own scene",
     )
-    note: str = Field("", description="what else a user should know")
+    note: str = Field("", description="further advice for users")
 
     @property
     def sides(self) -> dict[Literal["lr", "hr"], Images]:
@@ -143,7 +146,7 @@ class DatasetPart(Section):
 
     @property
     def lr_area(self) -> int | None:
-        """Pixels of an LR image."""
+        """Return the number of pixels of an LR image, or None if unknown."""
         return math.prod(int(side) for side in self.lr_pixels.split("x")) if self.lr_pixels else None
 
     def scene_of(self, name: str) -> str:
@@ -152,14 +155,14 @@ class DatasetPart(Section):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The three tables by name, in the order of their rows."""
+    """The rows of the three tables by name, in their order."""
 
     archives: Mapping[str, ArchiveFile]
     datasets: Mapping[str, tuple[DatasetPart, ...]]
     weights: Mapping[str, WeightsFile]
 
     def dataset(self, name: str) -> tuple[DatasetPart, ...]:
-        """The rows of a dataset; `UserError` if there is none of this name."""
+        """Return the rows of a dataset. Raises `UserError` if the name is unknown."""
         if name not in self.datasets:
             raise UserError(
                 f"config/datasets.tsv: no dataset {name!r}{suggestion(name, self.datasets)}; there are {listing(self.datasets)}"
@@ -167,7 +170,7 @@ class Catalogue:
         return self.datasets[name]
 
     def sources(self, names: Sequence[str] = ()) -> list[Source]:
-        """The files behind names of datasets, archives and weights, each once; all files for no names."""
+        """Return the files of the named datasets, archives and weights, each once; default: all files."""
         if not names:
             return [*self.archives.values(), *self.weights.values()]
         return list({source.name: source for name in names for source in self._sources_of(name)}.values())
@@ -189,7 +192,7 @@ class Catalogue:
 
 
 def read_catalogue(folder: Path | None = None) -> Catalogue:
-    """Read and check the three tables; `UserError`, one line with file, line and column, for anything wrong."""
+    """Read and check the three tables. Raises `UserError`, with file, line and column, for the first mistake."""
     folder = folder or FOLDER
     archives = _read_table(folder / "archives.tsv", ArchiveFile)
     weights = _read_table(folder / "weights.tsv", WeightsFile)
@@ -210,7 +213,7 @@ def read_catalogue(folder: Path | None = None) -> Catalogue:
 
 
 def weights_file(name: str) -> Path | None:
-    """Where the file of a row of `weights.tsv` lies or will lie; None if there is no such row."""
+    """Return the path of a row of `weights.tsv`, fetched or not, or None if there is no such row."""
     row = read_catalogue().weights.get(name)
     return row.path if row else None
 
@@ -221,15 +224,13 @@ def _images(cell: str) -> Images:
 
 
 def _read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
-    """The rows with their line numbers."""
+    """Return the rows of a table with their line numbers."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot read this table: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UserError(
-            f"{path}: not a text file in UTF-8; a table with tabs between its columns was expected"
-        ) from None
+        raise UserError(f"{path}: not a text file in UTF-8; expected a table with tabs between its columns") from None
     lines = csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
     header = next(lines, [])
     _check_header(path, header, list(model.model_fields))
@@ -244,13 +245,13 @@ def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> 
     unknown = [column for column in header if column not in columns]
     missing = [column for column in columns if column not in header]
     if unknown or missing:
-        what = f"unknown column {unknown[0]!r}" if unknown else f"no column {missing[0]!r}"
-        raise UserError(f"{path}:1: {what}; the columns are {', '.join(columns)}, with tabs between them")
+        what = f"unknown column {unknown[0]!r}" if unknown else f"missing column {missing[0]!r}"
+        raise UserError(f"{path}:1: {what}; expected the columns {', '.join(columns)}, with tabs between them")
 
 
 def _read_row(where: str, header: Sequence[str], cells: Sequence[str], model: type[Row]) -> Row:
     if len(cells) != len(header):
-        raise UserError(f"{where}: {len(cells)} cells, the table has {len(header)} columns with tabs between them")
+        raise UserError(f"{where}: found {len(cells)} cells, expected {len(header)} with tabs between them")
     content: dict[str, Any] = {column: cell.strip() for column, cell in zip(header, cells, strict=True) if cell.strip()}
     try:
         return model.model_validate(content)
@@ -283,7 +284,7 @@ def _refuse_repeated(path: Path, rows: Sequence[tuple[int, Source]]) -> None:
         for line, row in rows:
             value = getattr(row, column)
             if seen.setdefault(value, line) != line:
-                raise UserError(f"{path}:{line}: {column}: {value!r} stands in line {seen[value]} already")
+                raise UserError(f"{path}:{line}: {column}: {value!r} is already in line {seen[value]}")
 
 
 def _refuse_shared_names(
@@ -295,4 +296,4 @@ def _refuse_shared_names(
     names = [*datasets, *(row.name for _, row in chain(archives, weights))]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise UserError(f"{folder}: {repeated[0]!r} names rows of two tables; `adaptsr data` could not tell them apart")
+        raise UserError(f"{folder}: {repeated[0]!r} is used twice; names must be unique over all tables")

@@ -1,10 +1,10 @@
-"""How LR is made from HR: MATLAB-like bicubic, or Real-ESRGAN's second-order degradation.
+"""Make LR from HR: by MATLAB-like bicubic reduction, or by Real-ESRGAN's second-order degradation.
 
-Real-ESRGAN (Wang et al., 2021, section 3): blur, resize, noise and JPEG, twice, then a sinc filter. The pieces are
-basicsr's; here they are put in order, and chance is separated from them: `draw` turns a key into plain numbers and
-kernels, `apply` is deterministic. As in the published code, kernels, noise strengths and JPEG qualities differ between
-the images of a batch, while resize factors and modes and the kinds of noise are the batch's. The published code mixes
-batches in a pool of pairs; here there is none, since iteration i must not depend on those before it.
+Real-ESRGAN (Wang et al., 2021, section 3) applies blur, resize, noise and JPEG twice, then a sinc filter. The operations
+are basicsr's. This module orders them and separates randomness from them: `draw` turns a key into plain numbers and
+kernels, `apply` is deterministic. As in the published code, kernels, noise strengths and JPEG qualities differ between the
+images of a batch, while resize factors, resize modes and the kind of noise are shared. The published code mixes batches in
+a pool of pairs. This module does not, since iteration i must not depend on earlier ones.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Option = TypeVar("Option")
 
 @dataclass(frozen=True)
 class DrawnNoise:
-    """Noise of a batch: strengths are standard deviations of 255 (Gaussian) or scales (Poisson), one per image."""
+    """Noise of a batch. Strengths per image are standard deviations in levels of 255 (Gaussian) or scales (Poisson)."""
 
     gaussian: bool
     strengths: tuple[float, ...]
@@ -46,7 +46,7 @@ class DrawnNoise:
 
 @dataclass(frozen=True, eq=False)
 class DrawnOrder:
-    """One order; `kernels` is float32 (N, K, K), or None where this order does not blur."""
+    """One order of the degradation. `kernels` is float32 (N, K, K), or None if this order does not blur."""
 
     kernels: torch.Tensor | None
     resize_factor: float
@@ -57,7 +57,7 @@ class DrawnOrder:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """All that chance decides about the degradation of a batch; `final_kernels` is float32 (N, K, K)."""
+    """All random choices for the degradation of a batch. `final_kernels` is float32 (N, K, K)."""
 
     sharpen: bool
     first: DrawnOrder
@@ -68,27 +68,26 @@ class Drawn:
 
 
 def degrade(hr: torch.Tensor, config: Degradation, scale: int, key: tuple[Key, ...]) -> torch.Tensor:
-    """LR of a batch: a pure function of its arguments, computed on `hr`'s device.
+    """Degrade a batch on its own device, as a pure function of the arguments.
 
-    `hr` is float32 (N, 3, H, W) in [0, 1], H and W multiples of `scale`; the result is float32
-    (N, 3, H/scale, W/scale) in [0, 1], rounded to 8-bit levels. Noise is drawn on the device, so that a GPU's differs
-    from a CPU's. The global generators are as before afterwards; while it runs it borrows torch's, so it must not run
-    beside another thread that draws from that one.
+    `hr` is float32 (N, 3, H, W) in [0, 1], H and W multiples of `scale`. Returns float32 (N, 3, H/scale, W/scale) in
+    [0, 1], rounded to 8-bit levels. Noise is drawn on the device, so it differs between GPU and CPU. Uses torch's global
+    generator and restores it: no other thread may draw from that generator meanwhile.
     """
     return apply(hr, draw(config, hr.shape[0], key), scale)
 
 
 def bicubic(hr: torch.Tensor, scale: int) -> torch.Tensor:
-    """Antialiased bicubic reduction as MATLAB's `imresize` does it, rounded to 8-bit levels.
+    """Reduce images like MATLAB's `imresize` (bicubic, antialiased), rounded to 8-bit levels.
 
-    `hr` is float32 (N, 3, H, W) in [0, 1]; the result (N, 3, H/scale, W/scale) is on the CPU.
+    `hr` is float32 (N, 3, H, W) in [0, 1]. Returns (N, 3, H/scale, W/scale) on the CPU.
     """
     _check_size(hr, scale)
     return _resize(hr, 1 / scale)
 
 
 def bicubic_enlarged(lr: torch.Tensor, scale: int) -> torch.Tensor:
-    """Bicubic interpolation as MATLAB's `imresize` does it: (N, 3, h, w) in [0, 1] to (N, 3, scale h, scale w)."""
+    """Enlarge images like MATLAB's `imresize` (bicubic): (N, 3, h, w) in [0, 1] to (N, 3, scale h, scale w)."""
     return _resize(lr, scale)
 
 
@@ -98,7 +97,7 @@ def _resize(images: torch.Tensor, factor: float) -> torch.Tensor:
 
 
 def draw(config: Degradation, count: int, key: tuple[Key, ...]) -> Drawn:
-    """Parameters of the degradation of `count` images, from a generator keyed by `key`."""
+    """Draw the parameters of the degradation of `count` images from a generator keyed by `key`."""
     generator = numpy_generator(*key)
     largest_kernel = max(config.first.kernel_size_max, config.second.kernel_size_max)
     return Drawn(
@@ -113,7 +112,7 @@ def draw(config: Degradation, count: int, key: tuple[Key, ...]) -> Drawn:
 
 @torch.no_grad()
 def apply(hr: torch.Tensor, drawn: Drawn, scale: int) -> torch.Tensor:
-    """The degradation with everything drawn; shapes and ranges are those of `degrade`."""
+    """Degrade a batch with drawn parameters; shapes and ranges as in `degrade`."""
     _check_size(hr, scale)
     size = (hr.shape[2] // scale, hr.shape[3] // scale)
 
@@ -192,7 +191,7 @@ def _draw_gaussian_like_kernel(blur: Blur, size: int, generator: np.random.Gener
 
 
 def _draw_beta(limits: tuple[float, float], generator: np.random.Generator) -> float:
-    """Below and above 1 (the Gaussian shape) with equal probability, as the published code draws it."""
+    """Draw below or above 1 (the Gaussian shape) with equal probability, like the published code."""
     low, high = limits
     return _between(low, 1.0, generator) if generator.random() < 0.5 else _between(1.0, high, generator)
 
@@ -220,20 +219,20 @@ def _draw_resize_factor(blur: Blur, generator: np.random.Generator) -> float:
 def _draw_jpeg_qualities(blur: Blur, count: int, generator: np.random.Generator) -> tuple[float, ...]:
     low, high = blur.jpeg_quality
     if not 0 < low <= high < 100:  # basicsr's JPEG divides by zero at 0 and at 100
-        raise UserError(f"degradation: jpeg_quality is {low:g} to {high:g}; a range above 0 and below 100 was expected")
+        raise UserError(f"degradation: jpeg_quality is {low:g} to {high:g}; expected a range above 0 and below 100")
     return _draw_each(blur.jpeg_quality, count, generator)
 
 
 def _kernel_sizes(largest: int) -> range:
     if largest < SMALLEST_KERNEL or largest % 2 == 0:
         raise UserError(
-            f"degradation: kernel_size_max is {largest}; an odd number of at least {SMALLEST_KERNEL} was expected"
+            f"degradation: kernel_size_max is {largest}; expected an odd number of at least {SMALLEST_KERNEL}"
         )
     return range(SMALLEST_KERNEL, largest + 1, 2)
 
 
 def _sinc_kernel(cutoff: float, size: int, padded_size: int) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):  # basicsr divides 0 by 0 in the centre, then fills it in
+    with np.errstate(divide="ignore", invalid="ignore"):  # basicsr divides 0 by 0 in the centre, then overwrites it
         kernel = basicsr_module("data.degradations").circular_lowpass_kernel(cutoff, size, pad_to=padded_size)
     return np.asarray(kernel)
 
@@ -261,15 +260,15 @@ def _blur(image: torch.Tensor, kernels: torch.Tensor | None) -> torch.Tensor:
     if kernels is None:
         return image
     fitting = _fitting(kernels, min(image.shape[2:])).to(image.device)
-    # filter2D takes views that need contiguous images; DiffJPEG returns others.
+    # filter2D needs contiguous images, and DiffJPEG returns others.
     blurred: torch.Tensor = basicsr_module("utils.img_process_util").filter2D(image.contiguous(), fitting)
     return blurred
 
 
 def _fitting(kernels: torch.Tensor, side: int) -> torch.Tensor:
-    """The kernels' centres where an image is too small to be reflected as far as the kernels reach.
+    """Cut kernels to their centres if the image is too small for reflection padding by the whole kernel.
 
-    The published code degrades images of 400 pixels and never comes here.
+    The published code degrades images of 400 pixels, which never need this.
     """
     surplus = (kernels.shape[-1] - (2 * side - 1)) // 2
     if surplus <= 0:
@@ -297,7 +296,7 @@ def _compress(image: torch.Tensor, qualities: Sequence[float]) -> torch.Tensor:
 
 @cache
 def _jpeg(device: torch.device) -> Any:
-    # basicsr's instances share their tables; without a copy, moving one to a device would move all of them.
+    # basicsr's instances share their tables: without a copy, moving one to a device would move all.
     return copy.deepcopy(basicsr_module("utils.diffjpeg").DiffJPEG(differentiable=False)).to(device)
 
 
@@ -308,7 +307,7 @@ def _sharpener(device: torch.device) -> Any:
 
 @contextmanager
 def _torch_seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's global generator of this device, seeded inside the block and put back after it."""
+    """Seed torch's global generator of this device inside the block, and restore it afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         if device.type == "cuda":
             with torch.cuda.device(device):

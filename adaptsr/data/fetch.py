@@ -1,9 +1,8 @@
-"""Fetching the files of the catalogue: resumed where it broke off, from mirrors in turn, checked before it gets its name.
+"""Fetch the files of the catalogue: resume broken transfers, try mirrors in turn, check size and checksum.
 
-`requests` does the transfer. A file is fetched as `<file>.part` beside its final name, which it gets when size and
-checksum are right; the rest of a broken transfer is asked for with a Range request. Where no full checksum is
-published, the SHA-256 of the first file seen is kept as `<file>.sha256`, in the format of `sha256sum`, and a file that
-differs is refused from then on.
+A file is fetched as `<file>.part` and renamed once size and checksum are right. A Range request resumes a broken
+transfer. If no full checksum is published, the SHA-256 of the first file seen is kept as `<file>.sha256`, in the format of
+`sha256sum`, and a different file is refused from then on.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ from adaptsr.errors import UserError, listing
 from adaptsr.files import expanded
 
 ATTEMPTS = 4
-"""Attempts in a row that bring nothing, after which an address is given up."""
+"""Attempts in a row without any data before an address is given up."""
 FIRST_PAUSE_SECONDS = 1.0
-"""Pause after the first of them; it doubles each time."""
+"""Pause after the first such attempt; it doubles each time."""
 TIMEOUT_SECONDS = (15, 60)
 CHUNK_BYTES = 1 << 20
 LONGEST_PAGE_BYTES = 1 << 20
@@ -42,16 +41,16 @@ WORTH_ASKING_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
 class _Refused(Exception):
-    """The address does not give the file, and asking it again would not help."""
+    """The address does not provide the file, and another attempt would not help."""
 
 
 class _BrokenOff(Exception):
-    """The transfer ended early; asking again may help."""
+    """The transfer ended early; another attempt may help."""
 
 
 @dataclass(frozen=True)
 class State:
-    """A file of the catalogue and what lies on disk of it."""
+    """A file of the catalogue and its state on disk. `present` is the number of bytes on disk."""
 
     source: Source
     state: Literal["there", "verified", "incomplete", "missing", "wrong"]
@@ -60,10 +59,9 @@ class State:
 
 
 def ensure(source: Source) -> Path:
-    """The path of the file, fetched if it is not there, with size and checksum checked.
+    """Return the path of the file, with size and checksum checked. Fetch it if it is missing.
 
-    A file that lies there already needs no network. Raises `UserError`: the file is not the one expected, no address
-    gives it, or (`fetch: manual`) a person has to get it.
+    Raises `UserError` if the file on disk is the wrong one, no address provides it, or it needs a manual download.
     """
     path = source.path
     if path.is_file():
@@ -77,56 +75,57 @@ def ensure(source: Source) -> Path:
                 _fetch(source, path)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written: {error.strerror or error}; what has arrived is kept and the rest fetched next time"
+            f"{path}: cannot be written: {error.strerror or error}; run the command again to fetch the rest"
         ) from None
     return path
 
 
 def ensure_weights(name: str) -> Path:
-    """The path of a row of `weights.tsv`, fetched if it is not there."""
+    """Return the path of a row of `weights.tsv`. Fetch the file if it is missing."""
     return ensure(_weights(name))
 
 
 def fetched_weights(name: str) -> Path:
-    """The path of a row of `weights.tsv` whose file is there and right; never fetches, and says what to do instead."""
+    """Return the path of a row of `weights.tsv` without fetching. Raises `UserError` if it is missing or wrong."""
     source = _weights(name)
     if not source.path.is_file():
-        raise UserError(
-            f"{name}: these weights are not there yet: `adaptsr data fetch {name}` puts them at {source.path}"
-        )
+        raise UserError(f"{name}: these weights are missing; `adaptsr data fetch {name}` puts them at {source.path}")
     _check_present(source)
     return source.path
 
 
 def resolve_weights(weights: str) -> Path:
-    """The checkpoint of a profile's `weights`: a path, or a name of config/weights.tsv that has been fetched."""
+    """Return the checkpoint of a profile's `weights`, which is a path or the name of fetched weights.
+
+    Raises `UserError` if the file is missing or wrong.
+    """
     if weights_file(weights) is not None:
         return fetched_weights(weights)
     path = expanded(weights)
     if not path.is_file():
         raise UserError(
-            f"{weights}: no such weights file; give the path of a checkpoint, or a name of config/weights.tsv"
+            f"{weights}: no such weights file; give the path of a checkpoint, or a name from config/weights.tsv"
         )
     return path
 
 
 def status(names: Sequence[str] = ()) -> list[State]:
-    """What is there, by presence and size alone, of the named datasets, archives and weights, or of all."""
+    """Return the states of the named datasets, archives and weights, by presence and size; default: all."""
     return [_state(source) for source in read_catalogue().sources(names)]
 
 
 def verify(names: Sequence[str] = ()) -> list[State]:
-    """Like `status`, with the checksum of every file that is there."""
+    """Return the states as `status` does, and check the checksum of every file on disk."""
     return [_verified(source) for source in read_catalogue().sources(names)]
 
 
 def fetch(names: Sequence[str] = ()) -> list[State]:
-    """Fetch what is missing of the named or of all; a file that cannot be had does not keep the others from coming."""
+    """Fetch the missing files of the named or all, and return their states. Goes on after a file that fails."""
     return [_fetched(source) for source in read_catalogue().sources(names)]
 
 
 def as_text(states: Sequence[State]) -> str:
-    """A table of states for the terminal, with a line of totals and a line for each problem."""
+    """Format the states as a table for the terminal, with a line of totals and a line for each problem."""
     rows = [("NAME", "STATE", "SIZE", "HOW", "LICENCE"), *(_cells(state) for state in states)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [
@@ -137,7 +136,7 @@ def as_text(states: Sequence[State]) -> str:
 
 
 def size_text(size: int | None) -> str:
-    """A number of bytes for people: `3.5 GB`."""
+    """Format a number of bytes for people: `3.5 GB`."""
     if size is None:
         return "unknown"
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
@@ -174,7 +173,7 @@ def _fetch(source: Source, path: Path) -> None:
 
 
 def _ask(session: requests.Session, source: Source, address: str, part: _Part) -> None:
-    """Bring the part to the whole file, or raise `_Refused` with the reason why this address does not give it."""
+    """Complete the part from this address, or raise `_Refused` with the reason why it does not provide the file."""
     idle = 0
     while True:
         before = part.size
@@ -190,12 +189,12 @@ def _ask(session: requests.Session, source: Source, address: str, part: _Part) -
         except (requests.RequestException, urllib3.exceptions.HTTPError, _BrokenOff) as error:
             idle = 0 if part.size > before else idle + 1
             if idle == ATTEMPTS:
-                raise _Refused(f"{ATTEMPTS} attempts in a row brought nothing: {_one_line(error)}") from None
+                raise _Refused(f"{ATTEMPTS} attempts in a row got no data: {_one_line(error)}") from None
             time.sleep(FIRST_PAUSE_SECONDS * 2 ** (idle - 1))
 
 
 def _transfer(session: requests.Session, source: Source, address: str, part: _Part) -> None:
-    """Ask once for what is missing of the part, and append it."""
+    """Request the rest of the part once, and append it."""
     if source.bytes and part.size >= source.bytes:
         if part.size == source.bytes:
             return
@@ -203,12 +202,12 @@ def _transfer(session: requests.Session, source: Source, address: str, part: _Pa
     with _answer(session, address, _range(source, address, part)) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             part.start_over()
-            raise _BrokenOff("the server has less than has arrived already")
+            raise _BrokenOff("the server's file is shorter than the part on disk")
         if response.status_code != requests.codes.partial_content:
             part.start_over()
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {part.size}-"):
             part.start_over()
-            raise _BrokenOff("the server sent another part than it was asked for")
+            raise _BrokenOff("the server sent a different range than requested")
         total = _announced(source, response, part.size)
         part.remember(address, response.headers.get("ETag") or response.headers.get("Last-Modified"))
         _append(source, response, part, total)
@@ -224,35 +223,35 @@ def _append(source: Source, response: requests.Response, part: _Part, total: int
             size += len(chunk)
             if most is not None and size > most:
                 part.start_over()
-                raise _Refused(f"more than the expected {most} bytes came")
+                raise _Refused(f"received more than the expected {most} bytes")
             part.append(chunk)
             bar.update(len(chunk))
     if total is not None and part.size < total:
-        raise _BrokenOff(f"{part.size} of {total} bytes came")
+        raise _BrokenOff(f"received {part.size} of {total} bytes")
 
 
 def _announced(source: Source, response: requests.Response, offset: int) -> int | None:
-    """The size of the whole file as the server states it, checked against the catalogue and the free space."""
+    """Return the size of the whole file that the server states, checked against the catalogue and the free space."""
     length = response.headers.get("Content-Length", "")
     total = offset + int(length) if length.isdigit() else None
     if total is None and not (source.bytes or source.checksum) and not response.raw.chunked:
-        raise _Refused("the server does not say how large the file is, so that a cut could not be told")
+        raise _Refused("the server does not state the size of the file, so a truncated one would go unnoticed")
     if total is not None and source.bytes and total != source.bytes:
-        raise _Refused(f"the file there has {total} bytes, {source.bytes} were expected")
+        raise _Refused(f"the server's file has {total} bytes, expected {source.bytes}")
     needed = (total or source.bytes or offset) - offset
     free = shutil.disk_usage(source.path.parent).free
     if needed > free:
         raise UserError(
-            f"{source.path}: {size_text(needed)} are to come, {size_text(free)} are free on this disk; make room"
+            f"{source.path}: needs {size_text(needed)}, but {size_text(free)} are free on this disk; make room"
         )
     return total
 
 
 def _range(source: Source, address: str, part: _Part) -> dict[str, str]:
-    """Headers that ask for the rest of the part.
+    """Return the headers that request the rest of the part.
 
-    Without a published checksum nothing would tell afterwards that two files were joined, so the server has to confirm
-    (If-Range) that it still has the file that the part came from.
+    Without a published checksum, a mix of two files would go unnoticed. So the server must confirm (If-Range) that it
+    still has the file that the part came from.
     """
     if not part.size:
         return {}
@@ -268,17 +267,17 @@ def _range(source: Source, address: str, part: _Part) -> dict[str, str]:
 
 @contextmanager
 def _answer(session: requests.Session, address: str, headers: dict[str, str]) -> Iterator[requests.Response]:
-    """The answer that holds the file; Google Drive's page that asks for confirmation is answered."""
+    """Yield the response with the file, after confirming Google Drive's warning page if one comes."""
     with _get(session, address, headers) as response:
         if not _is_page(response):
             yield response
             return
         form = _ConfirmationForm(response)
     if form.address is None:
-        raise _Refused(f"a web page came instead of the file ({form.title or 'without a title'})")
+        raise _Refused(f"received a web page instead of the file ({form.title or 'without a title'})")
     with _get(session, form.address, headers, form.fields) as response:
         if _is_page(response):
-            raise _Refused("a second web page came after the confirmation was given")
+            raise _Refused("received another web page after confirming the download")
         yield response
 
 
@@ -300,7 +299,7 @@ def _is_page(response: requests.Response) -> bool:
 
 
 class _ConfirmationForm(HTMLParser):
-    """Google Drive's `download-form` in a page: where it leads and its hidden fields; `address` is None without it."""
+    """Google Drive's `download-form` in a page: its address and hidden fields. `address` is None without a form."""
 
     def __init__(self, response: requests.Response) -> None:
         super().__init__()
@@ -332,9 +331,9 @@ class _ConfirmationForm(HTMLParser):
 
 
 class _Part:
-    """The unfinished file beside the final name, open to append, and a note on where its bytes came from.
+    """The unfinished file beside the final name, open to append, and a note of its origin.
 
-    Leaving the `with` block keeps what has arrived, unless that is nothing.
+    Leaving the `with` block keeps the part unless it is empty.
     """
 
     def __init__(self, path: Path) -> None:
@@ -367,12 +366,12 @@ class _Part:
         self._file.seek(0)
 
     def remember(self, address: str, validator: str | None) -> None:
-        """Note the origin of the first byte; later ones are only added where they are of the same content."""
+        """Note the origin of the first byte; later bytes are only appended if they are of the same content."""
         if not self.size:
             files.write_json(self._origin, {"address": address, "validator": validator})
 
     def validator(self, address: str) -> str | None:
-        """What the server called the content that the part came from, if it came from this address."""
+        """Return the server's validator (ETag or date) of the part if it came from this address, else None."""
         try:
             origin = json.loads(self._origin.read_text(encoding="utf-8"))
             return str(origin["validator"]) if origin["address"] == address and origin["validator"] else None
@@ -385,15 +384,15 @@ class _Part:
 
 
 def _mismatch(source: Source, path: Path) -> str | None:
-    """What is wrong with the file, or None."""
+    """Say what is wrong with the file, or return None."""
     size = path.stat().st_size
     if source.bytes and size != source.bytes:
-        return f"{size} bytes, {source.bytes} were expected"
+        return f"{size} bytes, expected {source.bytes}"
     if source.checksum:
         algorithm, _, expected = source.checksum.partition(":")
         found = _digest(path, algorithm)
         if not found.startswith(expected):
-            return f"its {_algorithm_text(algorithm)} is {found}, {expected} was expected"
+            return f"its {_algorithm_text(algorithm)} is {found}, expected {expected}"
     recorded = _recorded(source)
     if recorded and _digest(path, "sha256") != recorded:
         return f"its SHA-256 differs from the one recorded when it was first seen ({_record(source)})"
@@ -419,7 +418,7 @@ def _recorded(source: Source) -> str | None:
         return None
     digest = path.read_text(encoding="utf-8", errors="replace").partition(" ")[0].strip()
     if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-        raise UserError(f"{path}: `<SHA-256>  {source.file}` was expected; delete it to have the file recorded anew")
+        raise UserError(f"{path}: expected `<SHA-256>  {source.file}`; delete it to record the checksum again")
     return digest
 
 
@@ -434,30 +433,30 @@ def _check_present(source: Source) -> None:
     problem = _mismatch(source, source.path)
     if problem:
         remedy = (
-            f"replace it by the file of {source.address}"
+            f"replace it with the file from {source.address}"
             if source.fetch == "manual"
-            else "delete it to have it fetched"
+            else "delete it and fetch it again"
         )
         raise UserError(f"{source.path}: not the file of {source.name}: {problem}; {remedy}")
     try:
         _record_first_seen(source, source.path)
     except OSError as error:
         raise UserError(
-            f"{_record(source)}: cannot be written: {error.strerror}; the first checksum seen goes there"
+            f"{_record(source)}: cannot be written: {error.strerror}; the checksum of the first file seen is kept there"
         ) from None
 
 
 def _instructions(source: Source) -> str:
     note = f"; {source.note}" if source.note else ""
     return (
-        f"{source.name}: only a person can get this file: from {source.address}, to be put at {source.path} "
+        f"{source.name}: this file needs a manual download: get it from {source.address} and put it at {source.path} "
         f"({_expectation(source)}){note}"
     )
 
 
 def _expectation(source: Source) -> str:
     size = f"{source.bytes} bytes" if source.bytes else "size not published"
-    return f"{size}, {source.checksum or 'checksum not published: recorded at first sight'}"
+    return f"{size}, {source.checksum or 'checksum not published: recorded from the first file'}"
 
 
 def _state(source: Source) -> State:
@@ -465,7 +464,7 @@ def _state(source: Source) -> State:
     if path.is_file():
         size = path.stat().st_size
         if source.bytes and size != source.bytes:
-            return State(source, "wrong", size, f"{path}: {size} bytes, {source.bytes} were expected")
+            return State(source, "wrong", size, f"{path}: {size} bytes, expected {source.bytes}")
         return State(source, "there", size)
     if part.is_file() and part.stat().st_size:
         return State(source, "incomplete", part.stat().st_size)
@@ -505,7 +504,7 @@ def _totals(states: Sequence[State]) -> str:
     missing = sum(max(0, (state.source.bytes or 0) - state.present) for state in absent)
     more = f" and {unknown} of unknown size" if unknown else ""
     present = size_text(sum(state.present for state in there))
-    return f"{len(there)} of {len(states)} files are there ({present}); {size_text(missing)}{more} to come"
+    return f"{len(there)} of {len(states)} files present ({present}); {size_text(missing)}{more} left to fetch"
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Reading and writing images: 8-bit RGB, nothing else."""
+"""Read and write images: 8-bit RGB only."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _KINDS = {
 
 
 def read_image(path: Path) -> torch.Tensor:
-    """The image as it is displayed (an EXIF orientation is applied): uint8, shape (3, H, W), RGB.
+    """Read an image as it is displayed (with its EXIF orientation applied): uint8 (3, H, W), RGB.
 
-    Raises `UserError` naming the file for anything but a whole 8-bit RGB image of at most `MAX_PIXELS` pixels.
+    Raises `UserError` if the file is not a complete 8-bit RGB image of at most `MAX_PIXELS` pixels.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such image file")
@@ -51,7 +51,7 @@ def read_image(path: Path) -> torch.Tensor:
 
 
 def write_png(path: Path, image: torch.Tensor) -> None:
-    """Write a uint8 RGB image of shape (3, H, W); the same image gives the same bytes, and no file is ever torn."""
+    """Write a uint8 RGB image (3, H, W) atomically; equal images give equal bytes."""
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(f"expected uint8 of shape (3, H, W), found {image.dtype} {tuple(image.shape)}")
     with atomic_write(path) as temporary:
@@ -61,12 +61,12 @@ def write_png(path: Path, image: torch.Tensor) -> None:
 
 
 def to_float(image: torch.Tensor) -> torch.Tensor:
-    """uint8 levels to float32 in [0, 1]."""
+    """Convert uint8 levels to float32 in [0, 1]."""
     return image.to(torch.float32).div_(255)
 
 
 def to_uint8(image: torch.Tensor) -> torch.Tensor:
-    """Values in [0, 1] to the nearest of 256 levels, as uint8."""
+    """Round values in [0, 1] to the nearest of 256 levels, as uint8."""
     return image.mul(255).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -81,11 +81,11 @@ def _refuse_unusable(path: Path, image: Image.Image) -> None:
     if "transparency" in image.info:
         raise UserError(f"{path}: an image with a transparent color; convert it to 8-bit RGB")
     if getattr(image, "n_frames", 1) > 1:
-        raise UserError(f"{path}: holds {getattr(image, 'n_frames', 1)} images; one was expected")
+        raise UserError(f"{path}: holds {getattr(image, 'n_frames', 1)} images; expected one")
 
 
 def _sixteen_bit(image: Image.Image) -> bool:
-    """Whether the file stores 16 bits per channel; Pillow calls such RGB files `RGB` and drops the lower 8 bits."""
+    """Return whether the file has 16 bits per channel. Pillow opens such RGB files as `RGB`, without the lower 8 bits."""
     tiles: list[Any] = image.tile  # type: ignore[attr-defined]
     return image.mode.startswith("I") or image.mode == "F" or any(";16" in str(tile[3]) for tile in tiles)
 

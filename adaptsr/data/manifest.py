@@ -1,4 +1,4 @@
-"""Keep what a prepared dataset holds: its pairs, their splits and their checksums."""
+"""Read and write the manifest of a prepared dataset: its pairs, their splits and their checksums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adaptsr.errors import UserError
 MANIFEST = "manifest.json"
 SplitName = Literal["train", "validation", "test"]
 _OLD_KINDS = {"photographs": "sample_images"}
-"""Kinds as manifests on disk may still call them."""
+"""Old names of kinds in manifests on disk."""
 
 
 class _Part(pydantic.BaseModel):
@@ -24,12 +24,12 @@ class _Part(pydantic.BaseModel):
 
 def _check_item_name(name: str) -> str:
     if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise ValueError(f"{name!r} is no name for an image: files of this name are written beside runs")
+        raise ValueError(f"invalid image name {name!r}: it must be usable as the name of a file")
     return name
 
 
 class Item(_Part):
-    """One LR/HR pair; `lr` and `hr` are absolute or relative to the manifest's folder."""
+    """One LR/HR pair. `lr` and `hr` are absolute paths, or relative to the manifest's folder."""
 
     name: Annotated[str, pydantic.AfterValidator(_check_item_name)]
     scene: str
@@ -40,7 +40,7 @@ class Item(_Part):
 
     @classmethod
     def of(cls, name: str, scene: str, lr: Path, hr: Path, folder: Path | None = None) -> Item:
-        """Describe a pair of files by their contents; its paths are kept relative to `folder`, where one is given."""
+        """Describe a pair of files, with their checksums; paths are relative to `folder` if it is given."""
         paths = [str(path.relative_to(folder) if folder else path) for path in (lr, hr)]
         digests = [files.file_sha256(path) for path in (lr, hr)]
         return cls(name=name, scene=scene, lr=paths[0], hr=paths[1], lr_sha256=digests[0], hr_sha256=digests[1])
@@ -54,7 +54,7 @@ def _check_kind(kind: str) -> str:
 
 
 class Manifest(_Part):
-    """`manifest.json` of a dataset; written last, so that its presence means that the dataset is whole."""
+    """The content of a dataset's `manifest.json`. It is written last: a dataset with a manifest is complete."""
 
     dataset: str
     scale: PositiveInt
@@ -63,7 +63,7 @@ class Manifest(_Part):
     splits: dict[SplitName, list[Item]]
 
     def digest(self, split: SplitName | None = None) -> str:
-        """Return the SHA-256 of names, scenes and contents, of one split or of all; where the files lie does not matter."""
+        """Return the SHA-256 of the scale, names, scenes and contents of one split or all, independent of paths."""
         splits = self.splits if split is None else {split: self.splits.get(split, [])}
         items = {
             name: [[item.name, item.scene, item.lr_sha256, item.hr_sha256] for item in part]
@@ -76,10 +76,10 @@ class Manifest(_Part):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read and check a manifest; `UserError` names the file when it is missing or not a manifest."""
+    """Read and check a manifest. Raises `UserError` if the file is missing or not a manifest."""
     if not path.exists():
         raise UserError(
-            f"{path}: this dataset is not prepared: snakemake does it, or `adaptsr data prepare {path.parent.name}` "
+            f"{path}: this dataset is not prepared; run snakemake, or `adaptsr data prepare {path.parent.name}` "
             "with the profile"
         )
     content = files.read_json(path, "the manifest of a prepared dataset")
@@ -89,16 +89,17 @@ def read_manifest(path: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(
-            f"{path}: not a dataset's manifest: {where}: {first['msg']}; delete it to have the dataset prepared again"
+            f"{path}: not a dataset's manifest: {where}: {first['msg']}; delete it and prepare the dataset again"
         ) from None
 
 
 def manifest_path(dataset: str) -> Path:
+    """Return the path of a dataset's manifest, below the working folder."""
     return Path("resources") / dataset / MANIFEST
 
 
 def remove(folder: Path) -> None:
-    """Remove the manifest of a folder, and what a killed write left of one: images are about to change under it."""
+    """Remove a folder's manifest and temporary files of killed writes, before its images change."""
     (folder / MANIFEST).unlink(missing_ok=True)
     for torn in folder.glob(f".{MANIFEST}.*"):
         torn.unlink()

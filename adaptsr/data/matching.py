@@ -1,4 +1,4 @@
-"""Match the images of two folders by name, and compare their sizes. Importing this module costs no torch."""
+"""Match the images of two folders by name and compare their sizes. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import torch
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-_EXPECTED = f"expected are files ending in {', '.join(SUFFIXES)}"
+_EXPECTED = f"expected files ending in {', '.join(SUFFIXES)}"
 
 
 @dataclass(frozen=True)
 class Side:
-    """A folder of images. `called` is its name in messages, such as LR; with `images_only` any other file is a problem."""
+    """A folder of images. `called` is its name in messages, such as LR. `images_only` makes any other file a problem."""
 
     called: str
     folder: Path
@@ -28,7 +28,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Image:
-    """An image file and what messages call its side."""
+    """An image file and the name of its side in messages."""
 
     called: str
     path: Path
@@ -38,10 +38,9 @@ class Image:
 
 
 def list_images(side: Side, problems: list[str], only: Collection[str] | None = None) -> dict[str, Image]:
-    """List the images of a folder by name, which is the file's name without its suffix, in the order of the files.
+    """List the images of a folder by name (the file's name without suffix), in the order of the files.
 
-    `only` names the images that matter; other files are then left alone. Hidden files always are. Whatever is wrong is
-    added to `problems`.
+    Ignores hidden files, and images outside `only` if it is given. Adds what is wrong to `problems`.
     """
     if not side.folder.is_dir():
         problems.append(f"no such folder {side.folder}; give the folder that holds the {side.called} images")
@@ -55,13 +54,13 @@ def list_images(side: Side, problems: list[str], only: Collection[str] | None = 
         is_image = path.suffix.lower() in SUFFIXES and not path.is_dir()
         if not is_image and not side.images_only:
             continue
-        # Not `path.resolve()`, which raises on a link to itself.
+        # `path.resolve()` would raise on a link to itself.
         if not Path(os.path.realpath(path)).is_relative_to(root):
             problems.append(f"{image}: a link that leads out of the folder; put the file itself there")
         if not is_image:
             problems.append(f"{image}: not an image; {_EXPECTED}")
         elif path.stem in images:
-            problems.append(f"{image}: the same name as {images[path.stem]}; keep one of the two")
+            problems.append(f"{image}: has the same name as {images[path.stem]}; keep one of the two")
         else:
             images[path.stem] = image
     if not images and only is None:
@@ -70,9 +69,9 @@ def list_images(side: Side, problems: list[str], only: Collection[str] | None = 
 
 
 def match(one: Side, other: Side, problems: list[str]) -> dict[str, tuple[Image, Image]]:
-    """Match the images of two folders by name, in the order of the names; what is wrong is added to `problems`."""
+    """Match the images of two folders by name, in the order of the names. Adds what is wrong to `problems`."""
     ones, others = list_images(one, problems), list_images(other, problems)
-    if ones and others:  # an empty folder is one problem, not one for every image of its partner
+    if ones and others:  # report an empty folder once, not for every image of its partner
         for side, images, partners in ((other, ones, others), (one, others, ones)):
             lonely = [images[name] for name in sorted(images.keys() - partners.keys())]
             problems += [f"{image}: no {side.called} image of this name" for image in lonely]
@@ -80,7 +79,7 @@ def match(one: Side, other: Side, problems: list[str]) -> dict[str, tuple[Image,
 
 
 def match_names(side: Side, names: Collection[str], problems: list[str]) -> dict[str, Image]:
-    """Find the image of each of `names` in a folder; what is wrong is added to `problems`."""
+    """Find the image of each of `names` in a folder. Adds what is wrong to `problems`."""
     images = list_images(side, problems, set(names))
     problems += [f"no {side.called} image {name!r}" for name in names if name not in images]
     return images
@@ -89,7 +88,7 @@ def match_names(side: Side, names: Collection[str], problems: list[str]) -> dict
 def read_matched(
     small: Image, large: Image, scale: int, problems: list[str]
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Decode two matched images; None, with the reason in `problems`, unless `large` has `scale` times the size of `small`."""
+    """Decode two matched images. If one is unusable or their sizes do not fit, add to `problems` and return None."""
     pixels = read(small, problems), read(large, problems)
     if pixels[0] is None or pixels[1] is None:
         return None
@@ -101,7 +100,7 @@ def read_matched(
 
 
 def read(image: Image, problems: list[str]) -> torch.Tensor | None:
-    """Decode an image; None, with the reason in `problems`, for one that cannot be used."""
+    """Decode an image. If it is unusable, add the reason to `problems` and return None."""
     from adaptsr.data.images import read_image
 
     try:
@@ -114,19 +113,19 @@ def read(image: Image, problems: list[str]) -> torch.Tensor | None:
 def size_mismatch(
     small: torch.Tensor, large: torch.Tensor, scale: int, called: tuple[str, str] = ("LR", "HR")
 ) -> str | None:
-    """Say how the size of `large`, an image (3, H, W), differs from `scale` times that of `small`; None where it does not."""
+    """Say how the size of `large` (3, H, W) differs from `scale` times that of `small`; return None if it does not."""
     (low, wide), (height, width) = small.shape[1:], large.shape[1:]
     if (height, width) == (scale * low, scale * wide):
         return None
     sizes = f"{size_text(large)} beside {called[0]} {size_text(small)}"
     if scale == 1:
-        return f"{sizes}: both have to be of one size"
+        return f"{sizes}: the sizes must be equal"
     factor = height // low
     if (height, width) == (factor * low, factor * wide):
-        return f"{sizes} is a scale of {factor}, that of the profile is {scale}"
+        return f"{sizes} is a scale of {factor}, but the profile has {scale}"
     if height % scale or width % scale:
         return f"{sizes}: {called[1]} is not a multiple of the scale {scale}"
-    return f"{sizes}: the sizes do not match; {called[0]} of {width // scale}x{height // scale} was expected"
+    return f"{sizes}: the sizes do not match; expected {called[0]} of {width // scale}x{height // scale}"
 
 
 def size_text(image: torch.Tensor) -> str:

@@ -1,4 +1,4 @@
-"""Cut photographs into patches and degrade them: LR/HR pairs of a synthetic domain."""
+"""Cut photographs into patches and degrade them, to make LR/HR pairs of a synthetic domain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adaptsr.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A square of a photograph: uint8 (3, S, S), and its mean gradient magnitude in levels per pixel."""
+    """A square of a photograph, uint8 (3, S, S), with its mean gradient magnitude in levels per pixel."""
 
     name: str
     pixels: torch.Tensor
@@ -28,12 +28,15 @@ class Patch:
 def write_patches(
     name: str, declared: SampleImages, split: SplitName, photograph: Path, scene: str, folder: Path, scale: int
 ) -> Iterator[Item]:
-    """Cut, degrade and write the patches of a photograph under `folder`, one pair after the other."""
+    """Cut, degrade and write the patches of a photograph under `folder`; yield an item for each pair.
+
+    Raises `UserError` if the photograph is smaller than a patch.
+    """
     image = read_image(photograph)
     patches = most_detailed_patches(image, photograph.stem, declared.patch, declared.patches_per_scene[split])
     if not patches:
         raise UserError(
-            f"datasets.{name}.patch: {photograph.name} is {size_text(image)}, too small for a patch of {declared.patch}"
+            f"datasets.{name}.patch: {photograph.name} is {size_text(image)}, smaller than a patch of {declared.patch}"
         )
     for patch in patches:
         lr, hr = (folder / split / side / f"{patch.name}.png" for side in ("lr", "hr"))
@@ -43,9 +46,9 @@ def write_patches(
 
 
 def most_detailed_patches(image: torch.Tensor, stem: str, side: int, count: int) -> list[Patch]:
-    """The `count` most detailed squares of a grid over a uint8 image (3, H, W), in the order of the grid.
+    """Return the `count` most detailed squares of a grid over a uint8 image (3, H, W), in grid order.
 
-    Squares do not overlap; pixels that fill no whole square are left out. Fewer come back where the grid has fewer.
+    Squares do not overlap. Pixels outside whole squares are skipped. Returns fewer if the grid has fewer.
     """
     patches = list(_grid(image, stem, side))
     kept = sorted(patches, key=lambda patch: -patch.detail)[:count]
@@ -53,7 +56,7 @@ def most_detailed_patches(image: torch.Tensor, stem: str, side: int, count: int)
 
 
 def detail(pixels: torch.Tensor) -> float:
-    """Mean gradient magnitude of the channels' mean, in levels per pixel, of a uint8 image (3, H, W)."""
+    """Return the mean gradient magnitude of a uint8 image (3, H, W), averaged over channels, in levels per pixel."""
     grey = pixels.to(torch.float64).mean(dim=0)
     down = grey[1:, :-1] - grey[:-1, :-1]
     right = grey[:-1, 1:] - grey[:-1, :-1]

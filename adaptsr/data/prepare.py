@@ -1,4 +1,4 @@
-"""Bring a dataset of a profile into the form that training and scoring read: images and a manifest."""
+"""Prepare a dataset of a profile for training and scoring: images and a manifest."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from adaptsr.data.manifest import MANIFEST
 def prepare(name: str, config: DatasetConfig, folder: Path, scale: int) -> Path:
     """Prepare dataset `name` in `folder` as its kind says, and return the path of its manifest.
 
-    The old manifest is removed before any image changes and the new one written last: where it stands, the dataset is
-    whole. Raises `UserError` for anything wrong with the profile's entry, a download or the images. The images do not
-    depend on the number of threads that this is called with, since profiles share them.
+    Removes the old manifest before any image changes and writes the new one last: a dataset with a manifest is complete.
+    Works with one thread, since profiles with different numbers of threads share the images. Raises `UserError` for any
+    mistake in the profile's entry, a download or the images.
     """
     torch.set_num_threads(1)
     path = folder / MANIFEST

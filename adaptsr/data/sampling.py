@@ -1,4 +1,4 @@
-"""Training batches as a pure function of (seed, purpose, iteration)."""
+"""Draw training batches as a pure function of (seed, purpose, iteration)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 @dataclass(frozen=True, eq=False)
 class WeightedSource:
-    """A part of the training data; with `degradation`, LR is made from HR crops and the pairs' own LR is not used."""
+    """A part of the training data. With `degradation`, LR is made from HR crops instead of using the pairs' own LR."""
 
     pairs: PairSet
     weight: float = 1.0
@@ -30,7 +30,7 @@ class WeightedSource:
 
 @dataclass(frozen=True)
 class _Draw:
-    """One crop: fractions in [0, 1) that choose image and position, and one of the eight orientations."""
+    """One crop: fractions in [0, 1) that select image and position, and one of eight orientations."""
 
     source: int
     image: float
@@ -51,12 +51,12 @@ def sample_batch(
     purpose: str = "train",
     device: torch.device | str = "cpu",
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """LR (B, 3, crop/scale, crop/scale) and HR (B, 3, crop, crop), float32 in [0, 1], on `device`.
+    """Return LR (B, 3, crop/scale, crop/scale) and HR (B, 3, crop, crop), float32 in [0, 1], on `device`.
 
-    Each crop's source is drawn in proportion to its weight, its image uniformly from the source, then an aligned
-    position and one of the eight flips and rotations by 90 degrees. Nothing but the arguments matters: `purpose`
-    "calibration" gives another stream than "train", and a crop does not depend on `batch_size` unless a degradation
-    is made on the fly. Raises `UserError` where an image is smaller than the crop or the crop does not fit the scale.
+    For each crop, draws a source in proportion to its weight, an image uniformly from the source, an aligned position,
+    and one of the eight flips and rotations by 90 degrees. The result depends on the arguments alone: `purpose`
+    "calibration" gives another stream than "train", and a crop does not depend on `batch_size` unless a degradation is
+    made on the fly. Raises `UserError` if an image is smaller than the crop or the crop is not a multiple of the scale.
     """
     _check(sources, crop, scale)
     draws = _draw(sources, seed, iteration, batch_size, purpose)
@@ -77,7 +77,7 @@ def _check(sources: Sequence[WeightedSource], crop: int, scale: int) -> None:
     for source in sources:
         if source.pairs.scale != scale:
             raise UserError(
-                f"dataset {source.pairs.name!r}: its scale is {source.pairs.scale}, that of the profile {scale}"
+                f"dataset {source.pairs.name!r}: its scale is {source.pairs.scale}, but the profile has {scale}"
             )
         if not len(source.pairs):
             raise UserError(f"dataset {source.pairs.name!r}: no pairs to train on")
@@ -113,7 +113,7 @@ def _cut(pairs: PairSet, draw: _Draw, crop: int, scale: int) -> tuple[Array, Arr
 
 
 def _window(image: torch.Tensor, top: int, left: int, side: int) -> Array:
-    # numpy's views cost a fraction of torch's, and this runs for every crop of every iteration.
+    # This runs for every crop of every iteration, and numpy's views are much cheaper than torch's.
     window: Array = image.numpy()[:, top : top + side, left : left + side]
     return window
 

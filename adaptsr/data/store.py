@@ -1,4 +1,4 @@
-"""LR/HR pairs: where they lie, and decoded in memory."""
+"""Open the splits of prepared datasets, and decode their LR/HR pairs into memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from adaptsr.files import file_sha256
 
 @dataclass(frozen=True, eq=False)
 class PairSet:
-    """One split of a dataset; `lr[i]` is uint8 (3, h, w) and `hr[i]` uint8 (3, scale*h, scale*w), RGB."""
+    """Decoded pairs of a split. `lr[i]` is uint8 (3, h, w) and `hr[i]` uint8 (3, scale*h, scale*w), RGB."""
 
     name: str
     scale: int
@@ -35,7 +35,7 @@ class PairSet:
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a prepared dataset, whose images stay on disk until they are asked for."""
+    """One split of a prepared dataset, whose images stay on disk until `load`."""
 
     name: str
     scale: int
@@ -50,17 +50,17 @@ class Split:
         return tuple(item.name for item in self.items)
 
     def check(self) -> None:
-        """`UserError` naming the first file that is missing or differs from the manifest's checksum."""
+        """Raise `UserError` for the first image that is missing or differs from the manifest's checksum."""
         for item in self.items:
             _check_file(self.folder / item.lr, item.lr_sha256)
             _check_file(self.folder / item.hr, item.hr_sha256)
 
     def hr_sizes(self) -> list[tuple[int, int]]:
-        """(height, width) of each HR image as its file's header has it, before an EXIF orientation."""
+        """Return (height, width) of each HR image from the file's header, before any EXIF orientation."""
         return [header_size(self.folder / item.hr) for item in self.items]
 
     def load(self, start: int = 0, stop: int | None = None) -> PairSet:
-        """Decode the pairs from `start` up to `stop`; raises what `load_split` raises for an image."""
+        """Decode the pairs from `start` up to `stop`. Raises the errors of `load_split` for an image."""
         items = self.items[start:stop]
         pairs = [_load_pair(self.folder, item, self.scale) for item in items]
         return PairSet(
@@ -74,7 +74,7 @@ class Split:
 
 
 def open_split(manifest_path: Path, split: str) -> Split:
-    """One split of a prepared dataset; `UserError` when there is no such split or nothing in it."""
+    """Open one split of a prepared dataset. Raises `UserError` if the split is missing or empty."""
     manifest = read_manifest(manifest_path)
     items = manifest.splits.get(cast(SplitName, split))
     if not items:
@@ -86,8 +86,8 @@ def open_split(manifest_path: Path, split: str) -> Split:
 def load_split(manifest_path: Path, split: str) -> PairSet:
     """Decode one split of a prepared dataset.
 
-    Raises `UserError` naming the file when an image is missing, differs from the manifest's checksum or has a size
-    that does not fit its partner, and when there is no such split or nothing in it.
+    Raises `UserError` if the split is missing or empty, or if an image is missing, differs from the manifest's checksum
+    or does not match its partner's size.
     """
     return open_split(manifest_path, split).load()
 
@@ -102,7 +102,7 @@ def _load_pair(folder: Path, item: Item, scale: int) -> tuple[torch.Tensor, torc
 
 
 _decoded: WeakValueDictionary[str, torch.Tensor] = WeakValueDictionary()
-"""Images in use by the checksum of their files: datasets that share HR, as DIV2K's do, hold it once."""
+"""Images in use, by the checksum of their files: datasets that share HR images, like DIV2K's, keep them once."""
 
 
 def _load_checked(path: Path, sha256: str) -> torch.Tensor:
@@ -115,16 +115,16 @@ def _load_checked(path: Path, sha256: str) -> torch.Tensor:
 
 def _check_file(path: Path, sha256: str) -> None:
     if not path.is_file():
-        raise UserError(f"{path}: the manifest names this image, but it is gone; prepare the dataset again")
+        raise UserError(f"{path}: this image of the manifest is missing; prepare the dataset again")
     if file_sha256(path) != sha256:
         raise UserError(f"{path}: the content differs from the manifest's checksum; prepare the dataset again")
 
 
 def header_size(path: Path) -> tuple[int, int]:
-    """(height, width) that an image file says it has, without decoding it; `UserError` for a file that is no image."""
+    """Return (height, width) from an image file's header, without decoding. Raises `UserError` if it is not an image."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             return image.height, image.width
-    except Exception:  # Pillow raises almost anything on damaged files, which decoding turns into one line
+    except Exception:  # Pillow raises almost anything on damaged files; `read_image` turns it into one line
         _, height, width = read_image(path).shape
         return height, width

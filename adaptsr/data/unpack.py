@@ -1,8 +1,8 @@
-"""Taking images out of zip and tar.gz archives that nobody vouches for.
+"""Extract images from untrusted zip and tar.gz archives.
 
-Nothing in an archive decides where a file is written: its path is only compared with patterns, and the file gets a name
-of ours. Yet an archive with a member that could do harm elsewhere (an absolute path, `..`, a link, a device) or that
-unpacks to far more than it holds is refused as a whole: it is not what its publisher meant.
+An archive never decides where a file is written: member paths are only compared with patterns, and files get names that
+this module chooses. Even so, an archive is refused as a whole if a member could do harm elsewhere (an absolute path, `..`,
+a link, a device) or if it unpacks to far more than its size: it is not the file that its publisher meant.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from adaptsr.errors import UserError
 
 MOST_MEMBERS = 1_000_000
 MOST_TIMES_ITS_SIZE = 20
-"""Images hardly compress: an archive that unpacks to more than this many times its size is a bomb."""
+"""An archive that unpacks to more than this many times its size is a bomb: images hardly compress."""
 SMALLEST_LIMIT_BYTES = 64 << 20
 MOST_BYTES_AT_ONCE = 16 << 20
 CHUNK_BYTES = 1 << 20
@@ -37,7 +37,7 @@ IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.()+-]*")
 
 @dataclass(frozen=True)
 class Selection:
-    """Images of an archive that go to `folder`, below the target; `count` is how many there must be, if that is known."""
+    """Images of an archive to write to `folder`, below the target. `count` is their expected number, if known."""
 
     images: Images
     folder: str
@@ -54,15 +54,14 @@ class _Member:
 
 
 class _Refused(Exception):
-    """The archive is not one that may be unpacked."""
+    """The archive must not be unpacked."""
 
 
 def unpack(archive: Path, selections: Sequence[Selection], target: Path) -> None:
-    """Write the selected images as `target/<folder>/<name><suffix>`; other members are read over.
+    """Write the selected images as `target/<folder>/<name><suffix>`; skip other members.
 
-    Raises `UserError`, naming archive and member, for a member that could do harm, a damaged archive, a bomb, or
-    another number of images than expected. What was written until then is for the caller to remove: `target` should be
-    a folder of its own that is renamed in the end.
+    Raises `UserError`, naming archive and member, for a harmful member, a damaged archive, a bomb or an unexpected number
+    of images. The caller then removes the files already written: `target` should be a temporary folder, renamed at the end.
     """
     counts: Counter[Selection] = Counter()
     try:
@@ -76,7 +75,7 @@ def unpack(archive: Path, selections: Sequence[Selection], target: Path) -> None
         raise UserError(f"{archive}: refused: {refusal}; this is not the archive its publisher meant") from None
     except _DAMAGED as error:
         raise UserError(
-            f"{archive}: damaged, or no zip or tar.gz archive ({_one_line(error)}); delete it and fetch it again"
+            f"{archive}: damaged, or not a zip or tar.gz archive ({_one_line(error)}); delete it and fetch it again"
         ) from None
     except OSError as error:
         raise UserError(f"{archive}: cannot be unpacked to {target}: {error.strerror or error}") from None
@@ -92,7 +91,7 @@ _DAMAGED = (
     zlib.error,
     struct.error,
     EOFError,
-    NotImplementedError,  # zipfile's answer to a compression method that it does not know
+    NotImplementedError,  # raised by zipfile for an unknown compression method
     RuntimeError,
     ValueError,
     LookupError,
@@ -106,7 +105,7 @@ def _extract(member: _Member, selections: Sequence[Selection], counts: Counter[S
         if name is None:
             continue
         if not IMAGE_NAME.fullmatch(name):
-            raise _Refused(f"{_shown(member.path)}: {_shown(name)} is no name for an image")
+            raise _Refused(f"{_shown(member.path)}: invalid image name {_shown(name)}")
         counts[selection] += 1
         if selection.count is not None and counts[selection] > selection.count:
             raise _Refused(f"more than the expected {selection.count} images match {selection.images.pattern!r}")
@@ -147,7 +146,7 @@ def _members(archive: Path) -> Iterator[Iterator[_Member]]:
         with _BoundedGzip(archive) as stream, tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as content:
             yield _tar_members(content)
     else:
-        raise ValueError("its first bytes are those of neither")
+        raise ValueError("its first bytes match neither format")
 
 
 def _zip_members(content: zipfile.ZipFile) -> Iterator[_Member]:
@@ -170,7 +169,7 @@ def _zip_refusal(info: zipfile.ZipInfo, kind: int) -> str | None:
     if info.flag_bits & 1:
         return "encrypted"
     known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    return None if known else "compressed in another way than zip archives of images are"
+    return None if known else "an unsupported compression method"
 
 
 def _tar_members(content: tarfile.TarFile) -> Iterator[_Member]:
@@ -205,7 +204,7 @@ def _normal(path: str) -> str:
 
 
 class _BoundedGzip(gzip.GzipFile):
-    """Refuses to hand out at once what no header needs: tarfile reads a whole extended header into memory."""
+    """A gzip file that limits the size of a read: tarfile reads a whole extended header into memory."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or not 0 <= size <= MOST_BYTES_AT_ONCE:
@@ -214,15 +213,15 @@ class _BoundedGzip(gzip.GzipFile):
 
 
 def _wrong_count(archive: Path, selection: Selection, found: str) -> UserError:
-    expected = "at least 1 was" if selection.count is None else f"{selection.count} were"
+    expected = "at least 1" if selection.count is None else selection.count
     return UserError(
-        f"{archive}: {found} images match {selection.images.pattern!r} for {selection.folder}, {expected} expected; "
-        "if this is the publisher's archive, config/datasets.tsv does not describe it"
+        f"{archive}: {found} images match {selection.images.pattern!r} for {selection.folder}, expected {expected}; "
+        "if this is the publisher's archive, correct its row in config/datasets.tsv"
     )
 
 
 def _shown(text: str) -> str:
-    """Quoted, and without anything that a terminal would act on."""
+    """Return the text quoted and cut, with control characters escaped."""
     return ascii(text) if len(text) <= 200 else ascii(text[:200]) + "..."
 
 

@@ -74,7 +74,7 @@ def test_the_old_name_of_a_kind_is_read_with_one_line(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [
-        f"adaptsr: {old}: datasets.*.kind: 'photographs' is now called 'sample_images'; rename it, the next version "
+        f"adaptsr: {old}: datasets.*.kind: 'photographs' is now called 'sample_images'; rename it: the next version "
         "refuses the old name"
     ]
 

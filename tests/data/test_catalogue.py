@@ -142,14 +142,14 @@ def test_patterns(pattern: str, path: str, name: str | None) -> None:
         ({"archives": [SOURCE | {"fetch": "torrent"}]}, r"archives\.tsv:2: fetch: .*'http', 'gdrive' or 'manual'"),
         ({"archives": [SOURCE | {"file": "../x"}]}, r"archives\.tsv:2: file: "),
         ({"archives": [SOURCE | {"licence": ""}]}, r"archives\.tsv:2: licence: this cell is empty"),
-        ({"archives": [SOURCE, SOURCE]}, r"archives\.tsv:3: name: 'set-hr' stands in line 2 already"),
-        ({"weights": [WEIGHTS, WEIGHTS | {"name": "two"}]}, r"weights\.tsv:3: file: 'net\.pth' stands in line 2"),
-        ({"weights": [WEIGHTS | {"name": "set"}]}, "'set' names rows of two tables"),
+        ({"archives": [SOURCE, SOURCE]}, r"archives\.tsv:3: name: 'set-hr' is already in line 2"),
+        ({"weights": [WEIGHTS, WEIGHTS | {"name": "two"}]}, r"weights\.tsv:3: file: 'net\.pth' is already in line 2"),
+        ({"weights": [WEIGHTS | {"name": "set"}]}, "'set' is used twice"),
         ({"datasets": [PART | {"lr": "set-hr:lr/x.png"}]}, r"datasets\.tsv:2: lr: .*\{name\} once"),
         ({"datasets": [PART | {"lr": "set-hr:{name}/x.png"}]}, r"datasets\.tsv:2: lr: .*last part"),
         (
             {"datasets": [PART | {"lr": "set-hr:x/{name}"}]},
-            r"datasets\.tsv:2: lr: the path has to end in the images' suff",
+            r"datasets\.tsv:2: lr: the path must end in the suffix",
         ),
         ({"datasets": [PART | {"hr": "set_hr:hr/{name}.png"}]}, r"datasets\.tsv:2: hr: no archive 'set_hr'.*'set-hr'"),
         ({"datasets": [PART, PART | {"scale": "2"}]}, r"datasets\.tsv:3: scale: 2 differs from 4"),
@@ -170,13 +170,15 @@ def test_mistakes_of_the_table_itself(tmp_path: Path) -> None:
     table = tmp_path / "weights.tsv"
     text = table.read_text()
     table.write_text(text.replace("licence", "license", 1))
-    with pytest.raises(UserError, match=r"weights\.tsv:1: unknown column 'license'; the columns are name, version"):
+    with pytest.raises(
+        UserError, match=r"weights\.tsv:1: unknown column 'license'; expected the columns name, version"
+    ):
         read_catalogue(tmp_path)
     table.write_text(text.replace("\tnote", "", 1))
-    with pytest.raises(UserError, match=r"weights\.tsv:1: no column 'note'"):
+    with pytest.raises(UserError, match=r"weights\.tsv:1: missing column 'note'"):
         read_catalogue(tmp_path)
     table.write_text(text.replace("net\t1", "net", 1))
-    with pytest.raises(UserError, match=r"weights\.tsv:2: 9 cells, the table has 10 columns"):
+    with pytest.raises(UserError, match=r"weights\.tsv:2: found 9 cells, expected 10"):
         read_catalogue(tmp_path)
     table.write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match=r"weights\.tsv: not a text file in UTF-8"):

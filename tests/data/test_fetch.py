@@ -254,7 +254,7 @@ class TestTransfer:
     def test_a_server_that_never_gets_further_is_given_up(self, server: Server) -> None:
         served = server.serve("/file", Served(cuts=[1000] + [0] * 50))
         message = refusal(source(server))
-        assert "attempts in a row brought nothing" in message
+        assert "attempts in a row got no data" in message
         assert len(served.requests) == 1 + fetch.ATTEMPTS
         assert fetched_files()["net.pth.part"] == CONTENT[:1000]
         assert "net.pth" not in fetched_files()
@@ -263,7 +263,7 @@ class TestTransfer:
         closed = Server()
         closed.close()
         message = refusal(source(server, address=f"{closed.root}/file"))
-        assert message.startswith(f"net: could not be fetched: {closed.root}/file: 4 attempts in a row brought nothing")
+        assert message.startswith(f"net: could not be fetched: {closed.root}/file: 4 attempts in a row got no data")
         assert f"resources/weights/net.pth yourself (300000 bytes, {sha256(CONTENT)})" in message
         assert fetched_files() == {}
 
@@ -298,7 +298,7 @@ class TestTransfer:
     ) -> None:
         server.serve("/file")
         monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: _Usage(free=1000))
-        assert "300.0 kB are to come, 1.0 kB are free on this disk" in refusal(source(server))
+        assert "needs 300.0 kB, but 1.0 kB are free on this disk" in refusal(source(server))
         assert fetched_files() == {}
 
     def test_a_full_disk_keeps_what_has_arrived(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +312,9 @@ class TestTransfer:
 
         with monkeypatch.context() as context:
             context.setattr(fetch._Part, "append", full)
-            assert "cannot be written: No space left on device; what has arrived is kept" in refusal(source(server))
+            assert "cannot be written: No space left on device; run the command again to fetch the rest" in refusal(
+                source(server)
+            )
         assert "net.pth" not in fetched_files()
         fetch.ensure(source(server))
         assert fetched_files() == WHOLE
@@ -326,20 +328,20 @@ class _Usage:
 class TestChecks:
     def test_wrong_size_is_seen_before_the_file_comes(self, server: Server) -> None:
         server.serve("/file", Served(body=CONTENT + b"x"))
-        assert "the file there has 300001 bytes, 300000 were expected" in refusal(source(server))
+        assert "the server's file has 300001 bytes, expected 300000" in refusal(source(server))
         assert fetched_files() == {}
 
     def test_wrong_size_of_a_server_that_does_not_say_it(self, server: Server) -> None:
         server.serve("/file", Served(body=CONTENT + b"x" * 20_000, length=False))
-        assert "more than the expected 300000 bytes came" in refusal(source(server))
+        assert "received more than the expected 300000 bytes" in refusal(source(server))
         server.serve("/file", Served(body=CONTENT[:-1], length=False))
-        assert "299999 bytes, 300000 were expected" in refusal(source(server))
+        assert "299999 bytes, expected 300000" in refusal(source(server))
         assert fetched_files() == {}
 
     def test_wrong_checksum(self, server: Server) -> None:
         served = server.serve("/file", Served(body=OTHER))
         expected, found = sha256(CONTENT)[7:], sha256(OTHER)[7:]
-        assert f"its SHA-256 is {found}, {expected} was expected" in refusal(source(server))
+        assert f"its SHA-256 is {found}, expected {expected}" in refusal(source(server))
         assert fetched_files() == {}
         assert len(served.requests) == 1
 
@@ -358,7 +360,7 @@ class TestChecks:
 
     def test_an_unknown_size_of_an_unknown_content_is_refused(self, server: Server) -> None:
         server.serve("/file", Served(length=False))
-        assert "does not say how large the file is" in refusal(source(server, bytes=None, checksum=None))
+        assert "does not state the size of the file" in refusal(source(server, bytes=None, checksum=None))
         assert fetched_files() == {}
 
     def test_a_file_that_lies_there_is_checked_and_used_without_network(self, server: Server) -> None:
@@ -368,7 +370,7 @@ class TestChecks:
         Path("resources/weights/net.pth").write_bytes(OTHER)
         message = refusal(source(server, address="http://127.0.0.1:1/never"))
         assert message.startswith("resources/weights/net.pth: not the file of net: its SHA-256 is")
-        assert message.endswith("; delete it to have it fetched")
+        assert message.endswith("; delete it and fetch it again")
         assert fetched_files() == {"net.pth": OTHER}
 
 
@@ -396,14 +398,14 @@ class TestFirstSight:
         manual = source(server, checksum=None, fetch="manual")
         fetch.ensure(manual)
         Path("resources/weights/net.pth").write_bytes(OTHER)
-        assert refusal(manual).endswith(f"; replace it by the file of {server.root}/file")
+        assert refusal(manual).endswith(f"; replace it with the file from {server.root}/file")
 
     def test_published_first_digits_are_compared_and_the_rest_recorded(self, server: Server) -> None:
         server.serve("/file")
         fetch.ensure(source(server, checksum=sha256(CONTENT)[:15]))
         assert set(fetched_files()) == {"net.pth", "net.pth.sha256"}
         Path("resources/weights/net.pth").unlink()
-        assert "00000000 was expected" in refusal(source(server, checksum="sha256:00000000"))
+        assert "expected 00000000" in refusal(source(server, checksum="sha256:00000000"))
 
     def test_a_damaged_record_is_named(self, server: Server) -> None:
         server.serve("/file")
@@ -449,12 +451,12 @@ class TestGoogleDrive:
         page = b"<html><head><title>Google Drive -\n Quota exceeded</title></head><body>Sorry</body></html>"
         server.serve("/uc", Served(body=page, type="text/html; charset=utf-8"))
         message = refusal(source(server, "/uc", fetch="gdrive", bytes=None, checksum=None))
-        assert "a web page came instead of the file (Google Drive - Quota exceeded)" in message
+        assert "received a web page instead of the file (Google Drive - Quota exceeded)" in message
         assert fetched_files() == {}
 
     def test_a_page_that_asks_for_ever(self, server: Server) -> None:
         served = server.serve("/uc", Served(confirmation={"never": "given"}))
-        assert "a second web page came" in refusal(source(server, "/uc", fetch="gdrive"))
+        assert "received another web page" in refusal(source(server, "/uc", fetch="gdrive"))
         assert len(served.requests) == 2
         assert fetched_files() == {}
 
@@ -462,11 +464,11 @@ class TestGoogleDrive:
 def test_manual_is_one_line_with_address_place_size_and_checksum(server: Server) -> None:
     manual = source(server, fetch="manual", address="https://example.org/page", note="code osiy")
     assert refusal(manual) == (
-        "net: only a person can get this file: from https://example.org/page, to be put at resources/weights/net.pth "
+        "net: this file needs a manual download: get it from https://example.org/page and put it at resources/weights/net.pth "
         f"(300000 bytes, {sha256(CONTENT)}); code osiy"
     )
     message = refusal(source(server, fetch="manual", bytes=None, checksum=None))
-    assert "(size not published, checksum not published: recorded at first sight)" in message
+    assert "(size not published, checksum not published: recorded from the first file)" in message
 
 
 # The commands `adaptsr data` and datasets of kind `archive`
@@ -584,7 +586,10 @@ class TestDatasets:
         ("change", "said"),
         [
             ({"lr": LR | {"../evil.png": b""}}, r"lr\.zip: refused: '\.\./evil\.png': a path that leads out"),
-            ({"hr": dict(list(HR.items())[:2])}, r"hr\.zip: 2 images match 'set/hr/\{name\}\.png' for test/hr, 3 were"),
+            (
+                {"hr": dict(list(HR.items())[:2])},
+                r"hr\.zip: 2 images match 'set/hr/\{name\}\.png' for test/hr, expected 3",
+            ),
             ({"hr": HR | {"set/hr/0004.png": png(4, 24)}}, r"hr\.zip: refused: more than the expected 3 images"),
             (
                 {"lr": {name.replace("0003", "0004"): image for name, image in LR.items()}},
@@ -592,10 +597,10 @@ class TestDatasets:
             ),
             (
                 {"lr": LR | {"set/lr/0002x4.png": png(0, 24)}},
-                r"test HR 0002\.png: 24x24 beside test LR 24x24 is a scale of 1, that of the profile is 4",
+                r"test HR 0002\.png: 24x24 beside test LR 24x24 is a scale of 1, but the profile has 4",
             ),
             ({"hr": HR | {"set/hr/0002.png": b"no image"}}, r"test HR 0002\.png: unreadable"),
-            ({"scale": "2"}, r"datasets\.crops\.row: set is a dataset of scale 2, that of the profile is 4"),
+            ({"scale": "2"}, r"datasets\.crops\.row: set has the scale 2, but the profile has 4"),
         ],
     )
     def test_what_is_wrong_is_one_line_and_nothing_is_left(
@@ -647,7 +652,7 @@ class TestCommands:
         states = {state.source.name: state for state in fetch.fetch()}
         assert [states[name].state for name in ("set-lr", "set-hr", "net")] == ["missing", "verified", "missing"]
         assert "404 Not Found" in str(states["set-lr"].problem)
-        assert "only a person can get this file" in str(states["net"].problem)
+        assert "this file needs a manual download" in str(states["net"].problem)
 
     def test_the_table_has_licences_and_totals(self, publish: Callable[..., None]) -> None:
         publish()
@@ -658,14 +663,14 @@ class TestCommands:
         assert lines[0].split() == ["NAME", "STATE", "SIZE", "HOW", "LICENCE"]
         assert lines[2].split()[:2] == ["set-hr", "there"]
         assert lines[3].split() == ["net", "incomplete", "100.0", "kB", "300.0", "kB", "manual", "MIT"]
-        assert lines[4].startswith("1 of 3 files are there (")
+        assert lines[4].startswith("1 of 3 files present (")
         assert "200." in lines[4]
 
     def test_weights_are_never_fetched_when_they_are_only_asked_for(self, publish: Callable[..., None]) -> None:
         publish()
-        with pytest.raises(UserError, match=r"net: these weights are not there yet: `adaptsr data fetch net` puts"):
+        with pytest.raises(UserError, match=r"net: these weights are missing; `adaptsr data fetch net` puts"):
             fetch.fetched_weights("net")
-        with pytest.raises(UserError, match="only a person can get this file"):
+        with pytest.raises(UserError, match="this file needs a manual download"):
             fetch.ensure_weights("net")
         Path("resources/weights").mkdir(parents=True)
         Path("resources/weights/net.pth").write_bytes(CONTENT)

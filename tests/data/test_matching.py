@@ -89,7 +89,7 @@ def damaged(given: Path) -> None:
 
 CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a partner is missing": (missing, r"b\.png: no {side} image of this name$|no {side} image 'b'$"),
-    "two files of one name": (repeated, r"{side} b\.png: the same name as {side} b\.bmp; keep one of the two$"),
+    "two files of one name": (repeated, r"{side} b\.png: has the same name as {side} b\.bmp; keep one of the two$"),
     "a link out of the folder": (
         linked,
         r"{side} b\.png: a link that leads out of the folder; put the file itself there$",
@@ -194,10 +194,10 @@ def test_matched_images_are_read(tmp_path: Path) -> None:
     [
         ((6, 7), (24, 28), 4, None),
         ((6, 7), (6, 7), 1, None),
-        ((6, 7), (7, 6), 1, "6x7 beside LR 7x6: both have to be of one size"),
-        ((6, 7), (12, 14), 4, "14x12 beside LR 7x6 is a scale of 2, that of the profile is 4"),
+        ((6, 7), (7, 6), 1, "6x7 beside LR 7x6: the sizes must be equal"),
+        ((6, 7), (12, 14), 4, "14x12 beside LR 7x6 is a scale of 2, but the profile has 4"),
         ((6, 7), (25, 28), 4, "28x25 beside LR 7x6: HR is not a multiple of the scale 4"),
-        ((6, 7), (24, 24), 4, "24x24 beside LR 7x6: the sizes do not match; LR of 6x6 was expected"),
+        ((6, 7), (24, 24), 4, "24x24 beside LR 7x6: the sizes do not match; expected LR of 6x6"),
     ],
 )
 def test_sizes(small: tuple[int, int], large: tuple[int, int], scale: int, said: str | None) -> None:

@@ -151,15 +151,15 @@ class TestSampleImages:
         [
             ({"scenes": {"train": ["skimage/astronaut.jpg"]}}, r"scenes\.train: .*did you mean 'astronaut\.png'"),
             ({"scenes": {"train": ["scipy/face.png"]}}, "matplotlib, skimage, sklearn"),
-            ({"scenes": {"train": ["skimage/../data/coffee.png"]}}, "no photograph"),
+            ({"scenes": {"train": ["skimage/../data/coffee.png"]}}, "invalid photograph"),
             (
                 {"scenes": {"train": ["skimage/coffee.png"], "test": ["skimage/coffee.png"]}},
-                r"test: 'coffee' stands tw",
+                r"test: 'coffee' is listed tw",
             ),
             ({"scenes": {"train": ["skimage/camera.png"]}}, r"camera\.png: a grey image"),
             ({"patch": 66}, r"datasets\.demo\.patch: 66 is not a multiple of the scale 4"),
-            ({"patch": 2000}, "too small for a patch of 2000"),
-            ({"patches_per_scene": {"train": 1}}, r"patches_per_scene: no number for the split 'test'"),
+            ({"patch": 2000}, "smaller than a patch of 2000"),
+            ({"patches_per_scene": {"train": 1}}, r"patches_per_scene: missing for the split 'test'"),
         ],
     )
     def test_mistakes_are_named(self, tmp_path: Path, changes: dict[str, object], said: str) -> None:
@@ -236,7 +236,7 @@ class TestPairs:
         for expected in (
             "HR size.png: 24x24 beside LR 7x6: the sizes do not match",
             "HR multiple.png: 28x25 beside LR 7x6: HR is not a multiple of the scale 4",
-            "HR scale2.png: 14x12 beside LR 7x6 is a scale of 2, that of the profile is 4",
+            "HR scale2.png: 14x12 beside LR 7x6 is a scale of 2, but the profile has 4",
             "LR torn.png: unreadable or truncated",
             "HR deep.png: a 16-bit image",
             "HR grey.png: a grey image",
@@ -252,7 +252,7 @@ class TestPairs:
     def test_two_files_of_one_name_are_refused(self, tmp_path: Path) -> None:
         config = folder_of_pairs(tmp_path, ["a", "b"])
         Image.open(tmp_path / "lr/a.png").save(tmp_path / "lr/a.jpg")
-        with pytest.raises(UserError, match=r"LR a\.png: the same name as LR a\.jpg"):
+        with pytest.raises(UserError, match=r"LR a\.png: has the same name as LR a\.jpg"):
             prepare("own", config, tmp_path / "out", 4)
 
     def test_missing_and_empty_folders(self, tmp_path: Path) -> None:
@@ -324,10 +324,10 @@ class TestSplitNames:
     @pytest.mark.parametrize(
         ("rules", "said"),
         [
-            ({"train": "frist 3"}, r"x\.train: 'frist 3' is an unknown rule; allowed are `all`"),
-            ({"train": "first -1"}, "is an unknown rule"),
-            ({"train": "last 13"}, "13 pairs are asked for, there are 12"),
-            ({"test": "7 last of each camera"}, "camera 'Canon': 7 pairs are asked for, there are 6"),
+            ({"train": "frist 3"}, r"x\.train: unknown rule 'frist 3'; allowed are `all`"),
+            ({"train": "first -1"}, "unknown rule 'first -1'"),
+            ({"train": "last 13"}, "needs 13 pairs, found 12"),
+            ({"test": "7 last of each camera"}, "camera 'Canon': needs 7 pairs, found 6"),
             ({"train": "all", "test": "last 2"}, r"train \('all'\) and test \('last 2'\) both take 2 of 12"),
             ({"train": "rest", "test": "rest"}, "both take 12"),
         ],

@@ -132,5 +132,5 @@ def test_impossible_crops_are_users_errors(source: WeightedSource, crop: int, sa
 
 
 def test_a_dataset_of_another_scale_is_refused() -> None:
-    with pytest.raises(UserError, match="its scale is 4, that of the profile 2"):
+    with pytest.raises(UserError, match="its scale is 4, but the profile has 2"):
         sample_batch([WeightedSource(pair_set())], 0, 0, 2, 32, 2)

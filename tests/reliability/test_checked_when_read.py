@@ -281,7 +281,7 @@ REFUSED: dict[str, tuple[Change, list[str], str]] = {
     "test image: gone": (
         lambda root: an_image(root).unlink(),
         EVALUATE,
-        "the manifest names this image, but it is gone",
+        "this image of the manifest is missing",
     ),
     "test image: cut, before training": (
         lambda root: [

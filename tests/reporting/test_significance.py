@@ -142,7 +142,7 @@ def test_mistakes_are_one_line(world: World) -> None:
     with pytest.raises(UserError, match=r"no row 'lora/r22' \(did you mean 'lora/r2'\?\)"):
         families(world.profile, world.rows)
     world.content["report"]["comparisons"][0] = world.content["report"]["comparisons"][1]
-    with pytest.raises(UserError, match="stands there twice"):
+    with pytest.raises(UserError, match="is listed twice"):
         families(world.profile, world.rows)
 
 

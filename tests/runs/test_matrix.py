@@ -110,7 +110,7 @@ def test_a_dataset_may_not_take_a_folder_that_holds_something_else(repository: P
     def add(content: dict[str, Any]) -> None:
         content["datasets"][name] = {"kind": "archive", "row": "div2k-bicubic-x4"}
 
-    with pytest.raises(UserError, match=f"datasets: {name!r} is taken"):
+    with pytest.raises(UserError, match=f"datasets: {name!r} is reserved"):
         paper(repository, add)
 
 
@@ -118,7 +118,7 @@ def test_a_backbone_may_not_take_the_name_of_external_models(repository: Path) -
     def add(content: dict[str, Any]) -> None:
         content["backbones"]["external"] = {"architecture": "edsr"}
 
-    with pytest.raises(UserError, match="backbones: 'external' is taken"):
+    with pytest.raises(UserError, match="backbones: 'external' is reserved"):
         paper(repository, add)
 
 

@@ -182,7 +182,7 @@ def test_everything_wrong_with_a_folder_is_one_line(work: Path) -> None:
     assert "\n" not in str(caught.value)
     shutil.copy("pairs/hr/c.png", FOLDER / "c.bmp")
     shutil.copy("pairs/hr/c.png", FOLDER / "c.png")
-    with pytest.raises(UserError, match=r"restored c\.png: the same name as restored c\.bmp"):
+    with pytest.raises(UserError, match=r"restored c\.png: has the same name as restored c\.bmp"):
         score(matrix)
 
 
@@ -220,7 +220,7 @@ def test_the_row_stands_among_other_methods_with_count_and_source(work: Path) ->
 
 
 def test_folders_and_weights_exclude_each_other() -> None:
-    with pytest.raises(UserError, match=r"external\.model: folders and weights exclude each other"):
+    with pytest.raises(UserError, match=r"external\.model: give either `folders`"):
         matrix_of({"model": {"title": "A model", "weights": "x.pth", "folders": {"photos": "x"}}})
 
 

@@ -612,7 +612,7 @@ def test_folders_that_do_not_match_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         score_folders(tmp_path / "gone", hr, metrics("psnr"), 0, "cpu")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no restored images in .*/empty; expected are files ending in"):
+    with pytest.raises(UserError, match=r"no restored images in .*/empty; expected files ending in"):
         score_folders(tmp_path / "empty", hr, metrics("psnr"), 0, "cpu")
 
 

@@ -59,7 +59,7 @@ MISTAKES: dict[str, tuple[Change, list[str]]] = {
     ),
     "taken dataset name": (
         set_key("datasets", "weights", value={"kind": "archive", "row": "div2k-bicubic-x4"}),
-        ["datasets: 'weights' is taken", "resources/weights/"],
+        ["datasets: 'weights' is reserved", "resources/weights/"],
     ),
     "unknown metric": (set_key("scoring", "metrics", value={"x": {"name": "psnrr"}}), ["psnrr", "psnr"]),
     "unknown published table": (set_key("report", "tables", "table2", "published", value="tabel2.csv"), ["tabel2.csv"]),

@@ -86,7 +86,7 @@ def test_the_pilot_asks_for_what_it_needs(workspace: Workspace) -> None:
     assert done.returncode != 0
     said = [line for line in done.stdout.splitlines() if line.startswith("adaptsr: ")]
     assert said == [
-        "adaptsr: config/pilot.yaml: this profile needs 'data': give it as `--config data=...` to snakemake or `--set data=...` to adaptsr"
+        "adaptsr: config/pilot.yaml: the setting 'data' is missing; pass `--config data=...` to snakemake or `--set data=...` to adaptsr"
     ]
 
 

@@ -1,7 +1,7 @@
-"""The kinds of dataset that a profile can declare. In: a declaration. Out: images under `resources/` and a manifest.
+"""The kinds of dataset that a profile can declare. A kind turns a declaration into images and a manifest.
 
-A kind is a module of this package, named as `kind` in the profile, with the four functions of `Kind`. Importing the
-modules costs no torch: the workflow and `adaptsr estimate` use `listing` and `estimate`.
+A kind is a module of this package, named like `kind` in the profile, with the four functions of `Kind`. Importing it does
+not import torch: the workflow and `adaptsr estimate` use `listing` and `estimate`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ASSUMED_LR_PIXELS = 200_000
 
 @dataclass(frozen=True)
 class SplitSize:
-    """Number of images of a split and LR pixels of one, before the data is there; assumed where they are unknown."""
+    """Number of images in a split, and LR pixels per image, before the data is fetched; assumed values if unknown."""
 
     images: int = ASSUMED_IMAGES
     lr_pixels: int = ASSUMED_LR_PIXELS
@@ -30,7 +30,7 @@ class SplitSize:
 
 @dataclass(frozen=True)
 class Description:
-    """What a report says of a dataset: where it comes from and under which licence."""
+    """Source and licence of a dataset, as reports show them."""
 
     source: str
     licence: str
@@ -40,23 +40,23 @@ class Kind(Protocol):
     """The functions of a kind; `declared` is its section of the profile."""
 
     def prepare(self, name: str, declared: Any, folder: Path, scale: int) -> Manifest:
-        """Make the images ready, in `folder` if they are made or copied, and return their manifest, unwritten.
+        """Prepare the images, in `folder` if they are made or copied, and return their manifest without writing it.
 
-        `manifest.remove` comes before the first image is touched; a manifest that is left there stays valid.
-        Raises `UserError` for anything wrong with the declaration, a download or the images.
+        Call `manifest.remove` before changing the first image; keep a manifest that is still valid.
+        Raises `UserError` for any mistake in the declaration, a download or the images.
         """
         ...
 
     def describe(self, declared: Any) -> Description:
-        """Say where the images come from."""
+        """Return the source and licence of the images."""
         ...
 
     def estimate(self, declared: Any, split: SplitName, scale: int) -> SplitSize:
-        """Return what is known of a split before the data is there."""
+        """Return the size of a split, as far as it is known before the data is fetched."""
         ...
 
     def listing(self, declared: Any) -> Any:
-        """Return, as plain JSON, what changes when the dataset has to be prepared again; no image is read for it."""
+        """Return plain JSON that changes if the dataset must be prepared again. Reads no image."""
         ...
 
 

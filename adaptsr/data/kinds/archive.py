@@ -25,8 +25,8 @@ from adaptsr.errors import UserError, raise_all
 def prepare(name: str, declared: Archive, folder: Path, scale: int) -> Manifest:
     """Fetch and unpack the archives of dataset `name`, check every pair, and put the images under `folder`.
 
-    A dataset that was prepared from the catalogue as it is now is left as it is. Images are unpacked beside `folder` and
-    moved there when all is right: until then what an earlier call left stays.
+    Does nothing if the dataset was prepared from the current catalogue. Unpacks beside `folder` and moves the images there
+    only after all checks; until then `folder` keeps its old images.
     """
     catalogue = read_catalogue()
     ready = _prepared(name, declared, folder, scale, catalogue)
@@ -36,7 +36,7 @@ def prepare(name: str, declared: Archive, folder: Path, scale: int) -> Manifest:
     parts = catalogue.dataset(declared.row)
     if parts[0].scale != scale:
         raise UserError(
-            f"datasets.{name}.row: {declared.row} is a dataset of scale {parts[0].scale}, that of the profile is {scale}"
+            f"datasets.{name}.row: {declared.row} has the scale {parts[0].scale}, but the profile has {scale}"
         )
     staging = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(staging, ignore_errors=True)
@@ -61,7 +61,7 @@ def describe(declared: Archive) -> Description:
 
 
 def estimate(declared: Archive, split: SplitName, scale: int) -> SplitSize:
-    """Return what config/datasets.tsv says of the split; what it leaves empty is assumed."""
+    """Return the size of the split in config/datasets.tsv, with assumed values for empty cells."""
     parts = [part for part in read_catalogue().dataset(declared.row) if part.split == split]
     counts = [part.pairs or ASSUMED_IMAGES for part in parts]
     pixels = [part.lr_area or ASSUMED_LR_PIXELS for part in parts]
@@ -76,12 +76,12 @@ def estimate(declared: Archive, split: SplitName, scale: int) -> SplitSize:
 
 
 def listing(declared: Archive) -> Any:
-    """Return the declaration; a row that changes in the catalogue is noticed when the dataset is prepared."""
+    """Return the declaration; `prepare` notices a changed row of the catalogue."""
     return declared.model_dump(mode="json")
 
 
 def _prepared(name: str, declared: Archive, folder: Path, scale: int, catalogue: Catalogue) -> Manifest | None:
-    """Return the manifest of a dataset prepared from the catalogue as it is now, none of whose images is gone since."""
+    """Return the manifest if it was made from the current catalogue and all its images exist, else None."""
     rule = _split_rule(catalogue, declared.row)
     try:
         found = read_manifest(folder / manifest.MANIFEST)
@@ -129,7 +129,7 @@ def _check_pair(
 
 
 def _reduced(image: Image, scale: int, problems: list[str]) -> Image | None:
-    """Put the reduced image in place of the one of HR size; PNG, since it must not lose anything more."""
+    """Replace an image of HR size by the reduced one, as a PNG to avoid further loss."""
     from adaptsr.data.degradation import bicubic
     from adaptsr.data.images import to_float, to_uint8, write_png
 

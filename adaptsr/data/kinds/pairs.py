@@ -1,4 +1,4 @@
-"""Datasets that are a folder of LR images and a folder of HR images of the same names."""
+"""Datasets made of a folder of LR images and a folder of HR images with the same names."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SPLIT_RULES = "`all`, `none`, `rest`, `first N`, `last N`, `N first of each GROU
 
 
 def prepare(name: str, declared: Pairs, folder: Path, scale: int) -> Manifest:
-    """Decode and check every pair; nothing is copied, so the manifest's paths are absolute.
+    """Decode and check every pair. Copies nothing, so the manifest's paths are absolute.
 
-    All that is wrong with the images comes in one `UserError`, by file name; a mistake in the split rules in another.
+    Raises one `UserError` for all problems of the images, by file name, and another for a mistake in the split rules.
     """
     manifest.remove(folder)
     where = f"datasets.{name}"
@@ -41,19 +41,19 @@ def prepare(name: str, declared: Pairs, folder: Path, scale: int) -> Manifest:
 
 
 def describe(declared: Pairs) -> Description:
-    """Say that these are somebody's own images; their folders are paths of one machine."""
+    """Return a source without the folders: they are paths of one machine."""
     return Description("a folder of pairs", "not stated")
 
 
 def estimate(declared: Pairs, split: SplitName, scale: int) -> SplitSize:
-    """Assume number and size: the folders need not be there yet."""
+    """Return assumed values: the folders need not exist yet."""
     return SplitSize()
 
 
 def listing(declared: Pairs) -> Any:
-    """List the split rules and the files of both folders with sizes and times; a folder that is missing has no files.
+    """List the split rules, and the files of both folders with sizes and times. A missing folder has no files.
 
-    A folder is listed by its resolved path, however the profile spells it.
+    Lists a folder by its resolved path, so that its spelling in the profile does not matter.
     """
     folders = [_resolved(text) for _, text in _folders(declared)]
     return [declared.split, *([str(folder), _files(folder)] for folder in folders)]
@@ -78,7 +78,7 @@ def _files(folder: Path) -> list[list[str | int]]:
 def split_names(
     names: Sequence[str], rules: Mapping[SplitName, str], where: str = "split"
 ) -> dict[SplitName, list[str]]:
-    """Choose what each split takes of the sorted `names`; `UserError` for a bad rule, too few names, or overlapping splits."""
+    """Assign the sorted `names` to splits. Raises `UserError` for an unknown rule, too few names or an overlap."""
     taken = {
         split: _take(names, rule.strip(), f"{where}.{split}") for split, rule in rules.items() if rule.strip() != "rest"
     }
@@ -90,7 +90,7 @@ def split_names(
         if shared:
             raise UserError(
                 f"{where}: {one} ({rules[one]!r}) and {other} ({rules[other]!r}) both take {len(shared)} of "
-                f"{len(names)} pairs, {shared[0]!r} first; splits may not overlap, `rest` takes what no other split does"
+                f"{len(names)} pairs, {shared[0]!r} first; splits must not overlap; `rest` takes the pairs in no other split"
             )
     return splits
 
@@ -107,17 +107,17 @@ def _take(names: Sequence[str], rule: str, where: str) -> list[str]:
             for group, members in groups
             for name in _end(list(members), match[2], int(match[1]), f"{where}: {rule!r}: {match[3]} {group!r}")
         )
-    raise UserError(f"{where}: {rule!r} is an unknown rule; allowed are {SPLIT_RULES}")
+    raise UserError(f"{where}: unknown rule {rule!r}; allowed are {SPLIT_RULES}")
 
 
 def _group(name: str) -> str:
-    """Names without a '_' have nothing before it: they are one group."""
+    """Return the part of a name before the first '_'. Names without '_' form one group."""
     return name.partition("_")[0] if "_" in name else ""
 
 
 def _end(names: Sequence[str], end: str, count: int, where: str) -> list[str]:
     if count > len(names):
-        raise UserError(f"{where}: {count} pairs are asked for, there are {len(names)}")
+        raise UserError(f"{where}: needs {count} pairs, found {len(names)}")
     return list(names[:count] if end == "first" else names[len(names) - count :])
 
 

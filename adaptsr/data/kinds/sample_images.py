@@ -1,4 +1,4 @@
-"""Datasets cut from photographs that ship inside installed packages."""
+"""Datasets of patches cut from photographs that ship inside installed packages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Photograph:
 
 
 def prepare(name: str, declared: SampleImages, folder: Path, scale: int) -> Manifest:
-    """Cut, degrade and write the patches of all splits to `folder/<split>/{lr,hr}/*.png`, in place of an earlier call's."""
+    """Cut, degrade and write the patches of all splits to `folder/<split>/{lr,hr}/*.png`, replacing older ones."""
     from adaptsr.data.patches import write_patches
 
     photographs = find_photographs(name, declared)
@@ -52,7 +52,7 @@ def prepare(name: str, declared: SampleImages, folder: Path, scale: int) -> Mani
 
 
 def describe(declared: SampleImages) -> Description:
-    """Name the packages that the photographs ship with, and their versions."""
+    """Name the packages that contain the photographs, with their versions."""
     packages = sorted({source.partition("/")[0] for split in declared.scenes for source in _sources(declared, split)})
     names = [DISTRIBUTIONS.get(package, package) for package in packages]
     versions = ", ".join(f"{name} {installed_version(name)}" for name in sorted(names))
@@ -60,13 +60,13 @@ def describe(declared: SampleImages) -> Description:
 
 
 def estimate(declared: SampleImages, split: SplitName, scale: int) -> SplitSize:
-    """Count the patches that are cut; a small photograph may give fewer."""
+    """Count the patches; a small photograph may give fewer."""
     images = len(_sources(declared, split)) * declared.patches_per_scene.get(split, 1)
     return SplitSize(images, (declared.patch // scale) ** 2, images_known=True, lr_pixels_known=True)
 
 
 def listing(declared: SampleImages) -> Any:
-    """Return the declaration: the photographs belong to the installed packages."""
+    """Return the declaration: the photographs are fixed by the installed packages."""
     return declared.model_dump(mode="json")
 
 
@@ -75,22 +75,24 @@ def _sources(declared: SampleImages, split: SplitName) -> list[str]:
 
 
 def find_photographs(name: str, declared: SampleImages) -> dict[SplitName, list[Photograph]]:
-    """Find the photographs of each split of dataset `name` without importing the packages that hold them.
+    """Find the photographs of each split of dataset `name` without importing their packages.
 
-    Raises `UserError` for a photograph that is not installed or stands twice, in one split or in two.
+    Raises `UserError` if a photograph is not installed or is listed twice, in one split or two.
     """
     found: dict[SplitName, list[Photograph]] = {}
     taken: set[str] = set()
     for split, scenes in declared.scenes.items():
         where = f"datasets.{name}.scenes.{split}"
         if split not in declared.patches_per_scene:
-            raise UserError(f"datasets.{name}.patches_per_scene: no number for the split {split!r}, which has scenes")
+            raise UserError(f"datasets.{name}.patches_per_scene: missing for the split {split!r}, which has scenes")
         found[split] = []
         for text in scenes:
             paths = [_find(source.strip(), where) for source in text.split("+")]
             for path in paths:
                 if path.stem in taken:
-                    raise UserError(f"{where}: {path.stem!r} stands twice in this dataset; a photograph is used once")
+                    raise UserError(
+                        f"{where}: {path.stem!r} is listed twice in this dataset; list every photograph once"
+                    )
                 taken.add(path.stem)
             found[split] += [Photograph(path, scene=paths[0].stem) for path in paths]
     return found
@@ -100,7 +102,7 @@ def _find(source: str, where: str) -> Path:
     package, _, file = source.partition("/")
     if package not in FOLDERS or not file or "/" in file or "\\" in file:
         raise UserError(
-            f"{where}: {source!r} is no photograph; `<package>/<file>` was expected, with one of the packages "
+            f"{where}: invalid photograph {source!r}; expected `<package>/<file>` with one of the packages "
             f"{names_text(FOLDERS)}"
         )
     spec = importlib.util.find_spec(package)
