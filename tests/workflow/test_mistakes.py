@@ -49,9 +49,9 @@ MISTAKES: dict[str, tuple[Change, list[str]]] = {
         ["nowhere.safetensors"],
     ),
     "unknown weights": (set_key("backbones", "safmn", "weights", value="safmn-x"), ["no file 'safmn-x'", "safmn-x4"]),
-    "unknown weights of outputs": (
+    "unknown weights of an external model": (
         set_key("external", value={"theirs": {"title": "Theirs", "weights": "nowhere.pth"}}),
-        ["outputs.theirs.weights", "nowhere.pth"],
+        ["external.theirs.weights", "nowhere.pth"],
     ),
     "unknown backbone of a row": (
         set_key("baselines", "lora", "only", value={"r1": ["safnm"]}),

@@ -149,6 +149,23 @@ def test_a_new_metric_scores_again_and_trains_nothing(workspace: Workspace) -> N
     assert "gmsd" in set(scores(workspace)["metric"])
 
 
+def test_a_renamed_metric_renames_its_column_and_scores_nothing(workspace: Workspace) -> None:
+    kept = {path: path.stat().st_mtime_ns for path in (workspace.root / "results").rglob("scores/degraded.parquet")}
+    before = scores(workspace)
+    content = workspace.profile()
+    metrics = content["scoring"]["metrics"]
+    content["scoring"]["metrics"] = {"quality": {**metrics.pop("psnr_y"), "title": "Another title"}, **metrics}
+    workspace.write_profile(content)
+    assert "Scoring on" not in run_all(workspace)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    after = scores(workspace)
+    renamed = before["metric"].replace("psnr_y", "quality")
+    assert sorted(zip(renamed, before["value"].fillna(0), strict=True)) == sorted(
+        zip(after["metric"], after["value"].fillna(0), strict=True)
+    )
+    assert "Another title" in table_rows(workspace, "table2")
+
+
 def test_a_killed_job_leaves_nothing_that_looks_finished_and_the_next_call_completes_the_rest(
     workspace: Workspace,
 ) -> None:
