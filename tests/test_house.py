@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOMS = (
-    {"errors", "files", "tensors", "project", "progress", "randomness", "papers", "basicsr_compat", "statistics"},
-    {"config"},
+    {"errors", "files", "tensors", "project", "progress", "randomness", "papers", "basicsr_compat"},
+    {"config", "statistics"},
     {"devices"},
     {"metrics"},
     {"data"},

@@ -15,9 +15,10 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from adaptsr import statistics
 from adaptsr.statistics import (
+    COLUMNS,
     Family,
+    bootstrap,
     bootstrap_interval,
     compare,
     hedges_correction,
@@ -136,7 +137,7 @@ def test_hedges_correction_takes_the_bias_out() -> None:
 
 def test_bootstrap_draws_seeds_and_scenes_like_a_plain_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """The vectorised resampling has the quantiles of one that copies rows and images, scene by scene."""
-    monkeypatch.setattr(statistics, "_expanded_tail", lambda *_: 0.16)
+    monkeypatch.setattr(bootstrap, "_expanded_tail", lambda *_: 0.16)
     random = np.random.default_rng(3)
     differences = random.normal(size=(5, 9)) + random.normal(size=(5, 1))
     scenes = list("aabbbbccd")
@@ -344,7 +345,7 @@ def test_a_backbone_without_scores_has_lines_that_say_so() -> None:
 
 def test_no_comparisons_give_an_empty_table_with_its_columns() -> None:
     table = table_of(two_rows(np.random.default_rng(0)), comparisons=[])
-    assert list(table.columns) == statistics.COLUMNS
+    assert list(table.columns) == COLUMNS
     assert table.empty
 
 
