@@ -1,4 +1,4 @@
-"""The report as a folder that can be carried away: copies of the records, seed means, and one zip of it all."""
+"""Make the report folder self-contained: copy records, write seed means, and pack everything into one zip."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ RECORDS = "records"
 SEEDS = "seeds.csv"
 COMPRESSED = (".html", ".csv", ".md", ".tex", ".json", ".svg")
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip can hold: the same files give the same bytes."""
+"""The earliest time that a zip can hold; a fixed time makes the same files give the same bytes."""
 
 
 def clear(folder: Path, names: Iterable[str]) -> None:
-    """Remove what an earlier report left in these folders, and make them anew."""
+    """Empty the named subfolders, so that nothing of an earlier report remains."""
     for name in names:
         shutil.rmtree(folder / name, ignore_errors=True)
         (folder / name).mkdir(parents=True)
 
 
 def record_link(run: Run) -> str:
-    """Return where the copy of a run's record lies, from the page."""
+    """Return the path of the copy of a run's record, relative to the page."""
     return f"{RECORDS}/{run.name}.json"
 
 
 def copy_records(results: Results, folder: Path) -> None:
-    """Copy every run's record as it is."""
+    """Copy the records of all runs, unchanged."""
     for run in results.records:
         target = folder / record_link(run)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -41,14 +41,14 @@ def copy_records(results: Results, folder: Path) -> None:
 
 
 def write_seed_means(results: Results, folder: Path) -> None:
-    """`seeds.csv`: the mean over the test images of every run, metric and test dataset."""
+    """Write `seeds.csv`: the mean over the test images of every run, metric and test dataset."""
     keys = ["backbone", "dataset", "row", "metric", "seed"]
     means = results.seed_means.assign(seed=results.seed_means["seed"].astype(str))
     write_frame(folder / SEEDS, means[[*keys, "value", "images"]].sort_values(keys, ignore_index=True))
 
 
 def write_zip(folder: Path, out: Path) -> Path:
-    """All files of a folder in one zip, under the folder's name; hidden files are left out."""
+    """Pack all files of a folder except hidden ones into the zip `out`, under the folder's name."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for path in sorted(folder.rglob("*")):

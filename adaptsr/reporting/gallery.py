@@ -1,4 +1,4 @@
-"""Restored pictures side by side, cropped to where the rows differ most (Figures 3 and 4 of the paper)."""
+"""Show restored pictures side by side, cropped to where the rows differ most."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adaptsr.data.manifest import Item
 from adaptsr.errors import UserError
 from adaptsr.reporting.metrics import metric_columns
 from adaptsr.reporting.model import number_text
-from adaptsr.reporting.results import NOT_THERE, Results
+from adaptsr.reporting.results import NOT_FINISHED, Results
 from adaptsr.reporting.significance import backbone_title
 from adaptsr.runs.matrix import Row
 from adaptsr.runs.run import Run
@@ -32,23 +32,28 @@ BOX = (255, 60, 0)
 ERROR_QUANTILE = 0.995
 ERROR_LEVELS = 64
 LEAST_ERROR = 8.0
-"""Levels of 255 at which an error map is saturated at the least, so that it does not magnify rounding."""
+"""Error, in levels of 255, below which an error map never saturates: it must not magnify rounding."""
 
 
 class Box(NamedTuple):
-    """A square of an HR image, pixels."""
+    """A square of an HR image, in pixels."""
 
     left: int
     top: int
     side: int
 
     def cut(self, image: Pixels) -> Pixels:
+        """Return this part of an image."""
         return image[self.top : self.top + self.side, self.left : self.left + self.side]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One restored crop. Files are below the report's folder; `reason` says why there is none; `row` is its name."""
+    """One restored crop.
+
+    row: its name. image, error: files relative to the report's folder. scores: title and text of each metric. reason: why
+    the crop is missing, else empty.
+    """
 
     title: str
     row: str = ""
@@ -60,7 +65,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileGroup:
-    """The tiles of one backbone: unadapted, then every row."""
+    """The tiles of one backbone, or of the external models."""
 
     title: str
     tiles: tuple[Tile, ...]
@@ -68,7 +73,10 @@ class TileGroup:
 
 @dataclass(frozen=True)
 class PictureView:
-    """One test image: the whole of HR with the crop drawn in, the crop of HR and of LR, and every restored crop."""
+    """One test image: the whole HR image with the crop marked, the crops of HR and LR, and every restored crop.
+
+    error_scale: the error at which its error maps saturate, in levels of 255.
+    """
 
     id: str
     image: str
@@ -83,14 +91,14 @@ class PictureView:
 
     @property
     def tiles(self) -> list[tuple[str, Tile]]:
-        """Everything that can be compared, with the group it stands in."""
+        """Every crop that can be compared, with the title of its group."""
         grouped = [(group.title, tile) for group in self.groups for tile in group.tiles if tile.image]
         return [*(("References", tile) for tile in self.references), *grouped]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The pictures of a report, of one seed, and what could not be shown."""
+    """The pictures of a report, restored with one seed; `missing` says what could not be shown and why."""
 
     seed: int
     pictures: tuple[PictureView, ...]
@@ -98,9 +106,9 @@ class Gallery:
 
 
 def build_gallery(results: Results, folder: Path) -> Gallery:
-    """Write the crops and error maps of the profile's pictures under `folder`/pictures.
+    """Write the crops and error maps of the profile's pictures under `<folder>/pictures`.
 
-    `UserError` for a picture that no test dataset has. Runs whose picture is not there stay as a tile with the reason.
+    A run without its picture gets a tile with the reason. Raises `UserError` if no test dataset has a named picture.
     """
     items = {
         Picture(split.dataset, item.name): item
@@ -124,7 +132,7 @@ def build_gallery(results: Results, folder: Path) -> Gallery:
 
 @dataclass
 class _Builder:
-    """Gathers one picture."""
+    """Builds the view of one picture."""
 
     results: Results
     folder: Path
@@ -178,20 +186,20 @@ class _Builder:
 
     @property
     def _backbones(self) -> list[str | None]:
-        """The profile's backbones, then None if it has external models."""
+        """The profile's backbones, followed by None if it has external models."""
         return [*self.results.profile.backbones, *([None] if self.results.profile.external else [])]
 
     def _source(self, path: str) -> Pixels:
         return read_pixels(self.results.resources / self.picture.dataset / path)
 
     def _restored(self, backbone: str | None, row: Row, shape: tuple[int, ...]) -> Pixels | str:
-        """The restored image, or why there is none."""
+        """Return the restored image, or why it is missing."""
         run = Run(backbone, row.name, self.results.profile.seeds[0] if row.trained else None)
         restored = None
         if run.trained:
             record = self.results.records.get(run)
             if record is None:
-                return self.results.failures.get(run, NOT_THERE)
+                return self.results.failures.get(run, NOT_FINISHED)
             if record.status == "diverged":
                 return f"seed {run.seed} diverged at iteration {record.diverged_at}"
             restored = record.result_key
@@ -222,7 +230,7 @@ class _Builder:
         )
 
     def _scores(self, backbone: str | None, row: Row) -> tuple[tuple[str, str], ...]:
-        """The scores of the whole image under this row, those that there are."""
+        """Return the scores of the whole image under this row, as far as they exist."""
         values = self._image_scores.get((backbone, row.name), {})
         return tuple(
             (metric.title, number_text(values[metric.name], self.results.decimals.get(metric.name, 4)))
@@ -247,7 +255,7 @@ class _Builder:
         return self._save(name, Image.fromarray(pixels))
 
     def _write_error(self, name: str, error: NDArray[np.float64], scale: float) -> str:
-        """An error map: `ERROR_LEVELS` colors of one palette, 0 to `scale`."""
+        """Write an error map: 0 to `scale` in `ERROR_LEVELS` colors of one palette."""
         levels = np.clip(error / scale * (ERROR_LEVELS - 1), 0, ERROR_LEVELS - 1).round().astype(np.uint8)
         image = Image.fromarray(levels)
         image.putpalette(error_palette())
@@ -261,7 +269,7 @@ class _Builder:
 
 
 def read_pixels(path: Path) -> Pixels:
-    """An RGB image; `UserError` names the file that is missing or unreadable."""
+    """Read an image as RGB. Raises `UserError` if the file is missing or unreadable."""
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
@@ -270,7 +278,7 @@ def read_pixels(path: Path) -> Pixels:
 
 
 def crop_side(shape: tuple[int, ...], scale: int) -> int:
-    """Half the shorter side, at most `CROP`, a multiple of the scale."""
+    """Return half the shorter side of an image, at most `CROP`, as a multiple of the scale."""
     side = min(CROP, min(shape[:2]) // 2)
     return max(1, side - side % scale)
 
@@ -281,9 +289,9 @@ def _by_backbone(restored: Mapping[tuple[str | None, str], Pixels]) -> list[list
 
 
 def most_different(groups: Sequence[Sequence[Pixels]], side: int) -> Box:
-    """The square in which the images of each group differ most: greatest sum of their variance over the group.
+    """Find the square with the greatest sum, over pixels and groups, of the variance between the images of a group.
 
-    All images have one shape. Of equal squares the first is taken, row by row.
+    groups: images of one shape, (H, W, 3). Of equal squares the first is taken, row by row.
     """
     height, width = groups[0][0].shape[:2]
     variance = np.zeros((height, width))
@@ -297,18 +305,18 @@ def most_different(groups: Sequence[Sequence[Pixels]], side: int) -> Box:
 
 
 def error_of(image: Pixels, reference: Pixels) -> NDArray[np.float64]:
-    """Absolute difference in levels of 255, mean over the colors."""
+    """Return the absolute difference in levels of 255, mean over the colors, (H, W)."""
     error: NDArray[np.float64] = np.abs(image.astype(float) - reference.astype(float)).mean(axis=2)
     return error
 
 
 def error_scale(errors: Sequence[NDArray[np.float64]]) -> float:
-    """The error at which the maps of one picture are saturated, the same for all of them."""
+    """Return the error at which all maps of one picture saturate, in levels of 255."""
     return max(LEAST_ERROR, float(np.quantile(np.concatenate([e.ravel() for e in errors]), ERROR_QUANTILE)))
 
 
 def error_palette() -> list[int]:
-    """Dark is no error, bright is much; read alike with and without color vision."""
+    """Return a palette from dark (small error) to bright (large error) that does not depend on color vision."""
     from matplotlib import colormaps
 
     colors = colormaps["cividis"].resampled(ERROR_LEVELS)(range(ERROR_LEVELS))
@@ -316,7 +324,7 @@ def error_palette() -> list[int]:
 
 
 def overview(image: Pixels, box: Box) -> Pixels:
-    """The whole image at `OVERVIEW` pixels at most, with the crop drawn in."""
+    """Shrink an image to at most `OVERVIEW` pixels and mark the crop."""
     picture = Image.fromarray(image)
     factor = min(1.0, OVERVIEW / max(picture.size))
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))

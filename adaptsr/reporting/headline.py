@@ -1,4 +1,4 @@
-"""The headline of a report: two sentences made from the tests, claiming no more than these carry."""
+"""Write the headline of a report: two sentences that claim no more than the tests support."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from adaptsr.statistics import Family
 
 
 def headline(results: Results, frame: pd.DataFrame) -> list[str]:
-    """A sentence each for the first two comparisons of the profile, in its first metric on its first test dataset.
+    """Write a sentence for each of the first two comparisons, in the first metric on the first test dataset.
 
-    `frame` is that of `compare_rows`. A profile with one comparison gets its second metric as well.
+    A profile with a single comparison gets a sentence for its next measured metric too. frame: from `compare_rows`.
     """
     found = families(results.profile, results.rows)
     metrics = metric_columns(results.profile)
@@ -65,7 +65,10 @@ def _seeds(measured: pd.DataFrame) -> str:
 
 
 def _outcome(tested: pd.DataFrame, names: Mapping[str, str]) -> str:
-    """What Holm's correction leaves; `names` of backbones where the comparison has one row, else none."""
+    """Count what is significant after Holm's correction.
+
+    names: titles of backbones, to list those concerned; empty unless the comparison has a single row.
+    """
     significant = tested[tested["significant"]]
     better, worse = (significant[significant["better"] == side] for side in ("row", "compared_with"))
     unclear = len(tested) - len(significant)

@@ -1,4 +1,4 @@
-"""Which runs of a matrix are there, which are not, and why."""
+"""Take stock of the runs of a matrix: which are scored, which are missing, and why."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from adaptsr.reporting.results import NOT_THERE, Results
+from adaptsr.reporting.results import NOT_FINISHED, Results
 from adaptsr.reporting.significance import backbone_title, short_titles
 from adaptsr.runs.matrix import Row
 from adaptsr.runs.run import Run
@@ -18,7 +18,7 @@ NOT_SCORED = "trained, not scored"
 
 @dataclass(frozen=True)
 class Hole:
-    """Runs of one row on one backbone that have no scores, and why."""
+    """Runs of one row on one backbone that lack scores for the same reason."""
 
     backbone: str
     row: str
@@ -28,7 +28,7 @@ class Hole:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of a row is scored on one backbone."""
+    """How many runs of a row are scored on one backbone."""
 
     text: str
     state: State
@@ -36,6 +36,8 @@ class Coverage:
 
 @dataclass(frozen=True)
 class CoverageLine:
+    """A row with its coverage on each backbone."""
+
     row: str
     title: str
     cells: tuple[Coverage, ...]
@@ -43,7 +45,7 @@ class CoverageLine:
 
 @dataclass(frozen=True)
 class Inventory:
-    """Numbers of runs, what there is per row and backbone, and every hole."""
+    """Numbers of runs, coverage by row and backbone, and every hole."""
 
     expected: int
     trained: int
@@ -59,7 +61,7 @@ class Inventory:
 
     @property
     def sentence(self) -> str:
-        """`Of 200 runs, 180 are trained and scored, 2 diverged and 18 are not finished or not scored.`"""
+        """Such as `Of 200 runs, 180 are trained and scored, 2 diverged and 18 are not finished or not scored.`"""
         if self.complete:
             return f"{'The run is' if self.expected == 1 else f'All {self.expected} runs are'} trained and scored."
         rest = self.expected - self.scored - self.diverged
@@ -74,6 +76,7 @@ def _are(count: int) -> str:
 
 
 def take_inventory(results: Results) -> Inventory:
+    """Count the runs of the profile and collect the reasons for those without scores."""
     scored = _scored(results)
     reasons = {run: reason for run in results.runs if run not in scored and (reason := _reason(results, run))}
     diverged = sum(record.status == "diverged" for record in results.records.values())
@@ -97,7 +100,10 @@ def take_inventory(results: Results) -> Inventory:
 
 
 def _scored(results: Results) -> set[tuple[str, str, int | str]]:
-    """What has scores on every test dataset; of what is trained, only runs with a record that did not diverge."""
+    """Return (backbone, row, seed) of everything that is scored on all test datasets.
+
+    Trained runs count only if they have a record and did not diverge.
+    """
     means = results.seed_means
     scored: dict[tuple[str, str, int | str], set[str]] = {}
     for backbone, row, seed, dataset in means[["backbone", "row", "seed", "dataset"]].itertuples(index=False):
@@ -109,7 +115,7 @@ def _scored(results: Results) -> set[tuple[str, str, int | str]]:
 def _reason(results: Results, run: Run) -> str:
     record = results.records.get(run)
     if record is None:
-        return results.failures.get(run, NOT_THERE)
+        return results.failures.get(run, NOT_FINISHED)
     return f"diverged at iteration {record.diverged_at}" if record.status == "diverged" else NOT_SCORED
 
 
@@ -128,7 +134,7 @@ def _coverage(results: Results, scored: set[tuple[str, str, int | str]], backbon
 
 
 def _holes(results: Results, reasons: Mapping[Run, str]) -> Iterable[Hole]:
-    """One per backbone, row and reason, in the order of the matrix."""
+    """Yield one hole per backbone, row and reason, in the order of the matrix."""
     for backbone in results.profile.backbones:
         for row in results.adapted_rows:
             of_row = {seed: reasons.get(Run(backbone, row.name, seed), "") for seed in results.profile.seeds}

@@ -1,4 +1,4 @@
-"""What a metric of a profile means to a reader: heading, direction, unit and the words for its options."""
+"""Describe the metrics of a profile to a reader: heading, direction, unit and options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MetricColumn:
-    """A metric as a column: our name, its heading, and pyiqa's metric with all options behind it."""
+    """A metric as a column. name: in the profile. title: its heading. measure, options: pyiqa's metric and its options."""
 
     name: str
     title: str
@@ -34,14 +34,17 @@ class MetricColumn:
 
     @property
     def description(self) -> str:
-        """`PSNR-Y is pyiqa's psnr (test_y_channel=True); higher is better`."""
+        """Such as `PSNR-Y is pyiqa's psnr (test_y_channel=True), higher is better`."""
         options = ", ".join(f"{key}={value}" for key, value in sorted(self.options.items()))
         direction = "lower" if self.lower_better else "higher"
         return f"{self.title} is pyiqa's {self.measure}{f' ({options})' if options else ''}, {direction} is better"
 
 
 def metric_columns(profile: Profile, names: Sequence[str] | None = None) -> list[MetricColumn]:
-    """The profile's metrics in their order, or those of `names`. `UserError` for a name that the profile does not score."""
+    """Return the metrics of the profile in its order, or those of `names`.
+
+    Raises `UserError` if a name is missing from `scoring.metrics`.
+    """
     known = profile.scoring.metrics
     for name in names or []:
         if name not in known:
@@ -62,5 +65,5 @@ def metric_columns(profile: Profile, names: Sequence[str] | None = None) -> list
 
 
 def _shown(value: Any) -> Any:
-    """Files by their names: a folder of this machine has no place in a report."""
+    """Shorten a path to its file name, since a report must not show folders of this machine."""
     return Path(value).name if isinstance(value, str) and "/" in value else value

@@ -1,14 +1,15 @@
-"""A table as numbers: what the writers render and nothing else."""
+"""A table as numbers: everything that the templates of tables render."""
 
 from __future__ import annotations
 
 import math
-import statistics as moments
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from adaptsr.reporting.metrics import MetricColumn
+from adaptsr.statistics import seed_mean
 
 Mark = Literal["", "best", "second"]
 SeedMeans = Mapping[int | str, float]
@@ -16,7 +17,11 @@ SeedMeans = Mapping[int | str, float]
 
 @dataclass(frozen=True)
 class Cell:
-    """A measured metric. `seeds`: mean over images by seed; `notes`: footnote numbers; `published`: as printed."""
+    """A measured metric of one row.
+
+    seeds: mean over the images, by seed. expected: how many seeds there should be. published: as printed, `-` if the
+    paper prints none. notes: numbers of footnotes.
+    """
 
     seeds: SeedMeans
     expected: int
@@ -27,13 +32,14 @@ class Cell:
 
     @property
     def mean(self) -> float:
-        return moments.fmean(self.seeds.values()) if self.seeds else math.nan
+        """Mean over seeds; NaN without seeds."""
+        return seed_mean(self.seeds.values())
 
     @property
     def sd(self) -> float:
-        """Standard deviation over seeds (n - 1); NaN below two."""
+        """Standard deviation over seeds (n - 1); NaN below two seeds or if a value is infinite."""
         values = list(self.seeds.values())
-        return moments.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
+        return statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
 
     @property
     def complete(self) -> bool:
@@ -41,7 +47,7 @@ class Cell:
 
     @property
     def partial(self) -> bool:
-        """Whether some, but not all, seeds are there."""
+        """Whether some, but not all, seeds have a value."""
         return 0 < len(self.seeds) < self.expected
 
     @property
@@ -50,7 +56,7 @@ class Cell:
 
     @property
     def difference_text(self) -> str:
-        """Measured minus published, with the digits that are printed; empty where one of the two is missing."""
+        """Measured minus published, with as many digits as printed; empty if one of the two is missing."""
         try:
             published = float(self.published)
         except ValueError:
@@ -60,7 +66,7 @@ class Cell:
 
     @property
     def seed_texts(self) -> list[tuple[int | str, str]]:
-        """The mean of each seed, one digit more than the mean over them."""
+        """Each seed with its mean, one digit more than the mean over seeds."""
         return [(seed, number_text(value, self.decimals + 1)) for seed, value in self.seeds.items()]
 
     @property
@@ -70,7 +76,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Trainable parameters of a row's runs, each counted; they may differ between seeds. `seeds`: whose they are."""
+    """Trainable and total parameters of the runs of a row, counted in each, since seeds may differ; `seeds`: their seeds."""
 
     trainable: tuple[int, ...] = ()
     total: tuple[int, ...] = ()
@@ -78,7 +84,7 @@ class Parameters:
 
     @property
     def by_seed(self) -> list[tuple[int, str]]:
-        """The count of each recorded run; nothing for the unadapted backbone."""
+        """Each recorded run's seed with its count; empty for the unadapted backbone."""
         return [(seed, f"{count:,}") for seed, count in zip(self.seeds, self.trainable, strict=False)]
 
     @property
@@ -90,9 +96,9 @@ class Parameters:
 
     @property
     def percent(self) -> float:
-        """Mean share of the trainable parameters, percent; NaN where no total is known."""
+        """Mean share of trainable parameters in percent; NaN if the totals are unknown."""
         shares = [100 * part / whole for part, whole in zip(self.trainable, self.total, strict=False)]
-        return moments.fmean(shares) if shares else math.nan
+        return seed_mean(shares)
 
     @property
     def percent_text(self) -> str:
@@ -101,9 +107,10 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a block. `name` is empty for a published row that this profile does not run.
+    """A row of a block.
 
-    `notes`: footnotes that hold for every cell; `dagger` marks an extension of the published method.
+    name: empty for a published row that this profile does not run. dagger: marks an extension of the published method.
+    notes: numbers of footnotes that hold for every cell.
     """
 
     name: str
@@ -118,7 +125,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """One backbone on one test dataset; `backbone` is None for external models and for published methods that are not in this suite."""
+    """One backbone on one test dataset.
+
+    backbone: None for external models and for published methods that this suite does not have. published_dataset: title
+    of the dataset that the published numbers are for, or empty. total_parameters: None if unknown.
+    """
 
     backbone: str | None
     backbone_title: str
@@ -144,21 +155,21 @@ class Block:
 
     @property
     def published_parameters(self) -> bool:
-        """Whether the paper prints a number of parameters for any of its lines."""
+        """Whether a number of parameters is published for any of the lines."""
         return any(line.published_parameters != "-" for line in self.lines)
 
     @property
     def published(self) -> bool:
-        """Whether the paper prints anything for any of its lines."""
+        """Whether anything is published for any of the lines."""
         return self.published_parameters or any(map(self.published_column, range(len(self.lines[0].cells))))
 
     def published_column(self, column: int) -> bool:
-        """Whether the paper prints a value of this metric for any of its lines."""
+        """Return whether a value of this metric is published for any of the lines."""
         return any(line.cells[column].published != "-" for line in self.lines)
 
     @property
     def notes(self) -> tuple[int, ...]:
-        """The footnotes that its lines use."""
+        """Numbers of the footnotes that the lines use, ascending."""
         numbers = {note for line in self.lines for cell in line.cells for note in cell.notes}
         return tuple(sorted(numbers.union(*(line.notes for line in self.lines))))
 
@@ -169,13 +180,15 @@ class Block:
 
 @dataclass(frozen=True)
 class ColumnHead:
+    """A metric as a column; `published` tells whether the paper has values of it."""
+
     metric: MetricColumn
     published: bool
 
 
 @dataclass(frozen=True)
 class TableModel:
-    """A whole table; `notes` are numbered from 1, `daggers` mark extensions of the published methods."""
+    """A whole table. notes: footnotes, numbered from 1. daggers: signs of extensions of published methods, with their text."""
 
     name: str
     title: str
@@ -191,6 +204,7 @@ class TableModel:
 
 
 def number_text(value: float, decimals: int) -> str:
+    """Format a number with so many digits after the point; `-` if it is NaN, `∞` or `-∞` if it is infinite."""
     if math.isnan(value):
         return "-"
     return f"{value:.{decimals}f}" if math.isfinite(value) else ("∞" if value > 0 else "-∞")

@@ -1,4 +1,4 @@
-"""The report as one page: summary, tables, significance, figures, pictures and provenance in one folder."""
+"""Write the report as one page: summary, tables, significance, figures, pictures and provenance in one folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from adaptsr.papers import load_paper
 from adaptsr.reporting.bundle import RECORDS, SEEDS, clear, copy_records, record_link, write_seed_means, write_zip
+from adaptsr.reporting.conventions import scale_warning
 from adaptsr.reporting.figures import DrawnFigure, draw_figures
 from adaptsr.reporting.figures.palette import looks
 from adaptsr.reporting.gallery import Gallery, build_gallery
@@ -29,7 +31,7 @@ from adaptsr.reporting.significance import (
     signed,
     write_significance,
 )
-from adaptsr.reporting.tables import build_table, scale_warning, write_table
+from adaptsr.reporting.tables import build_table, write_table
 from adaptsr.runs.run import Run
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ FOLDERS = ("figures", "pictures", RECORDS)
 
 @dataclass(frozen=True)
 class Surviving:
-    """A difference that survives Holm's correction, as text; `row` is its name, for its color."""
+    """A difference that survives Holm's correction, as text; `row` is the name of the row, which determines its color."""
 
     backbone: str
     dataset: str
@@ -55,7 +57,7 @@ class Surviving:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What of one comparison survives, beside its sentences and forest plots."""
+    """One comparison: its sentences, its forest plots, and the differences that survive Holm's correction."""
 
     title: str
     compared_with: str
@@ -67,9 +69,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that the template shows."""
+    """Everything that the template shows. paper: title of the profile's paper, or empty."""
 
     profile: Profile
+    paper: str
     warning: str
     partial: bool
     headline: tuple[str, ...]
@@ -87,17 +90,16 @@ class Page:
     recorded: frozenset[Run]
 
     def record(self, backbone: str, row: str, seed: int | str) -> str:
-        """The link to a run's record; what has none, such as the unadapted backbone, stands in the seed means."""
+        """Return the link to a run's record, or to the seed means if it has none (the unadapted backbone)."""
         run = Run(backbone, row, seed) if isinstance(seed, int) else None
         return record_link(run) if run is not None and run in self.recorded else SEEDS
 
 
 def write_report(results: Results, out_folder: Path, command: str) -> list[Path]:
-    """Write `index.html`, all that it links and `<out_folder>.zip`; the same results give the same bytes.
+    """Write `index.html`, everything that it links to, and `<out_folder>.zip`; return the paths of page and zip.
 
-    The page is written last but for the zip: where it is there, so is everything that it shows.
-
-    `command` is what remakes the page, as a reader would type it.
+    The same results give the same bytes. The page is written after everything that it shows, so a page is never
+    incomplete. command: what remakes the page, as a reader would type it.
     """
     tables = [build_table(results, name) for name in results.profile.report.tables]
     comparisons = compare_rows(results)
@@ -122,6 +124,7 @@ def build_page(
     report = build_report(results, comparisons)
     return Page(
         profile=results.profile,
+        paper=load_paper(results.profile.paper).TITLE if results.profile.paper else "",
         warning=scale_warning(results.profile),
         partial=results.partial,
         headline=tuple(headline(results, comparisons)),
@@ -141,7 +144,7 @@ def build_page(
 
 
 def _test_images(results: Results) -> str:
-    """`degraded: 12 images of 4 scenes`, per test dataset."""
+    """Format the size of each test dataset, as in `degraded: 12 images of 4 scenes`."""
     scores = results.scores
     counts = scores.groupby("dataset")["image"].nunique()
     parts = []

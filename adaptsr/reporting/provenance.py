@@ -1,4 +1,4 @@
-"""Where the numbers of a report come from: code, packages, machines, data, weights, and the command that remakes it."""
+"""Trace the numbers of a report: code, packages, machines, data, weights, and the command that remakes it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DRAWN_WITH = ("adaptsr", "matplotlib", "seaborn", "pandas", "scipy", "jinja2", "
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset of the profile. `digests`: what identifies the images of each split that is used."""
+    """A dataset of the profile. digests: each split in use, with the digest of its images."""
 
     name: str
     used_for: str
@@ -34,7 +34,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Weights:
-    """The bicubic-trained weights of a backbone."""
+    """The weights of an unadapted backbone. sha256: of the file, or empty for random weights."""
 
     backbone: str
     file: str
@@ -44,7 +44,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Origin:
-    """Everything that the provenance section says. Code and machines come with the number of runs they made."""
+    """The content of the provenance section. code, machines: each with the number of its runs. hours: of training."""
 
     command: str
     protocol: int
@@ -59,7 +59,7 @@ class Origin:
 
 
 def trace_origin(results: Results, command: str) -> Origin:
-    """`command` is the one that remakes the report."""
+    """Collect the provenance of a report. command: what remakes it."""
     found = [record.provenance for record in results.records.values()]
     catalogue = read_catalogue()
     return Origin(
@@ -81,7 +81,7 @@ def _counted(texts: Iterable[str]) -> tuple[tuple[str, int], ...]:
 
 
 def _code(item: provenance.Provenance) -> str:
-    state = {True: ", with changes that were not committed", False: "", None: " (a release, no repository)"}
+    state = {True: ", with uncommitted changes", False: "", None: " (a release, no repository)"}
     return f"{item.code_version}{state[item.code_dirty]}"
 
 
@@ -92,7 +92,7 @@ def _machine(item: provenance.Provenance) -> str:
 
 
 def _packages(found: Iterable[provenance.Provenance]) -> tuple[tuple[str, str], ...]:
-    """Versions by package; all of them where runs differ."""
+    """List each package with its version, or with all versions if runs differ."""
     versions: dict[str, set[str]] = {}
     for item in found:
         for name, version in item.packages.items():
@@ -130,12 +130,12 @@ def _weights(results: Results, catalogue: Catalogue) -> Iterable[Weights]:
             continue
         row = catalogue.weights.get(backbone.weights)
         path = row.path if row else Path(backbone.weights).expanduser()
-        sha256 = files.file_sha256(path) if path.is_file() else "not there when this page was made"
+        sha256 = files.file_sha256(path) if path.is_file() else "missing when this page was made"
         yield Weights(
             title, path.name, sha256, row.licence if row else "as this project" if _ours(path) else "not stated"
         )
 
 
 def _ours(path: Path) -> bool:
-    """Whether these are the weights that come with this project."""
+    """Return whether the weights come with this project."""
     return path.parts[:2] == ("resources", "demo")

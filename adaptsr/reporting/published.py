@@ -1,8 +1,8 @@
 """Read the tables that a paper published, digit for digit.
 
-`papers/<paper>/published/<table>.csv` has one line per table row and dataset: `label` (the paper's words), `row` (ours:
-`<baseline>/<variant>`, alternatives separated by `|`; `external/<name>` for a method that is not in this suite), `backbone`
-(empty where it is none of ours), `dataset`, `parameters`, and the paper's metrics under the names that profiles give them.
+`papers/<paper>/published/<table>.csv` has one line per table row and dataset: `label` (as printed), `row` (our
+`<baseline>/<variant>`, alternatives separated by `|`; `external/<name>` for a method that this suite does not have),
+`backbone` (empty if this suite does not have it), `dataset`, `parameters`, and metrics under the names that profiles use.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ IDENTITY = ("label", "row", "backbone", "dataset", "parameters", "inference_para
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One row of a published table; `values` are the printed digits by metric."""
+    """One row of a published table. rows: our rows that it may stand beside. values: printed digits by metric."""
 
     label: str
     rows: tuple[str, ...]
@@ -29,7 +29,7 @@ class PublishedRow:
     values: Mapping[str, str]
 
     def match(self, names: Iterable[str]) -> str | None:
-        """The first of its rows that is among `names`."""
+        """Return the first of `rows` that is among `names`, or None."""
         present = set(names)
         return next((row for row in self.rows if row in present), None)
 
@@ -60,10 +60,10 @@ def _row(line: Mapping[str, str]) -> PublishedRow:
 
 
 def shown_beside(published: Sequence[PublishedRow], datasets: Sequence[str]) -> dict[str, str]:
-    """Which published dataset stands beside each test dataset of a profile.
+    """Map each test dataset of a profile to the published dataset shown beside it.
 
-    `realsr` stands beside `realsr_crops`, the StableSR crops that the paper measured on, or else beside `realsr`. Where
-    a profile tests on none of the published datasets, the first of them stands beside its first test dataset.
+    A published dataset `name` is shown beside `<name>_crops`, the StableSR crops, or else beside `name`. If this
+    finds none, the first published dataset is shown beside the first test dataset.
     """
     available = list(dict.fromkeys(row.dataset for row in published))
     beside = {}

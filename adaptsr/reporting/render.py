@@ -1,4 +1,4 @@
-"""Templates to files: HTML escaped by Jinja, Markdown and LaTeX escaped here, written whole or not at all."""
+"""Fill templates and write the result atomically. Jinja escapes HTML; this module escapes Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~])")
 
 
 def escape_tex(value: object) -> str:
-    """Text that LaTeX sets as it stands; line breaks become spaces."""
+    """Escape a text so that LaTeX prints it literally; line breaks become spaces."""
     return "".join(TEX.get(sign, sign) for sign in " ".join(str(value).split()))
 
 
 def escape_markdown(value: object) -> str:
-    """Text that Markdown shows as it stands, also inside a table; line breaks become spaces."""
+    """Escape a text so that Markdown shows it literally, in tables too; line breaks become spaces."""
     plain = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return MARKDOWN.sub(r"\\\1", plain)
 
@@ -70,7 +70,7 @@ def _environment(suffix: str, folder: Path = TEMPLATES) -> jinja2.Environment:
         finalize={".tex": escape_tex, ".md": escape_markdown}.get(suffix),
     )
     if suffix == ".tex":
-        # Braces and per cent signs belong to LaTeX there.
+        # LaTeX itself uses braces and per cent signs.
         return environment.overlay(
             block_start_string="<%",
             block_end_string="%>",
@@ -83,17 +83,20 @@ def _environment(suffix: str, folder: Path = TEMPLATES) -> jinja2.Environment:
 
 
 def render(template: str, path: Path, *, folder: Path = TEMPLATES, **content: object) -> None:
-    """Fill a template of `folder` or `templates/` and write it; every value is escaped for the template's kind of file."""
+    """Fill a template of `folder`, or else of `templates/`, and write it to `path`.
+
+    Every value is escaped for the kind of file that the template's suffix names.
+    """
     write_text(path, _environment(Path(template).suffix, folder).get_template(template).render(**content))
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
-    """A frame as CSV, eight significant digits, missing values empty."""
+    """Write a frame as CSV, with eight significant digits and empty missing values."""
     write_text(path, frame.to_csv(index=False, float_format="%.8g", lineterminator="\n"))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text; a file that has it already is left alone, so that nothing made from it looks out of date."""
+    """Write a text, unless the file holds it already: a new time stamp would make its dependents look out of date."""
     content = text.encode()
     if path.is_file() and path.read_bytes() == content:
         return

@@ -1,4 +1,4 @@
-"""Everything a report is made of, read once: scores, records and scenes."""
+"""Read once what a report is made of: scores, records and scenes."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ if TYPE_CHECKING:
     from adaptsr.runs.matrix import Matches, Row
     from adaptsr.runs.records import RunRecord
 
-NOT_THERE = "not run or not finished"
+NOT_FINISHED = "not run or not finished"
 ERROR = re.compile(r"adaptsr: |[\w.]*(Error|Exception|Interrupt)\b")
-"""How the last line of a failed job's log begins."""
+"""Matches the start of the last line in the log of a failed job."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What there is of one profile.
+    """The results of one profile, as far as they exist.
 
-    scores: the lines of `scores.parquet` that belong to the profile's matrix. records: of the runs that are trained.
-    scenes: dataset to (image to scene); an image that is not in it is a scene of its own. failures: why a run has no
-    record, where that is known.
+    scores: the lines of `scores.parquet` that belong to the profile's matrix. records: of the trained runs. scenes:
+    dataset to (image to scene); an image that is missing from it is its own scene. folder: the results folder. failures:
+    why runs lack a record, as far as known. manifests: of the prepared datasets. partial: whether scores were collected
+    from the runs, complete or not.
     """
 
     profile: Profile
@@ -52,7 +53,7 @@ class Results:
 
     @cached_property
     def datasets(self) -> list[str]:
-        """Test datasets in the profile's order; an optional one takes part once it is scored."""
+        """Test datasets in the profile's order; optional ones only if they are scored."""
         tests = self.profile.data.test
         scored = set(self.scores["dataset"].unique()) if any(test.optional for test in tests) else set()
         return list(dict.fromkeys(test.dataset for test in tests if not test.optional or test.dataset in scored))
@@ -63,7 +64,7 @@ class Results:
 
     @property
     def runs(self) -> list[Run]:
-        """Every run of the matrix that is trained, finished or not."""
+        """Every run of the matrix that trains, finished or not."""
         return [run for run in enumerate_runs(self.profile, self.rows) if run.trained]
 
     @cached_property
@@ -76,11 +77,11 @@ class Results:
         return {}
 
     def block(self, backbone: str | None, dataset: str) -> pd.DataFrame:
-        """The scores on one backbone and test dataset."""
+        """Return the scores on one backbone and test dataset, an empty frame if there are none."""
         return self._blocks.get((backbone, dataset), self.scores.iloc[:0])
 
     def seed_tables(self, backbone: str | None, dataset: str) -> dict[str, dict[str, pd.DataFrame]]:
-        """Metric to row to values, seeds by images, on one backbone and test dataset; made once for all tables."""
+        """Return, for one backbone and test dataset, metric to row to values (seeds by images); cached."""
         if (backbone, dataset) not in self._seed_tables:
             lines = self.block(backbone, dataset)
             self._seed_tables[backbone, dataset] = {
@@ -90,16 +91,17 @@ class Results:
 
     @cached_property
     def decimals(self) -> dict[str, int]:
-        """Digits after the point by metric: 3 for what is of the size of a PSNR, 4 for what is of the size of 1."""
+        """Digits after the point by metric: 3 if its median size is 10 or more, as for a PSNR, else 4."""
         finite = self.scores[self.scores["value"].abs() < math.inf]
         sizes = finite["value"].abs().groupby(finite["metric"]).median()
         return {str(metric): 3 if size >= 10 else 4 for metric, size in sizes.items()}
 
     @cached_property
     def seed_means(self) -> pd.DataFrame:
-        """Means over the test images: backbone, dataset, row, metric, seed (`unseeded` for the unadapted), value, images.
+        """Means over the test images, with columns backbone, dataset, row, metric, seed, value and images.
 
-        `value` is NaN where an image is missing or has no value, and for runs that diverged.
+        seed: `unseeded` for rows that are scored once. value: NaN if an image or its value is missing, and for diverged
+        runs.
         """
         scores = self.scores
         seeds = scores["seed"].astype(object).where(scores["seed"].notna(), UNSEEDED)
@@ -118,7 +120,7 @@ class Results:
 
     @cached_property
     def means(self) -> dict[tuple[str, str, str, str], dict[int | str, float]]:
-        """Seed to mean over the test images, by backbone, dataset, row and metric; without missing values."""
+        """Seed to mean over the test images, by (backbone, dataset, row, metric); missing values are left out."""
         found: dict[tuple[str, str, str, str], dict[int | str, float]] = {}
         known = self.seed_means.dropna(subset="value")
         for *key, seed, value in known[["backbone", "dataset", "row", "metric", "seed", "value"]].itertuples(
@@ -128,7 +130,7 @@ class Results:
         return found
 
     def row_records(self, backbone: str | None, row: str) -> dict[int, RunRecord]:
-        """The records of one row by seed."""
+        """Return the records of one row by seed."""
         found = {seed: self.records.get(Run(backbone, row, seed)) for seed in self.profile.seeds}
         return {seed: record for seed, record in found.items() if record is not None}
 
@@ -144,9 +146,10 @@ def read_results(
 ) -> Results:
     """Read the profile's results folder (`results/<profile>`) and the manifests of its test datasets.
 
-    Runs that are missing are left out. Raises `UserError` when there are no scores, when a record is damaged or of a run
-    that the profile no longer asks for, and when scores are of other weights, metrics or test images than the present
-    ones. partial: take what the runs keep, as far as there is any, and count a run that would be refused as missing.
+    Missing runs are left out. Raises `UserError` if the score file is missing, if a record is damaged or belongs to
+    another run than the profile asks for, and if the scores are of other weights, metrics or test images than the present
+    ones. partial: collect the scores that the runs keep, complete or not, and count a run that would be refused as
+    missing.
     """
     found, failures = _read_records(results_folder, profile, rows, matches, partial)
     tested = {split.dataset for split in profile.data.test}
@@ -185,13 +188,15 @@ def _gathered_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: F
     if not path.exists():
         raise UserError(
             f"{path}: no scores of profile {profile.name}; run snakemake with this profile first, "
-            "or add --partial for a report of what there is"
+            "or add --partial to report the runs that are finished"
         )
     scores = read_scores(path)
     for run in enumerate_runs(profile, rows):
         if scores.fingerprint.weights.get(run.name) not in (None, now.weights.get(run.name)):
             advice = records.redo(run.folder(folder))
-            raise UserError(f"{path}: scores of {run.name} with weights that are not there; {advice}")
+            raise UserError(
+                f"{path}: the scores of {run.name} belong to weights that are missing or have changed; {advice}"
+            )
     if difference := scores.fingerprint.difference(now):
         raise UserError(f"{path}: made {difference}; delete {folder}/scores and run snakemake again")
     return scores.rows
@@ -200,7 +205,7 @@ def _gathered_scores(folder: Path, profile: Profile, rows: Sequence[Row], now: F
 def _kept_scores(
     folder: Path, profile: Profile, rows: Sequence[Row], found: Mapping[Run, RunRecord], digests: Mapping[str, str]
 ) -> pd.DataFrame:
-    """What the runs keep, as far as it belongs to their present weights, images and metrics."""
+    """Collect the scores that the runs keep, as far as they belong to their present weights, images and metrics."""
     runs = [run for run in enumerate_runs(profile, rows) if not run.trained or run in found]
     sources = {(run, dataset): found[run].result_key if run.trained else None for run in runs for dataset in digests}
     return collect_scores(profile, folder, sources, digests, partial=True)[0]
@@ -218,7 +223,7 @@ def _of_matrix(scores: pd.DataFrame, profile: Profile, rows: Sequence[Row]) -> p
 def _read_records(
     folder: Path, profile: Profile, rows: Sequence[Row], matches: Matches, partial: bool
 ) -> tuple[dict[Run, RunRecord], dict[Run, str]]:
-    """The records of the matrix, and why the others are not there."""
+    """Read the records of the matrix; return them, and why the others are missing."""
     found: dict[Run, RunRecord] = {}
     failures: dict[Run, str] = {}
     for run in enumerate_runs(profile, rows):
@@ -238,7 +243,7 @@ def _read_records(
         if matches(run, record):
             found[run] = record
         elif partial:
-            failures[run] = "what lies there is a run of another protocol, schedule, data or options"
+            failures[run] = "its folder holds a run of another protocol, schedule, data or options"
         else:
             raise UserError(records.another_run(path, record))
     return found, failures
@@ -250,11 +255,11 @@ def _why_missing(folder: Path, run: Run) -> str:
     for log in _logs(folder / "logs" / "train" / run.backbone / run.variant, run.seed):
         lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         if lines and ERROR.match(lines[-1]):
-            return f"{NOT_THERE}: {lines[-1].removeprefix('adaptsr: ')}"
+            return f"{NOT_FINISHED}: {lines[-1].removeprefix('adaptsr: ')}"
     checkpoints = sorted((run.folder(folder) / "checkpoints").glob("*.safetensors"))
     if checkpoints and checkpoints[-1].stem.isdigit():
-        return f"{NOT_THERE}: there is a checkpoint at iteration {int(checkpoints[-1].stem):,}"
-    return NOT_THERE
+        return f"{NOT_FINISHED}: its newest checkpoint is at iteration {int(checkpoints[-1].stem):,}"
+    return NOT_FINISHED
 
 
 def _logs(folder: Path, seed: int | None) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""The significance report: the profile's comparisons, tested over seeds, in numbers and in sentences made from them."""
+"""Write the significance report: the profile's comparisons, tested over seeds, as numbers and as sentences."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pandas as pd
 
 from adaptsr.config.schema import EXTERNAL
 from adaptsr.errors import UserError, listing, suggestion
+from adaptsr.reporting.conventions import scale_warning
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import number_text
 from adaptsr.reporting.render import render, write_frame
 from adaptsr.reporting.results import Results
-from adaptsr.reporting.tables import scale_warning
 from adaptsr.runs.matrix import Row, matching
 from adaptsr.runs.records import RunRecord
 from adaptsr.runs.run import Run
@@ -49,7 +49,7 @@ class SignificanceLine:
 
 @dataclass(frozen=True)
 class Group:
-    """The lines of one metric, or why there is nothing to compare."""
+    """The lines of one metric; `missing` says why there is nothing to compare, else it is empty."""
 
     title: str
     missing: str
@@ -68,6 +68,8 @@ class SignificanceBlock:
 
 @dataclass(frozen=True)
 class ComparisonReport:
+    """One comparison: its sentences, and a block for each backbone and test dataset."""
+
     title: str
     compared_with: str
     sentences: tuple[str, ...]
@@ -76,6 +78,8 @@ class ComparisonReport:
 
 @dataclass(frozen=True)
 class SignificanceReport:
+    """Everything that the template shows."""
+
     profile: str
     profile_title: str
     warning: str
@@ -85,14 +89,20 @@ class SignificanceReport:
 
 
 def write_significance(results: Results, frame: pd.DataFrame, out_folder: Path) -> list[Path]:
-    """Write `<out_folder>/significance.html` and `.csv`, the same results the same bytes; `frame` is from `compare_rows`."""
+    """Write `<out_folder>/significance.html` and `.csv`, and return their paths; `frame` is from `compare_rows`.
+
+    The same results give the same bytes.
+    """
     render("significance.html", out_folder / "significance.html", report=build_report(results, frame))
     write_frame(out_folder / "significance.csv", frame)
     return [out_folder / "significance.html", out_folder / "significance.csv"]
 
 
 def families(profile: Profile, rows: Sequence[Row]) -> list[Family]:
-    """The profile's comparisons with their patterns resolved; a row is not compared with itself."""
+    """Resolve the row patterns of the profile's comparisons; a row is never compared with itself.
+
+    External models are left out. Raises `UserError` if the row to compare with is missing or a title is used twice.
+    """
     names = [row.name for row in rows]
     found: list[Family] = []
     for comparison in profile.report.comparisons:
@@ -102,7 +112,7 @@ def families(profile: Profile, rows: Sequence[Row]) -> list[Family]:
                 f"{where}: no row {comparison.compared_with!r}{suggestion(comparison.compared_with, names)}; this profile runs {listing(names)}"
             )
         if any(family.title == comparison.title for family in found):
-            raise UserError(f"{where}: this title stands there twice; each comparison needs its own")
+            raise UserError(f"{where}: two comparisons have this title; give each its own")
         matched = [row for row in matching(rows, comparison.rows) if row.baseline != EXTERNAL]
         chosen = [row.name for row in matched if row.name != comparison.compared_with]
         found.append(Family(comparison.title, tuple(chosen), comparison.compared_with))
@@ -110,7 +120,7 @@ def families(profile: Profile, rows: Sequence[Row]) -> list[Family]:
 
 
 def compare_rows(results: Results) -> pd.DataFrame:
-    """The frame of `statistics.significance` for the profile's comparisons. Scores of diverged runs do not count."""
+    """Test the profile's comparisons and return the frame of `statistics.significance`; diverged runs do not count."""
     profile = results.profile
     metrics = metric_columns(profile)
     frame = significance(
@@ -139,6 +149,7 @@ def _without_diverged(scores: pd.DataFrame, records: Mapping[Run, RunRecord]) ->
 
 
 def build_report(results: Results, frame: pd.DataFrame) -> SignificanceReport:
+    """Put the frame of `compare_rows` into words."""
     profile = results.profile
     largest = int(frame["tests"].max()) if len(frame) else 1
     return SignificanceReport(
@@ -155,10 +166,10 @@ def build_report(results: Results, frame: pd.DataFrame) -> SignificanceReport:
 
 def _conventions(profile: Profile) -> Iterable[str]:
     directions = ", ".join(f"{metric.title} {metric.arrow}" for metric in metric_columns(profile))
-    yield f"A difference is row minus the row it is compared with, raw; the arrow says which direction is better: {directions}. Each seed gives one pair: the means over the same test images, of two runs that saw the same data."
-    yield f"p is of the two-sided paired t test over seeds; Holm's correction is within one comparison, backbone, test dataset and metric, at the {ALPHA:.0%} level. Wilcoxon's p is shown only and decides nothing."
-    yield "The interval is for the mean difference over other seeds and other scenes alike: a bootstrap crossed over seeds and scenes (images of a scene stay together), with percentiles widened for few units. The test speaks of other seeds on these images; where it is significant and the interval has 0 in it, the difference is not shown for other scenes."
-    yield "d_z is the mean difference in standard deviations of the paired differences; g_z is d_z with Hedges' small-sample correction. n counts the seeds that could be paired: a seed with a missing or infinite value, or a diverged run, is left out and named."
+    yield f"A difference is a row minus the row it is compared with, raw; the arrow says which direction is better: {directions}. Each seed gives one pair: the means over the same test images of two runs that saw the same data."
+    yield f"p comes from the two-sided paired t test over seeds. Holm's correction is applied within one comparison, backbone, test dataset and metric, at the {ALPHA:.0%} level. Wilcoxon's p is shown only and decides nothing."
+    yield "The interval is for the mean difference over other seeds and other scenes: a bootstrap crossed over seeds and scenes (images of a scene stay together), with percentiles widened for few units. The test is about other seeds on these images; if it is significant and the interval contains 0, the difference is not shown for other scenes."
+    yield "d_z is the mean difference in standard deviations of the paired differences; g_z is d_z with Hedges' small-sample correction. n counts the paired seeds; a seed with a missing or infinite value or a diverged run is left out and named."
     if profile.report.note:
         yield profile.report.note
 
@@ -180,7 +191,7 @@ def _titles(results: Results) -> dict[str, str]:
 
 
 def _block(results: Results, lines: pd.DataFrame, identity: str) -> SignificanceBlock:
-    """The lines of one comparison, backbone and dataset; there is at least one."""
+    """Make the block of one comparison, backbone and dataset from its lines, of which there is at least one."""
     titles, digits = _titles(results), results.decimals
     backbone, dataset = (str(lines[column].iloc[0]) for column in ("backbone", "dataset"))
     groups = []
@@ -210,7 +221,7 @@ def backbone_title(profile: Profile, backbone: str) -> str:
 
 
 def short_titles(profile: Profile) -> dict[str, str]:
-    """Backbone titles without what they say in parentheses, where that leaves them different."""
+    """Return the titles of the backbones, without parentheses if they stay different."""
     titles = {name: backbone_title(profile, name) for name in profile.backbones}
     short = {name: title.partition(" (")[0] for name, title in titles.items()}
     return short if len(set(short.values())) == len(short) else titles
@@ -239,20 +250,21 @@ def _line(line: pd.Series[Any], titles: Mapping[str, str], digits: int) -> Signi
 
 
 def signed(value: float, digits: int) -> str:
-    """With its sign, `-` if it is missing."""
+    """Format a number with its sign; `-` if it is NaN."""
     return "-" if math.isnan(value) else f"{value:+.{digits}f}"
 
 
 def p_text(p: float) -> str:
+    """Format a p value; `-` if it is NaN."""
     if math.isnan(p):
         return "-"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _sentences(results: Results, lines: pd.DataFrame, family: Family) -> Iterable[str]:
-    """A sentence per dataset and metric: how many tests went which way, and the numbers where there is one row."""
+    """Write a sentence per dataset and metric: how many tests went which way, and the differences of a single row."""
     if not family.rows:
-        yield "No row of this profile is named by this comparison."
+        yield "This comparison matches no row of this profile."
         return
     titles, digits = _titles(results), results.decimals
     for dataset in results.datasets:
@@ -266,7 +278,7 @@ def _sentences(results: Results, lines: pd.DataFrame, family: Family) -> Iterabl
 
 
 def count_sentence(tested: pd.DataFrame, titles: Mapping[str, str], family: Family) -> str:
-    """What the tests of one comparison and metric carry together."""
+    """Say how the tests of one comparison and metric came out."""
     made = tested[tested["p"].notna()]
     if made.empty:
         return "no test could be made."
@@ -277,7 +289,7 @@ def count_sentence(tested: pd.DataFrame, titles: Mapping[str, str], family: Fami
     sentence = f"of {len(made)} test{'s' if len(made) > 1 else ''}, {who} is significantly better than {titles[family.compared_with]} in {better} and significantly worse in {len(significant) - better}"
     sentence += f"; {unclear} not significant, which is no evidence of equality" if unclear else ""
     spans = int(((significant["low"] <= 0) & (significant["high"] >= 0)).sum())
-    sentence += f"; in {spans} of the significant ones the interval over seeds and scenes has 0 in it" if spans else ""
+    sentence += f"; in {spans} of the significant ones the interval over seeds and scenes contains 0" if spans else ""
     return sentence + (f"; {len(tested) - len(made)} could not be tested." if len(tested) > len(made) else ".")
 
 

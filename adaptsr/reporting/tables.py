@@ -1,4 +1,4 @@
-"""The tables of the paper, measured: one block per backbone and test dataset, published numbers beside.
+"""Tables of measured numbers with the published ones beside them: one block per backbone and test dataset.
 
 `build_table` makes a model that holds every number; `write_table` renders it as HTML, Markdown, CSV and LaTeX.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +17,16 @@ import pandas as pd
 from adaptsr.config.schema import EXTERNAL, UNADAPTED
 from adaptsr.errors import UserError, listing, suggestion
 from adaptsr.papers import load_paper
+from adaptsr.reporting.conventions import scale_warning, table_conventions
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import Block, Cell, ColumnHead, Line, Mark, Parameters, TableModel
 from adaptsr.reporting.published import PublishedRow, read_published, shown_beside
 from adaptsr.reporting.render import render, write_frame
-from adaptsr.reporting.results import NOT_THERE, Results
+from adaptsr.reporting.results import NOT_FINISHED, Results
 from adaptsr.runs.matrix import Row, matching
 from adaptsr.runs.run import Run
 from adaptsr.scoring.external import NOT_MEASURED
-from adaptsr.statistics import UNSEEDED, row_names
+from adaptsr.statistics import UNSEEDED, row_names, seed_mean
 
 if TYPE_CHECKING:
     from adaptsr.config.schema import Profile, Table
@@ -33,15 +34,10 @@ if TYPE_CHECKING:
 
 DAGGERS = ("†", "‡", "§", "¶")
 NOT_RUN = "Published row that is not in this profile."
-COLOR_SPACES = {
-    "ycbcr": "on the Y channel of YCbCr (BT.601, studio swing)",
-    "yiq": "on full-range luma (YIQ)",
-    "rgb": "on RGB",
-}
 
 
 class Hole(NamedTuple):
-    """Why a run has no number: the run itself, or this metric of it."""
+    """Why a number is missing; `of_run` tells whether the whole run lacks numbers or only this metric."""
 
     reason: str
     of_run: bool
@@ -49,7 +45,7 @@ class Hole(NamedTuple):
 
 @dataclass
 class _Footnotes:
-    """Numbers each different text once, in the order of their first use."""
+    """Footnotes of a table: each different text has one number, in the order of first use."""
 
     notes: list[str] = field(default_factory=list)
     extensions: list[str] = field(default_factory=list)
@@ -72,7 +68,10 @@ def dagger_sign(index: int) -> str:
 
 
 def write_table(table: TableModel, out_folder: Path) -> list[Path]:
-    """Write `<out_folder>/<name>.html`, `.md`, `.csv` and `.tex`; the same results give the same bytes."""
+    """Write `<out_folder>/<name>.html`, `.md`, `.tex` and `.csv`, and return their paths.
+
+    The same results give the same bytes.
+    """
     name = table.name
     paths = [out_folder / f"{name}.{kind}" for kind in ("html", "md", "tex")]
     for path in paths:
@@ -82,7 +81,7 @@ def write_table(table: TableModel, out_folder: Path) -> list[Path]:
 
 
 def build_table(results: Results, name: str) -> TableModel:
-    """The model of one table of the profile. `UserError` for a table that the profile does not have."""
+    """Build the model of one table of the profile. Raises `UserError` if the profile has no such table."""
     profile = results.profile
     if name not in profile.report.tables:
         known = profile.report.tables
@@ -106,25 +105,18 @@ def build_table(results: Results, name: str) -> TableModel:
         blocks=blocks,
         notes=tuple(footnotes.notes),
         daggers=tuple((dagger_sign(i), text) for i, text in enumerate(footnotes.extensions)),
-        conventions=tuple(_conventions(results, table, datasets, metrics)),
+        conventions=tuple(table_conventions(results, table, datasets, metrics)),
     )
 
 
-def scale_warning(profile: Profile) -> str:
-    """A plain sentence for every profile that is not the paper's, else nothing."""
-    if profile.report.comparable_with_paper:
-        return ""
-    return f"The measured numbers are those of the profile “{profile.title}”, which is of another scale than the paper (models, data or training). They are not comparable with the published numbers."
-
-
 def table_rows(profile: Profile, rows: Sequence[Row], table: Table) -> list[Row]:
-    """The rows of one table in their order, followed by those of the profile that no table names."""
+    """Return the rows of one table in their order, followed by the rows of the profile that no table names."""
     named = {row.name for other in profile.report.tables.values() for row in matching(rows, other.rows)}
     return matching(rows, table.rows) + [row for row in rows if row.name not in named]
 
 
 def match(rows: Sequence[Row], published: Sequence[PublishedRow]) -> dict[str, PublishedRow]:
-    """Row name to the published row that stands beside it."""
+    """Map row names to the published rows shown beside them."""
     found: dict[str, PublishedRow] = {}
     for paper in published:
         name = paper.match(row.name for row in rows)
@@ -134,7 +126,7 @@ def match(rows: Sequence[Row], published: Sequence[PublishedRow]) -> dict[str, P
 
 
 def arrange(rows: Sequence[Row], published: Sequence[PublishedRow]) -> list[Row | PublishedRow]:
-    """The rows in their order, and the published rows that are not run where the paper has them."""
+    """Insert published rows that this profile does not run among its rows, where the paper has them."""
     beside = {paper.label: name for name, paper in match(rows, published).items()}
     places = {row.name: row for row in rows}
     entries: list[Row | PublishedRow] = list(rows)
@@ -169,7 +161,7 @@ def _blocks(
 
 @dataclass
 class _BlockBuilder:
-    """Gathers the cells of one backbone on one test dataset."""
+    """Builds the block of one backbone on one test dataset."""
 
     results: Results
     backbone: str | None
@@ -183,7 +175,7 @@ class _BlockBuilder:
 
     @cached_property
     def reasons(self) -> dict[tuple[Hashable, ...], str]:
-        """Why scores of a row, metric and seed have no value, as scoring recorded it."""
+        """Reasons that scoring recorded for missing values, by row, metric and seed."""
         holes = self.scores[self.scores["value"].isna()].dropna(subset="reason")
         seeds = holes["seed"].astype(object).where(holes["seed"].notna(), UNSEEDED)
         grouped = holes["reason"].groupby([row_names(holes), holes["metric"], seeds])
@@ -219,7 +211,7 @@ class _BlockBuilder:
 
     @property
     def total_parameters(self) -> int | None:
-        """Those of the backbone, where all records agree."""
+        """Number of parameters of the backbone, or None if its records disagree or are missing."""
         totals = {record.total_parameters for (of, _, _), record in self.results.records.items() if of == self.backbone}
         return totals.pop() if len(totals) == 1 else None
 
@@ -242,7 +234,7 @@ class _BlockBuilder:
         )
 
     def published_line(self, paper: PublishedRow) -> Line:
-        """A row that the paper has and this profile does not run."""
+        """Make the line of a published row that this profile does not run."""
         return Line(
             name="",
             title=paper.label,
@@ -256,33 +248,33 @@ class _BlockBuilder:
 
     def cell(self, row: Row, metric: MetricColumn, paper: PublishedRow | None) -> Cell:
         expected = list(self.results.profile.seeds) if row.trained else [UNSEEDED]
-        found = {seed: self.seed_mean(row, metric, seed) for seed in expected}
+        found = {seed: self.run_mean(row, metric, seed) for seed in expected}
         means = {seed: value for seed, value in found.items() if not isinstance(value, Hole)}
         holes = {seed: value for seed, value in found.items() if isinstance(value, Hole)}
         notes = tuple(self.footnotes.number(note) for note in hole_notes(holes, len(expected), bool(means)))
         printed = paper.values.get(metric.name, "-") if paper else "-"
         return Cell(means, len(expected), self.results.decimals.get(metric.name, 4), printed, notes)
 
-    def seed_mean(self, row: Row, metric: MetricColumn, seed: int | str) -> float | Hole:
-        """Mean over images of one run, or why there is none."""
+    def run_mean(self, row: Row, metric: MetricColumn, seed: int | str) -> float | Hole:
+        """Return the mean of one run over the images, or why it is missing."""
         record = self.results.records.get(Run(self.backbone, row.name, seed)) if isinstance(seed, int) else None
         if record is not None and record.status == "diverged":
             return Hole("diverged in training", of_run=True)
         tables = self.results.seed_tables(self.backbone, self.dataset)
         values = tables.get(metric.name, {}).get(row.name, pd.DataFrame())
         if seed in values.index:
-            mean = float(values.loc[seed].to_numpy(dtype=float).mean())
+            mean = seed_mean(values.loc[seed].to_numpy(dtype=float))
             reason = self.reasons.get((row.name, metric.name, seed)) or "some images have no value"
             if reason.startswith(NOT_MEASURED):
                 return Hole(reason, of_run=True)
             return Hole(f"{metric.title} is missing: {reason}", of_run=False) if math.isnan(mean) else mean
         if record is None and seed != UNSEEDED:
-            return Hole(self.results.failures.get(Run(self.backbone, row.name, int(seed)), NOT_THERE), of_run=True)
+            return Hole(self.results.failures.get(Run(self.backbone, row.name, int(seed)), NOT_FINISHED), of_run=True)
         return Hole(f"{metric.title} is not scored", of_run=False)
 
 
 def _origin(profile: Profile, row: Row) -> str:
-    """Where restored images of another model come from."""
+    """Say where the restored images of an external model come from."""
     output = profile.external[row.variant]
     made = f"Restored here with the weights {output.weights}" if output.weights else "Restored by others, scored here"
     source = f" ({output.source})" if output.source else ""
@@ -304,7 +296,10 @@ def _parameters(profile: Profile, row: Row, records: Sequence[RunRecord]) -> Par
 
 
 def hole_notes(holes: Mapping[int | str, Hole], expected: int, some_measured: bool) -> list[str]:
-    """One sentence per reason, with the seeds where runs differ; a metric that no run has needs no list of seeds."""
+    """Write one sentence per reason for missing numbers.
+
+    The sentence lists the seeds concerned, unless a metric is missing for all of them.
+    """
     notes = []
     for hole in sorted(set(holes.values())):
         seeds = [str(seed) for seed, other in holes.items() if other == hole]
@@ -317,9 +312,9 @@ def hole_notes(holes: Mapping[int | str, Hole], expected: int, some_measured: bo
 
 
 def mark_best(lines: Sequence[Line], metrics: Sequence[MetricColumn]) -> tuple[Line, ...]:
-    """Mark best and second best of each metric, by the digits shown, ties alike.
+    """Mark the best and second best value of each metric, by the digits shown; ties get the same mark.
 
-    Only adapted rows with all their seeds take part: a mean over the seeds that survived is no fair competitor.
+    Only adapted rows with all their seeds take part: a mean over the seeds that did not fail would be unfair.
     """
     marked = [list(line.cells) for line in lines]
     for column, metric in enumerate(metrics):
@@ -336,58 +331,8 @@ def _is_adapted(line: Line) -> bool:
     return line.name.partition("/")[0] not in ("", UNADAPTED, EXTERNAL)
 
 
-def _conventions(
-    results: Results, table: Table, datasets: Sequence[str], metrics: Sequence[MetricColumn]
-) -> Iterable[str]:
-    """What the numbers mean, a sentence each."""
-    profile = results.profile
-    count = len(profile.seeds)
-    yield (
-        f"Mean over the test images, then mean ± standard deviation (n - 1) over {count} seeds ({', '.join(map(str, profile.seeds))}); n is given where seeds are missing. The unadapted backbone is scored once."
-        if count > 1
-        else f"Mean over the test images, for the one seed {profile.seeds[0]}."
-    )
-    yield "Bold (red on the page) is best and underlined (blue) second best among the adapted rows that have all their seeds, by the digits shown; ties are marked alike."
-    yield "Trainable parameters are counted in every run, each once, also where sites share it; percentages are of all the backbone's parameters."
-    yield f"{'; '.join(metric.description for metric in metrics)}."
-    yield f"{_color_spaces(results.scores, metrics)}Restored images are rounded to 8 bit before scoring; the crop border is {_crop_borders(results)}."
-    for dataset in datasets:
-        if dataset in results.manifests:
-            yield f"{dataset}: {results.manifests[dataset].split_rule}"
-    for test in profile.data.test:
-        if (
-            test.optional
-            and test.dataset not in results.datasets
-            and test.dataset in (table.datasets or [test.dataset])
-        ):
-            yield f"{test.dataset}: {NOT_MEASURED}, an archive of it that only a person can get is not there (`adaptsr data status` says which)."
-    if table.published:
-        yield "“Published” are the numbers printed in the AdaptSR paper, with their digits; “-” where it prints none. They are for full-size models, so other backbones and rows have none."
-    if profile.report.note:
-        yield profile.report.note
-
-
-def _color_spaces(scores: pd.DataFrame, metrics: Sequence[MetricColumn]) -> str:
-    titles: dict[str, list[str]] = {}
-    for metric in metrics:
-        spaces = scores.loc[scores["metric"] == metric.name, "color_space"].dropna().unique()
-        for space in sorted(spaces):
-            titles.setdefault(str(space), []).append(metric.title)
-    sentences = [f"{_words(names)}: {COLOR_SPACES.get(space, f'in {space}')}." for space, names in titles.items()]
-    return "".join(f"{sentence} " for sentence in sentences)
-
-
-def _crop_borders(results: Results) -> str:
-    borders = sorted(results.scores["crop_border"].dropna().unique()) or [results.profile.scoring.crop_border]
-    return f"{_words([str(int(border)) for border in borders])} pixels"
-
-
-def _words(items: Sequence[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
-
-
 def table_frame(table: TableModel) -> pd.DataFrame:
-    """The table as one line per backbone, dataset and row; missing numbers are empty and explained in `notes`."""
+    """Return the table as one line per backbone, dataset and row; `notes` explains missing numbers, which are empty."""
     return pd.DataFrame([_frame_line(table, block, line) for block in table.blocks for line in block.lines])
 
 

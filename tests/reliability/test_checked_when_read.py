@@ -201,12 +201,12 @@ REFUSED: dict[str, tuple[Change, list[str], str]] = {
     "record: gone, reported by hand": (
         removed(f"{RUN}/record.json"),
         REPORT,
-        f"{SCORES}: scores of safmn/lora/r2/seed1 with weights that are not there",
+        f"{SCORES}: the scores of safmn/lora/r2/seed1 belong to weights that are missing or have changed",
     ),
     "record: other weights than were scored": (
         in_json(f"{RUN}/record.json", lambda c: c.update(adaptation_sha256="0" * 64)),
         REPORT,
-        f"{SCORES}: scores of safmn/lora/r2/seed1 with weights that are not there",
+        f"{SCORES}: the scores of safmn/lora/r2/seed1 belong to weights that are missing or have changed",
     ),
     "profile: another protocol, reported by hand": (
         profile_changed(lambda c: c.update(protocol=2)),
@@ -411,7 +411,7 @@ def test_runs_that_the_profile_no_longer_asks_for_are_none_of_its_finished_ones(
     place.succeed(*words)
     page = (place.root / "reports/demo/index.html").read_text()
     assert "Of 2 runs, 0 are trained and scored" in page
-    assert "what lies there is a run of another protocol, schedule, data or options" in page
+    assert "its folder holds a run of another protocol, schedule, data or options" in page
 
 
 def test_scores_and_pictures_are_of_weights_and_not_of_a_key(finished: Place, tmp_path: Path) -> None:
@@ -423,7 +423,10 @@ def test_scores_and_pictures_are_of_weights_and_not_of_a_key(finished: Place, tm
     tensors = safetensors.torch.load_file(weights)
     safetensors.torch.save_file({name: value + 1e-3 for name, value in tensors.items()}, weights)
     in_json(f"{RUN}/record.json", lambda c: c.update(adaptation_sha256=file_sha256(weights)))(place.root)
-    assert f"{SCORES}: scores of safmn/lora/r2/seed1 with weights that are not there" in place.run(*REPORT).mistake
+    assert (
+        f"{SCORES}: the scores of safmn/lora/r2/seed1 belong to weights that are missing or have changed"
+        in place.run(*REPORT).mistake
+    )
     said = place.succeed(*EVALUATE).said
     assert "lora/r2 seed 1: scored" in said
     assert "lora/r2 seed 2: scored" not in said

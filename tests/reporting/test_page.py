@@ -138,7 +138,7 @@ def test_why_a_run_failed_is_taken_from_its_log_or_checkpoint(full: World) -> No
     (checkpoints / "000001500.safetensors").write_bytes(b"")
     text = text_of(report(full))
     assert "seed 1: not run or not finished: out of memory with batches of 8" in text
-    assert "seed 2: not run or not finished: there is a checkpoint at iteration 1,500" in text
+    assert "seed 2: not run or not finished: its newest checkpoint is at iteration 1,500" in text
 
 
 def test_partial_takes_the_scores_that_lie_beside_the_runs(full: World) -> None:
@@ -160,7 +160,7 @@ def record_changed(full: World, **values: object) -> None:
     record.write(path)
 
 
-GONE = "scores.parquet: scores of edsr/lora/r1/seed1 with weights that are not there"
+GONE = "scores.parquet: the scores of edsr/lora/r1/seed1 belong to weights that are missing or have changed"
 OUTDATED: dict[str, tuple[Callable[[World], object], str]] = {
     "a run of another protocol": (
         lambda full: record_changed(full, variant_key="another"),
@@ -250,7 +250,7 @@ def test_rows_of_other_models_and_of_one_backbone_have_their_place(full: World) 
 def test_a_profile_that_is_not_the_papers_says_so(full: World) -> None:
     for comparable in (False, True):
         full.content["report"]["comparable_with_paper"] = comparable
-        assert ("Not the paper's profile." in text_of(report(full))) != comparable
+        assert ("Not the published experiment." in text_of(report(full))) != comparable
 
 
 def test_the_audit_is_linked_where_it_is(full: World) -> None:

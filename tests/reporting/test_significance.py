@@ -134,7 +134,7 @@ def test_a_profile_without_comparisons_has_an_honest_page(world: World) -> None:
 
 def test_a_comparison_that_names_no_row_says_so(world: World) -> None:
     world.content["report"]["comparisons"][0]["rows"] = ["rasa/*"]
-    assert "No row of this profile is named by this comparison." in written(world)[1]
+    assert "This comparison matches no row of this profile." in written(world)[1]
 
 
 def test_mistakes_are_one_line(world: World) -> None:
@@ -142,7 +142,7 @@ def test_mistakes_are_one_line(world: World) -> None:
     with pytest.raises(UserError, match=r"no row 'lora/r22' \(did you mean 'lora/r2'\?\)"):
         families(world.profile, world.rows)
     world.content["report"]["comparisons"][0] = world.content["report"]["comparisons"][1]
-    with pytest.raises(UserError, match="is listed twice"):
+    with pytest.raises(UserError, match="two comparisons have this title"):
         families(world.profile, world.rows)
 
 

@@ -1,4 +1,4 @@
-"""The report's figures, drawn from scores, records and plans."""
+"""Draw the figures of a report from scores, records and plans."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["DrawnFigure", "draw_figures"]
 
 
 def draw_figures(results: Results, comparisons: pd.DataFrame, folder: Path) -> list[DrawnFigure]:
-    """Draw every figure for which there is something to draw; `comparisons` is the frame of `compare_rows`."""
+    """Draw and write every figure that has data; `comparisons` is the frame of `compare_rows`."""
     with style():
         return [write_figure(drawing, folder) for drawing in _drawings(results, comparisons)]
 

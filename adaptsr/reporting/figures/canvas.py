@@ -1,4 +1,4 @@
-"""Figures to files: SVG that follows the reader's light or dark page, and PNG for papers; the same bytes every time."""
+"""Write figures: SVG that follows the reader's light or dark page, and PNG for papers; same data, same bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from PIL import Image
 
 GROUND, INK, QUIET, LINE = "#ffffff", "#1c1e21", "#5b6168", "#d5d9de"
 DARK = {GROUND: "#15171a", INK: "#e6e8ea", QUIET: "#a3aab2", LINE: "#3a3f45"}
-"""Colors of the style sheet in light, and what they become in dark."""
+"""Colors of the style sheet on a light page, and their counterparts on a dark one."""
 FONT = """ font-family="'DejaVu Sans', 'Verdana', 'Arial', 'Helvetica', sans-serif\""""
 LONG_NUMBER = re.compile(r"-?\d+\.\d{4,}")
 SHORTER: tuple[tuple[re.Pattern[str], Any], ...] = (
@@ -74,7 +74,7 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure before it is written. `alt` tells what there is to see to those who cannot; `caption` what it means."""
+    """A figure before it is written. alt: what it shows, for readers who cannot see it. caption: what it means."""
 
     name: str
     kind: str
@@ -86,7 +86,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """A figure in the report's folder, `<name>.svg` and `<name>.png` under figures/; width and height in CSS pixels."""
+    """A figure in the report's folder: `figures/<name>.svg` and `.png`; width and height in CSS pixels."""
 
     name: str
     kind: str
@@ -99,33 +99,34 @@ class DrawnFigure:
 
 @contextmanager
 def style() -> Iterator[None]:
+    """Apply the style of all figures inside the context."""
     with matplotlib.rc_context(STYLE):
         yield
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches."""
+    """Make an empty figure; width and height in inches."""
     figure = Figure(figsize=(width, height), dpi=DPI)
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.06)
     return figure
 
 
 def panels(rows: int, columns: int, panel_height: float, **options: Any) -> tuple[Figure, Sequence[Sequence[Axes]]]:
-    """A figure of panels, each `PANEL_WIDTH` by `panel_height` inches, with room for a legend."""
+    """Make a figure of panels, each `PANEL_WIDTH` by `panel_height` inches, with room for a legend."""
     figure = new_figure(max(2, columns) * PANEL_WIDTH, rows * panel_height + LEGEND_HEIGHT)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
 
 
 def set_title(axes: Axes, title: str) -> None:
-    """A panel's title, broken into lines that fit its width."""
+    """Set the title of a panel, broken into lines that fit its width."""
     head, parenthesis, rest = title.partition(" (") if len(title) > 26 else (title, "", "")
     lines = [*textwrap.wrap(head, 26), *textwrap.wrap(f"({rest}" if parenthesis else "", 30)]
     axes.set_title("\n".join(lines))
 
 
 def empty_panel(axes: Axes, reason: str) -> None:
-    """Say in a panel why nothing is drawn there."""
+    """Write into a panel why it is empty."""
     axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=QUIET, wrap=True)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -140,7 +141,7 @@ def write_figure(drawing: Drawing, folder: Path) -> DrawnFigure:
     FigureCanvasAgg(figure).print_figure(png, format="png", dpi=DPI, metadata={"Software": None})
     FigureCanvasSVG(figure).print_figure(svg, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
     folder.mkdir(parents=True, exist_ok=True)
-    # Charts have few colors: a palette takes a third of the space.
+    # Charts have few colors, so a palette takes a third of the space.
     Image.open(png).convert("RGB").quantize(256).save(folder / f"{drawing.name}.png", optimize=True)
     (folder / f"{drawing.name}.svg").write_text(follow_page(svg.getvalue()), encoding="utf-8", newline="\n")
     width, height = figure.get_size_inches() * 96
@@ -150,16 +151,16 @@ def write_figure(drawing: Drawing, folder: Path) -> DrawnFigure:
 
 
 def _settle_layout(figure: Figure) -> None:
-    """Find the layout once, for both files."""
+    """Compute the layout once, so that both files have the same."""
     FigureCanvasAgg(figure)
     figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
     figure.set_layout_engine("none")
 
 
 def follow_page(svg: str) -> str:
-    """Add a style that turns the figure's greys over on a dark page; editors that know no such style see the light one.
+    """Add a style that swaps the figure's greys on a dark page; editors that ignore it show the light version.
 
-    What is the same everywhere is said once, and positions are cut to hundredths of a point: half the size.
+    Also halve the size: move what all texts share to the root, and round positions to hundredths of a point.
     """
     rules = [
         f'[style*="{what}: {light}"]{{{what}:{dark}!important}}'

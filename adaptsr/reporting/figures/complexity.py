@@ -1,9 +1,8 @@
-"""Trained parameters against quality, with the Pareto front (Figure 1 of the paper)."""
+"""Draw trained parameters against quality, with the Pareto front."""
 
 from __future__ import annotations
 
 import math
-import statistics as moments
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,10 +15,11 @@ from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
+from adaptsr.statistics import seed_mean
 
 
 class Point(NamedTuple):
-    """A row: mean trained parameters, mean score, and whether all its seeds are in that mean."""
+    """A row: trained parameters and score, means over seeds, and whether all seeds have a score."""
 
     row: str
     parameters: float
@@ -28,7 +28,7 @@ class Point(NamedTuple):
 
 
 def complexity(results: Results, dataset: str) -> Drawing | None:
-    """One figure per test dataset: a column of panels per backbone, a line of panels per metric."""
+    """Draw the figure of one test dataset: a column of panels per backbone, a line per metric. None if nothing is scored."""
     metrics = headline_metrics(results, dataset)
     backbones = list(results.profile.backbones)
     if not metrics:
@@ -43,7 +43,7 @@ def complexity(results: Results, dataset: str) -> Drawing | None:
             _panel(axes, results, points, front, look)
             unadapted = results.means.get((backbone, dataset, UNADAPTED, metric.name))
             if unadapted:
-                axes.axhline(moments.fmean(unadapted.values()), color=QUIET, linewidth=1, linestyle=(0, (1, 1.5)))
+                axes.axhline(seed_mean(unadapted.values()), color=QUIET, linewidth=1, linestyle=(0, (1, 1.5)))
             if metric is metrics[0]:
                 set_title(axes, backbone_title(results.profile, backbone))
             if metric is metrics[-1]:
@@ -59,14 +59,14 @@ def complexity(results: Results, dataset: str) -> Drawing | None:
         name=f"complexity-{dataset}",
         kind="complexity",
         title=f"Trained parameters against quality, {dataset}",
-        caption=f"After Figure 1 of the paper. Each point is a row, mean over seeds; the line joins the rows that no other row beats with as few parameters (Pareto front, of rows with all their seeds; hollow points lack seeds). The dotted line is the unadapted backbone. Parameters are on a logarithmic scale.{_missing(results, dataset, metrics)}",
+        caption=f"Each point is a row, mean over seeds; hollow points lack seeds. The line is the Pareto front: it joins the rows, among those with all their seeds, that no other row beats with as few parameters. The dotted line is the unadapted backbone. Parameters are on a logarithmic scale.{_missing(results, dataset, metrics)}",
         alt=f"Scatter plots of trained parameters against {' and '.join(m.title for m in metrics)}, one per backbone. On the Pareto front: {'; '.join(fronts) or 'no row'}.",
         figure=figure,
     )
 
 
 def headline_metrics(results: Results, dataset: str) -> list[MetricColumn]:
-    """The paper's two axes as far as they are measured: the first metric of the profile, and LPIPS."""
+    """Return the first metric of the profile and LPIPS, as far as they are measured on a dataset."""
     columns = metric_columns(results.profile)
     wanted = [columns[0], *(column for column in columns[1:] if column.measure.startswith("lpips"))]
     measured = {(key[1], key[3]) for key in results.means}
@@ -74,7 +74,7 @@ def headline_metrics(results: Results, dataset: str) -> list[MetricColumn]:
 
 
 def _missing(results: Results, dataset: str, drawn: Sequence[MetricColumn]) -> str:
-    """Why the figure lacks LPIPS, where the profile asks for it."""
+    """Say why the figure lacks LPIPS; empty if it is drawn or the profile does not ask for it."""
     lost = [c for c in metric_columns(results.profile) if c.measure.startswith("lpips") and c not in drawn]
     scores = results.scores
     sentences = []
@@ -86,19 +86,19 @@ def _missing(results: Results, dataset: str, drawn: Sequence[MetricColumn]) -> s
 
 
 def points_of(results: Results, backbone: str, dataset: str, metric: str) -> list[Point]:
-    """Every adapted row of which a run is recorded and scored."""
+    """Return a point for every adapted row with recorded and scored runs."""
     points = []
     for row in results.adapted_rows:
         scores = results.means.get((backbone, dataset, row.name, metric), {})
         counts = [record.trainable_parameters for record in results.row_records(backbone, row.name).values()]
         if scores and counts:
             complete = len(scores) == len(results.profile.seeds)
-            points.append(Point(row.name, moments.fmean(counts), moments.fmean(scores.values()), complete))
+            points.append(Point(row.name, seed_mean(counts), seed_mean(scores.values()), complete))
     return [point for point in points if math.isfinite(point.score) and point.parameters > 0]
 
 
 def pareto_front(points: Sequence[Point], lower_better: bool) -> list[Point]:
-    """The points that no other point equals or beats in both parameters and score, by parameters."""
+    """Return the points that no other point equals or beats in both parameters and score, sorted by parameters."""
     sign = 1 if lower_better else -1
     front: list[Point] = []
     for point in sorted(points, key=lambda p: (p.parameters, sign * p.score)):
@@ -142,7 +142,7 @@ def _panel(
 
 
 def short_number(value: float) -> str:
-    """`1500` as `1.5k`, `12000000` as `12M`."""
+    """Format `1500` as `1.5k` and `12000000` as `12M`."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
@@ -155,7 +155,7 @@ def _titles(results: Results, names: Sequence[str]) -> str:
 
 
 def _legend(look: Sequence[Look]) -> list[Line2D]:
-    """One entry per method."""
+    """Make one entry per method, and those of the lines."""
     entries = {
         seen.method: Line2D([], [], color=seen.color, marker=seen.marker, linestyle="none", label=seen.method)
         for seen in look

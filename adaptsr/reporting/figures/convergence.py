@@ -1,8 +1,7 @@
-"""Training against validation PSNR-Y, by iterations and by time (Figure 6 of the paper)."""
+"""Draw validation PSNR-Y during training, by iterations and by time."""
 
 from __future__ import annotations
 
-import statistics as moments
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,14 +14,18 @@ from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
 from adaptsr.runs.records import RunRecord
+from adaptsr.statistics import seed_mean
 
 MOST_DOTS = 8
-"""Validations are marked as long as there are no more of them."""
+"""Most validations of a curve that are still marked by dots."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean, least and greatest validation PSNR-Y over the runs of a row that got that far, with their mean seconds."""
+    """Mean, lowest and highest validation PSNR-Y (dB) of a row's runs at each iteration, with their mean training seconds.
+
+    Only runs that reached an iteration count there.
+    """
 
     row: str
     iterations: tuple[int, ...]
@@ -33,7 +36,7 @@ class Curve:
 
 
 def convergence(results: Results) -> Drawing | None:
-    """A column of panels per backbone; the upper panels count iterations, the lower ones time."""
+    """Draw a column of panels per backbone: iterations above, time below. None without records."""
     if not results.records:
         return None
     backbones = list(results.profile.backbones)
@@ -64,14 +67,14 @@ def convergence(results: Results) -> Drawing | None:
         name="convergence",
         kind="convergence",
         title="Training against validation PSNR-Y",
-        caption="After Figure 6 of the paper. Lines are means over the seeds, bands span their lowest and highest (and may leave the panel). Where a row ends before the longest, a dotted line keeps its last level. Above by iterations, below by time on this machine, validation excluded; how fast a run was depends on what else ran beside it. Validation images choose nothing.",
+        caption="Lines are means over the seeds; bands span their lowest and highest values and may leave the panel. If a row ends before the longest one, a dotted line continues its last level. Above by iterations, below by time on this machine without validation; the speed of a run depends on what else ran at the same time. Nothing is chosen by the validation images.",
         alt=f"Line plots of validation PSNR-Y against iterations and against time, one column per backbone. {_ends(results, curves)}",
         figure=figure,
     )
 
 
 def curves_of(results: Results, backbone: str) -> list[Curve]:
-    """The curve of every row with a run on this backbone."""
+    """Return the curves of all rows with validated runs on a backbone."""
     found = [(row.name, list(results.row_records(backbone, row.name).values())) for row in results.adapted_rows]
     return [curve for name, records in found if records and (curve := _curve(name, records)) is not None]
 
@@ -88,8 +91,8 @@ def _curve(row: str, records: Sequence[RunRecord]) -> Curve | None:
     return Curve(
         row=row,
         iterations=tuple(order),
-        seconds=tuple(moments.fmean(seconds for _, seconds in points[iteration]) for iteration in order),
-        mean=tuple(map(moments.fmean, values)),
+        seconds=tuple(seed_mean(seconds for _, seconds in points[iteration]) for iteration in order),
+        mean=tuple(map(seed_mean, values)),
         low=tuple(map(min, values)),
         high=tuple(map(max, values)),
     )
@@ -102,7 +105,7 @@ def _draw(axes: Axes, curve: Curve, x: Sequence[float], look: Look) -> None:
 
 
 def _follow_means(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Let the means fill the panel: the band of one unsteady row would flatten all others."""
+    """Fit the panel to the means, since the band of one unsteady row would flatten all others."""
     levels = [level for curve in curves for level in curve.mean]
     if levels and min(levels) < max(levels):
         margin = 0.08 * (max(levels) - min(levels))
@@ -117,7 +120,7 @@ def _final_levels(axes: Axes, curves: Sequence[Curve], ends: Sequence[float], lo
 
 
 def time_unit(seconds: Sequence[float]) -> tuple[str, float]:
-    """The unit in which the longest of these times reads well, and its seconds."""
+    """Return the name and length in seconds of the unit that suits the longest of these times."""
     longest = max(seconds, default=0)
     units = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
     return next((unit for unit in units if longest >= 2 * unit[1]), units[-1])

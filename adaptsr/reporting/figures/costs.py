@@ -1,8 +1,7 @@
-"""What training costs: time and peak memory of every row."""
+"""Draw the training time and peak memory of every row."""
 
 from __future__ import annotations
 
-import statistics as moments
 from collections.abc import Callable
 
 from matplotlib.axes import Axes
@@ -13,12 +12,13 @@ from adaptsr.reporting.figures.palette import looks
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
 from adaptsr.runs.records import RunRecord
+from adaptsr.statistics import seed_mean
 
 GIBIBYTE = 2.0**30
 
 
 def costs(results: Results) -> Drawing | None:
-    """A column of panels per backbone, rows of the table downwards; time above, memory below."""
+    """Draw a column of panels per backbone, time above and memory below, with a bar per row. None without records."""
     if not results.records:
         return None
     rows, backbones = results.adapted_rows, list(results.profile.backbones)
@@ -40,7 +40,7 @@ def costs(results: Results) -> Drawing | None:
         name="costs",
         kind="costs",
         title="Training time and memory",
-        caption="Bars are means over the runs of a row, dots the single runs. Time is that of the optimizer steps. Memory is the peak of the GPU, or without one of the whole training process, which also holds libraries and data and may have done other seeds before.",
+        caption="Bars are means over the runs of a row, dots are single runs. Time is that of the optimizer steps. Memory is the peak on the GPU; without a GPU it is the peak of the whole training process, which also holds libraries and data and may have trained other seeds before.",
         alt=f"Bar charts of training time and peak memory per row, one column per backbone. {_extremes(results, unit, seconds)}",
         figure=figure,
     )
@@ -53,7 +53,7 @@ def _panel(axes: Axes, results: Results, backbone: str, measure: Callable[[RunRe
     for place, row in enumerate(results.adapted_rows):
         values = [measure(record) for record in results.row_records(backbone, row.name).values()]
         if values:
-            axes.barh(place, moments.fmean(values), height=0.62, color=look[row.name].color, alpha=0.45)
+            axes.barh(place, seed_mean(values), height=0.62, color=look[row.name].color, alpha=0.45)
             axes.plot(
                 values, [place] * len(values), linestyle="none", marker=".", markersize=3, color=look[row.name].color
             )
@@ -63,7 +63,7 @@ def _panel(axes: Axes, results: Results, backbone: str, measure: Callable[[RunRe
 def _extremes(results: Results, unit: str, seconds: float) -> str:
     titles = {row.name: row.title for row in results.rows}
     times = {
-        (backbone, row.name): moments.fmean(record.wall_seconds / seconds for record in records)
+        (backbone, row.name): seed_mean(record.wall_seconds / seconds for record in records)
         for backbone in results.profile.backbones
         for row in results.adapted_rows
         if (records := list(results.row_records(backbone, row.name).values()))

@@ -1,4 +1,4 @@
-"""Mean differences with their intervals, one forest plot per comparison and test dataset."""
+"""Draw mean differences with their intervals, one forest plot per comparison and test dataset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adaptsr.statistics import ALPHA, Family
 
 
 def forests(results: Results, frame: pd.DataFrame) -> Iterable[Drawing]:
-    """`frame` is that of `compare_rows`. A comparison that measured nothing on a dataset has no figure there."""
+    """Draw every comparison on every test dataset where it has a difference. frame: from `compare_rows`."""
     for number, family in enumerate(families(results.profile, results.rows), start=1):
         for dataset in results.datasets:
             lines = frame[(frame["comparison"] == family.title) & (frame["dataset"] == dataset)]
@@ -56,7 +56,7 @@ def _drawing(results: Results, lines: pd.DataFrame, family: Family, dataset: str
         name=name,
         kind="forest",
         title=f"{family.title}, {dataset}",
-        caption=f"Mean differences to {compared} with 95% intervals over other seeds and other scenes. Filled marks survive Holm's correction over the tests of one comparison, backbone and metric ({ALPHA:.0%} level), hollow ones do not, which is no evidence of equality; a cross had no test.",
+        caption=f"Mean differences to {compared} with 95% intervals over other seeds and other scenes. Filled marks survive Holm's correction over the tests of one comparison, backbone and metric ({ALPHA:.0%} level); hollow marks do not, which is no evidence of equality; crosses were not tested.",
         alt=f"Forest plot of differences to {compared} in {', '.join(m.title for m in metrics)}, per backbone and row. {len(surviving)} of {int(lines['p'].notna().sum())} tests survive Holm's correction.",
         figure=figure,
     )
@@ -65,7 +65,10 @@ def _drawing(results: Results, lines: pd.DataFrame, family: Family, dataset: str
 def _places(
     backbones: Sequence[str], rows: Sequence[str]
 ) -> tuple[dict[tuple[str, str], int], dict[int, str], dict[int, str]]:
-    """Where each backbone's heading and rows stand, from the top; one row needs no headings of their own."""
+    """Place headings of backbones and their rows from the top down.
+
+    Return the place of each (backbone, row), and the rows and the headings by place. A single row goes on the headings.
+    """
     if len(rows) == 1:
         return {(b, rows[0]): i for i, b in enumerate(backbones)}, {}, dict(enumerate(backbones))
     places, labels, heads = {}, {}, {}

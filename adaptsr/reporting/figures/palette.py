@@ -1,4 +1,4 @@
-"""How a row looks: one color and marker per method, the same in every figure; one dash pattern per variant of a method."""
+"""Choose the look of rows: a color and marker per method, the same in every figure; a dash pattern per variant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from adaptsr.runs.matrix import Row
 
 METHOD_COLORS = ("#346bf1", "#f7511f", "#22765c", "#c369cc", "#3295f6", "#bc3d17", "#539d54", "#8856a5")
-"""Kept apart under protan, deutan and tritan vision, 3:1 at least against a white and a dark page."""
+"""Distinct under protan, deutan and tritan vision; contrast of at least 3:1 against a white and a dark page."""
 UNADAPTED_COLOR = "#7f858c"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 Dash = tuple[float, tuple[float, ...]]
@@ -30,7 +30,7 @@ DASHES: tuple[Dash, ...] = (
 
 @dataclass(frozen=True)
 class Look:
-    """`method` is what the titles of the method's rows share; `variant` is empty where it has one row."""
+    """The look of a row. method: what the titles of the method's rows share. variant: empty if it has a single row."""
 
     color: str
     marker: str
@@ -40,7 +40,7 @@ class Look:
 
 
 def looks(rows: Sequence[Row]) -> Mapping[str, Look]:
-    """The look of every row by its name."""
+    """Choose the look of every row, by name."""
     of_method: dict[str, list[Row]] = {}
     for row in rows:
         if row.baseline != UNADAPTED:
@@ -59,7 +59,7 @@ def looks(rows: Sequence[Row]) -> Mapping[str, Look]:
 
 
 def method_title(name: str, titles: Sequence[str]) -> str:
-    """`LoRA` for `LoRA, r = 1` and `LoRA, r = 8`; the method's file name where the titles share nothing."""
+    """Return what titles share: `LoRA` for `LoRA, r = 1` and `LoRA, r = 8`; `name` if they share nothing."""
     if len(titles) == 1:
         return titles[0]
     common = "".join(signs[0] for signs in takewhile(lambda signs: len(set(signs)) == 1, zip(*titles, strict=False)))

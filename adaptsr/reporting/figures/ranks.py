@@ -1,4 +1,4 @@
-"""Where a rank-aware allocation puts its ranks, beside the importance scores behind it (Figure 5 of the paper)."""
+"""Draw where a rank-aware allocation puts its ranks, beside the importance scores behind it."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
 from adaptsr.runs.matrix import Row
 from adaptsr.runs.run import Run
+from adaptsr.statistics import seed_mean
 
 ELSEWHERE = "other"
 WHITE = "#fefefe"
-"""White as the page's ground, but not turned over with it: the cells keep their colors."""
+"""Looks like the page's white, but stays white on a dark page, as the cells keep their colors."""
 INDEXED = re.compile(r"([A-Za-z_]*?)_?(\d+)")
 
 
 class Place(NamedTuple):
-    """A site in the heatmap: its block is a line, its module a column."""
+    """Place of a site in the heatmap: the line of its block, the column of its module."""
 
     block: str
     module: str
 
 
 def rank_maps(results: Results) -> Iterable[Drawing]:
-    """One figure per backbone and row whose plans hold ranks and the scores that they follow from."""
+    """Draw a figure for every backbone and row whose plans hold ranks and importance scores."""
     for backbone in results.profile.backbones:
         for row in results.adapted_rows:
             plans = _plans(results, backbone, row)
@@ -73,7 +74,7 @@ def _drawing(results: Results, backbone: str, row: Row, plans: Sequence[Mapping[
         name=f"ranks-{backbone}-{row.name.replace('/', '-')}",
         kind="ranks",
         title=f"Ranks of {row.title} on {backbone_title(results.profile, backbone)}",
-        caption=f"After Figure 5 of the paper: blocks downwards, modules to the right; left the ranks, right the importance scores that they follow from, on a logarithmic scale. Mean of {len(plans)} plan{'s' if len(plans) > 1 else ''}, each from its seed's calibration batches. A rank of 0 means that the site is not adapted; an empty cell that the block has no such site.",
+        caption=f"Blocks from top to bottom, modules from left to right. The left panel shows the ranks, the right one the importance scores that they follow from, on a logarithmic scale. Mean of {len(plans)} plan{'s' if len(plans) > 1 else ''}, each from its seed's calibration batches. A rank of 0 means that the site is not adapted; an empty cell means that the block does not have this site.",
         alt=f"Two heatmaps of {lines} blocks by {columns} modules. Ranks reach from {min(by_site.values()):.3g} to {max(by_site.values()):.3g}; the highest are at {named}.",
         figure=figure,
     )
@@ -84,8 +85,8 @@ def _site(block: str, module: str) -> str:
 
 
 def heatmap(plans: Sequence[Mapping[str, float]]) -> pd.DataFrame:
-    """Mean over plans, blocks by modules in natural order; sites outside any block come last, in a line of their own."""
-    means = {site: float(np.mean([plan[site] for plan in plans if site in plan])) for site in chain(*plans)}
+    """Average plans into a table, blocks by modules in natural order; sites outside any block share the last line."""
+    means = {site: seed_mean(plan[site] for plan in plans if site in plan) for site in chain(*plans)}
     placed = {place_of(site): value for site, value in means.items()}
     blocks = sorted({place.block for place in placed}, key=lambda block: (block == ELSEWHERE, _natural(block)))
     count = {module: sum(place.module == module for place in placed) for module in {p.module for p in placed}}
@@ -98,10 +99,11 @@ def heatmap(plans: Sequence[Mapping[str, float]]) -> pd.DataFrame:
 
 
 def place_of(site: str) -> Place:
-    """`layers.0.residual_group.blocks.1.attn.qkv` is module `attn.qkv` of block `layers 0, blocks 1`.
+    """Split the name of a site into block and module.
 
-    A block is named by the indices in a site's name that a word follows, and the words before them; `swin1` is one too.
-    An index at the end counts layers of one module (`ccm.0`).
+    `layers.0.residual_group.blocks.1.attn.qkv` is module `attn.qkv` of block `layers 0, blocks 1`. The block's name
+    consists of the indices that a word follows, each with the word before it; `swin1` counts as an index. An index at the
+    end counts layers of one module (`ccm.0`).
     """
     parts = site.split(".")
     last = max((i for i, part in enumerate(parts) if not part.isdigit()), default=0)

@@ -1,6 +1,6 @@
 "use strict";
 
-// Sorting: the lowest line of headings turns into buttons. Missing values stay at the end.
+// Sorting: turn the lowest line of headings into buttons. Missing values stay at the end.
 function cellValue(row, column) {
   const cell = row.cells[column];
   const value = cell.dataset.value;
@@ -45,7 +45,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// Pictures: any two crops of a picture, one over the other, parted by a divider.
+// Pictures: show two crops, one over the other, with a divider between them.
 function fill(select, tiles, chosen) {
   const groups = new Map();
   tiles.forEach((tile, place) => {
@@ -99,7 +99,7 @@ function setUpComparison(picture) {
 
 document.querySelectorAll(".picture").forEach(setUpComparison);
 
-// Paper has nothing to open.
+// A printed page cannot be opened or scrolled, so open and load everything.
 addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details.fold")) fold.open = true;
   for (const image of document.querySelectorAll("img[loading]")) image.loading = "eager";
