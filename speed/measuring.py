@@ -1,4 +1,4 @@
-"""What every benchmark shares: candidates timed in turns, a table on the screen, JSON on disk."""
+"""Time candidates in turns, print figures as a table and keep them as JSON: what every benchmark shares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDER = Path("results/speed")
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number; `value` is None where this machine cannot measure it, and `note` says why."""
+    """One measured number. value: None if this machine cannot measure it; `note` says why. goal: the value to reach."""
 
     what: str
     value: float | None
@@ -30,9 +30,9 @@ class Figure:
 
 
 def in_turns(candidates: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Seconds that each candidate took in each round.
+    """Return the seconds that each candidate took in each round, without the warm-up rounds.
 
-    They take turns, so that whatever slows the machine down for a while slows all of them.
+    Candidates take turns, so that a temporary slowdown of the machine affects all of them.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for round_ in range(warm_up + rounds):
@@ -45,19 +45,19 @@ def in_turns(candidates: Mapping[str, Callable[[], object]], rounds: int, warm_u
 
 
 def ratio(seconds: Mapping[str, Sequence[float]], ours: str, theirs: str) -> float:
-    """Median over rounds of ours / theirs within a round."""
+    """Return the median over rounds of the ratio ours / theirs within a round."""
     return statistics.median(a / b for a, b in zip(seconds[ours], seconds[theirs], strict=True))
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The options of every benchmark."""
-    parser.add_argument("--tiny", action="store_true", help="a size that shows only that the benchmark works")
-    parser.add_argument("--json", type=Path, help="where the figures are kept (default: results/speed/NAME.json)")
+    """Add the options that every benchmark has."""
+    parser.add_argument("--tiny", action="store_true", help="use a size that only shows that the benchmark works")
+    parser.add_argument("--json", type=Path, help="where to write the figures (default: results/speed/NAME.json)")
     return parser
 
 
 def report(name: str, settings: Mapping[str, Any], figures: Sequence[Figure], path: Path | None, device: str) -> None:
-    """Print the figures as a table and keep them with the machine and the settings that they belong to."""
+    """Print the figures as a table, and write them with their settings and machine to `path` or the default place."""
     width = max(len(figure.what) for figure in figures)
     for figure in figures:
         value = "not measured" if figure.value is None else f"{figure.value:.3f} {figure.unit}".strip()
@@ -73,4 +73,4 @@ def report(name: str, settings: Mapping[str, Any], figures: Sequence[Figure], pa
     target = path or FOLDER / f"{name}.json"
     with atomic_write(target) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
-    print(f"kept in {target}")
+    print(f"written to {target}")

@@ -1,10 +1,10 @@
-"""Whether the fast recipe adapts as well as the plain one: the pilot's LoRA, r = 8, trained both ways from the same seeds.
+"""Compare the quality of the fast and the plain recipe: train the pilot's LoRA, r = 8, both ways from the same seeds.
 
     python -m speed.quality --data PAIRS --weights MODEL.pth [--iterations 2000] [--seeds 3] [--precision bfloat16]
 
-Plain: every layer and attention as its library has it, float32. Fast: what training uses, in the precision asked for. PSNR-Y
-is of the pilot's held-out pairs, whole images; the difference is held against the standard deviation of the plain recipe
-over its seeds.
+Plain: all layers and attention as their libraries have them, in float32. Fast: what training uses, in the given precision.
+PSNR-Y is of the whole images of the pilot's held-out pairs. The difference is compared with the standard deviation of the
+plain recipe over its seeds.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", required=True, help="a x4 model that spandrel loads")
     parser.add_argument("--iterations", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16", help="of the fast recipe")
+    parser.add_argument(
+        "--precision", choices=["float32", "bfloat16"], default="bfloat16", help="precision of the fast recipe"
+    )
     options = parser.parse_args(words)
     options.data, options.weights = (str(Path(path).resolve()) for path in (options.data, options.weights))
     target = options.json.resolve() if options.json else None
@@ -72,7 +74,9 @@ def _figures(plain: Sequence[float], fast: Sequence[float]) -> list[Figure]:
     return [
         Figure("plain: PSNR-Y", statistics.fmean(plain), "dB", note=_each(plain)),
         Figure("fast: PSNR-Y", statistics.fmean(fast), "dB", note=_each(fast)),
-        Figure("fast - plain", difference, "dB", note=f"the plain recipe's seeds have a deviation of {spread:.4f} dB"),
+        Figure(
+            "fast - plain", difference, "dB", note=f"standard deviation over the plain recipe's seeds: {spread:.4f} dB"
+        ),
         Figure("|fast - plain| / deviation of the seeds", abs(difference) / spread, "", 1.0),
     ]
 
@@ -92,7 +96,7 @@ def _profile(options: argparse.Namespace) -> schema.Profile:
 def _measured(
     profile: schema.Profile, precision: str, seeds: int, images: int | None, folder: Path, *, accelerated: bool
 ) -> list[float]:
-    """Mean PSNR-Y of the test images, or of the first so many, after training with each seed."""
+    """Train with each seed and return the mean PSNR-Y (dB) of the first `images` test images, None meaning all."""
     schedule = profile.training.model_copy(update={"precision": precision})
     matrix = Matrix.of(profile.model_copy(update={"training": schedule}), str(PROFILE))
     bench = context.TrainingContext.of(matrix, BACKBONE)

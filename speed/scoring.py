@@ -1,11 +1,11 @@
-"""Scoring restored images of several methods with PSNR, SSIM, LPIPS and DISTS, against the pyiqa command line.
+"""Score restored images of several methods with PSNR, SSIM, LPIPS and DISTS, and compare with the pyiqa command line.
 
     python -m speed.scoring [--tiny] [--images N] [--methods N] [--size PIXELS] [--json PATH]
 
-The command line is called as one would: once for each method and metric. Ours is one `adaptsr score-runs --external` for all
-methods. Both sides pay for starting their processes and for decoding. Images are crops of photographs that ship in
-scikit-image, the methods' are the same with noise and JPEG; the networks' weights are random, under the names that pyiqa
-expects, in a cache of their own: they cost the time of real ones.
+The pyiqa command runs once for each method and metric, as a user would call it; ours is one `adaptsr score-runs --external`
+for all methods. Both sides pay for starting their processes and for decoding. HR images are crops of photographs that ship
+with scikit-image; the methods' images are the same with noise and JPEG. The networks' weights are random, which does not
+change their speed; they lie in a separate cache, under the names that pyiqa expects.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ PHOTOGRAPHS = (
 )
 METRICS = ("psnry", "ssim", "lpips", "dists")
 SAME_CONVENTIONS = ("lpips", "dists")
-"""The command line's PSNR and SSIM are of full-range luma, and it cannot be told otherwise."""
+"""Metrics that both sides compute alike. PSNR and SSIM of pyiqa's command line are always of full-range luma."""
 SCALE = 4
 GOALS = {"cpu": 0.5, "cuda": 0.2}
 OURS, THEIRS = "adaptsr", "pyiqa"
@@ -68,7 +68,7 @@ def main(words: Sequence[str] | None = None) -> None:
         argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     )
     parser.add_argument("--images", type=int, default=100, help="test images; default 100")
-    parser.add_argument("--methods", type=int, default=10, help="methods, a folder of restored images each; default 10")
+    parser.add_argument("--methods", type=int, default=10, help="methods, each a folder of restored images; default 10")
     parser.add_argument("--size", type=int, default=512, help="side of the images in pixels; default 512")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of each process; default 1")
     parsed = parser.parse_args(words)
@@ -92,15 +92,16 @@ class Place:
     size: int
     threads: int
     means: dict[tuple[str, str], float] = field(default_factory=dict)
-    """Of the command line, by method and metric, as of its last call."""
+    """Means that the pyiqa command printed in its last call, by method and metric."""
     processor_seconds: dict[str, float] = field(default_factory=dict)
-    """Of each side's processes in its last round: what waiting for a busy machine does not change."""
+    """Processor time of each side's last round, which waiting for a busy machine does not change."""
 
     @property
     def names(self) -> list[str]:
         return [f"method{number}" for number in range(self.methods)]
 
     def furnish(self) -> None:
+        """Write weights, images and profiles, prepare the dataset and warm up the file cache."""
         write_random_weights(self.root / "torch")
         photographs = [_mirrored(read_image(_photograph(name))) for name in PHOTOGRAPHS]
         for number in range(self.images):
@@ -112,11 +113,14 @@ class Place:
         for device in GOALS:
             (self.root / f"{device}.yaml").write_text(yaml.safe_dump(self._profile(device)))
         self.run("adaptsr", "data", "prepare", "photos", "--profile", "cpu.yaml")
-        # Both sides find their files in memory.
+        # Load the modules of both sides into the file cache.
         self.run("python", "-c", "import adaptsr.scoring.score_runs, pyiqa.pyiqa_cmd")
 
     def run(self, program: str, *words: str) -> str:
-        """What a program of this environment says; it finds the weights of this place and no others."""
+        """Run a program of this environment with only the weights of this place, and return its output.
+
+        Raises `SystemExit` with its error output if it fails.
+        """
         threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
         environment = {**os.environ, **threads, "TORCH_HOME": str(self.root / "torch"), VARIABLE: str(self.root)}
         path = Path(sys.executable).with_name(program)
@@ -126,12 +130,14 @@ class Place:
         return done.stdout
 
     def adaptsr(self, device: str) -> None:
+        """Score all methods with our command."""
         shutil.rmtree(self.root / RESULTS, ignore_errors=True)
         with self._timed(OURS):
             words = ("--profile", f"{device}.yaml", "--external", "--dataset", "photos", "--out", "list.json")
             self.run("adaptsr", "score-runs", *words)
 
     def pyiqa(self, device: str) -> None:
+        """Score all methods with the pyiqa command."""
         with self._timed(THEIRS):
             for method in self.names:
                 for metric in METRICS:
@@ -146,7 +152,7 @@ class Place:
         self.processor_seconds[side] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     def largest_difference(self) -> float:
-        """Between the two sides' means of a method, for the metrics whose conventions they share."""
+        """Return the largest difference between the two sides' means of a method, in the metrics that both compute alike."""
         matrix = Matrix.of(load_profile(self.root / "cpu.yaml"), "cpu.yaml")
         images = {"photos": read_manifest(self.root / manifest_path("photos")).digest("test")}
         sources = {(run, "photos"): None for run in matrix.runs if run.backbone is None}
@@ -181,7 +187,7 @@ class Place:
 
 
 def measured(place: Place, device: str) -> list[Figure]:
-    """What one method takes on a device, and whether both sides found the same."""
+    """Measure the time per method on a device and how far the scores of both sides agree."""
     size = f"{place.images} images of {place.size}x{place.size}, {place.methods} methods"
     what = f"{device}, {size}: {OURS} / {THEIRS}"
     if device == "cuda" and not torch.cuda.is_available():
@@ -190,7 +196,7 @@ def measured(place: Place, device: str) -> list[Figure]:
     processor = place.processor_seconds
     return [
         Figure(what, ratio(seconds, OURS, THEIRS), "", GOALS[device]),
-        Figure(f"{device}, the same of processor time", processor[OURS] / processor[THEIRS], ""),
+        Figure(f"{device}, ratio of processor time", processor[OURS] / processor[THEIRS], ""),
         *(Figure(f"{device}, {side}, per method", seconds[side][0] / place.methods, "s") for side in (OURS, THEIRS)),
         *(
             Figure(f"{device}, {side}, processor, per method", processor[side] / place.methods, "s")
@@ -203,7 +209,7 @@ def measured(place: Place, device: str) -> list[Figure]:
 
 
 def write_random_weights(home: Path) -> None:
-    """AlexNet, VGG16, LPIPS and DISTS where pyiqa looks for them when `home` is `$TORCH_HOME`."""
+    """Write random weights of AlexNet, VGG16, LPIPS and DISTS to where pyiqa looks for them if `home` is `$TORCH_HOME`."""
     draw = generator("random network weights")
     channels = (64, 192, 384, 256, 256)
     contents: dict[str, Callable[[], dict[str, torch.Tensor]]] = {
@@ -221,7 +227,7 @@ def write_random_weights(home: Path) -> None:
 
 
 def _random_network(build: Callable[[], nn.Module], draw: torch.Generator) -> dict[str, torch.Tensor]:
-    """Kaiming-sized convolutions; the classifiers, which no metric looks at, are stored as one number."""
+    """Draw convolutions of Kaiming's variance; store classifiers, which the metrics do not use, as a single number."""
     with torch.device("meta"):
         shapes = {key: value.shape for key, value in build().state_dict().items()}
     return {
@@ -240,7 +246,7 @@ def _photograph(name: str) -> Path:
 
 
 def _mirrored(image: torch.Tensor) -> torch.Tensor:
-    """Four times the pixels, so that crops are not larger than the photograph."""
+    """Mirror an image to four times its pixels, so that crops fit into it."""
     image = torch.cat([image, image.flip(-1)], dim=-1)
     return torch.cat([image, image.flip(-2)], dim=-2)
 
@@ -262,7 +268,7 @@ def _restored(hr: torch.Tensor, method: str, number: int) -> torch.Tensor:
 
 
 def _mean_of(said: str) -> float:
-    """What `pyiqa METRIC` prints last: `{'lpips': {'mean': np.float64(0.1)}}`."""
+    """Read the mean from the output of `pyiqa METRIC`, which ends like `{'lpips': {'mean': np.float64(0.1)}}`."""
     found = re.search(r"'mean': (?:np\.float64\()?([^)}\s]+)", said)
     if not found:
         raise SystemExit(f"pyiqa printed no mean:\n{said}")

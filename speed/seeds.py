@@ -1,9 +1,9 @@
-"""Several seeds in flight on one GPU, each in a process of its own, against one alone: training steps a second.
+"""Compare the training speed of several seeds at once on one GPU, each in its own process, with that of one alone.
 
     python -m speed.seeds [--tiny] [--seeds N] [--json PATH]
 
-SAFMN at its published size, LoRA r = 8, batch 8, HR 256, random weights and images. Every process trains all the time that
-it is asked to, through the code that trains the matrix; one alone and all together take turns.
+SAFMN at its published size, LoRA r = 8, batch 8, HR 256, random weights and images. Every process runs the code that trains
+the matrix, for as long as it is told to; one process alone and all together take turns.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GOAL = 4.0
 
 @dataclass(frozen=True)
 class Size:
-    """What is trained, and how long one measurement takes."""
+    """Size of the model, the batches and the measurement. warm_up: steps before the first measurement."""
 
     options: dict[str, Any]
     batch_size: int
@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = arguments(
         argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     )
-    parser.add_argument("--seeds", type=int, default=5, help="processes at once; default 5")
+    parser.add_argument("--seeds", type=int, default=5, help="number of processes at once; default 5")
     parser.add_argument("--train", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--device", help=argparse.SUPPRESS)
     parsed = parser.parse_args(words)
@@ -73,7 +73,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _measured(what: str, size: Size, seeds: int, tiny: bool, gpus: Sequence[devices.Gpu]) -> tuple[list[Figure], str]:
-    """The figures and the name of the device."""
+    """Measure; return the figures and the name of the device."""
     environment = {**os.environ, devices.VISIBLE: ",".join(gpu.entry for gpu in gpus)}
     command = [sys.executable, "-m", "speed.seeds", "--seeds", str(seeds), *(["--tiny"] if tiny else [])]
     command += ["--device", "cuda" if gpus else "cpu"]
@@ -98,16 +98,16 @@ def _measured(what: str, size: Size, seeds: int, tiny: bool, gpus: Sequence[devi
         for process in processes:
             process.communicate()
     alone, together = (statistics.median(values) for values in zip(*rates, strict=True))
-    shown = "the size of a test" if tiny else ""
+    shown = "test size only" if tiny else ""
     return [
         Figure(what, statistics.median(b / a for a, b in rates), "", None if tiny else GOAL, shown),
         Figure("one alone", alone, "steps/s", note=shown),
-        Figure(f"{seeds} at once, all of them", together, "steps/s", note=shown),
+        Figure(f"{seeds} at once, sum", together, "steps/s", note=shown),
     ], device
 
 
 def _rate(processes: Sequence[subprocess.Popen[str]], seconds: float) -> float:
-    """Steps a second of these processes while they all train."""
+    """Let these processes train for some seconds and return the sum of their steps per second."""
     for process in processes:
         assert process.stdin
         process.stdin.write(f"{seconds}\n")
@@ -119,13 +119,13 @@ def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout
     line = process.stdout.readline()
     if not line:
-        raise RuntimeError("a training process of the benchmark ended early; what it said stands above")
+        raise RuntimeError("a training process of the benchmark ended early; see its output above")
     answer: dict[str, Any] = json.loads(line)
     return answer
 
 
 def _train(size: Size, seed: int, jobs: int, device: str) -> None:
-    """Train as long as standard input says so; the run itself is thrown away."""
+    """Train as long as standard input asks for more, and discard the run."""
     from adaptsr.training.termination import Terminated
     from adaptsr.training.train_runs import train_run
 
@@ -136,7 +136,7 @@ def _train(size: Size, seed: int, jobs: int, device: str) -> None:
             train_run(bench, bench.matrix.variant(ROW), seed, Path(folder), lambda line: None, windows)
         except Terminated:
             return
-    raise RuntimeError(f"the run ended after {windows.steps} steps, before it was told to")
+    raise RuntimeError(f"the run ended by itself after {windows.steps} steps")
 
 
 def _context(size: Size, jobs: int, device: str) -> Any:
@@ -179,9 +179,10 @@ def _context(size: Size, jobs: int, device: str) -> Any:
 
 
 class Windows:
-    """Asked by the training loop after every step whether to stop: counts the steps of a window, waits between two.
+    """Tells the training loop after every step whether to stop; counts the steps in windows of time.
 
-    A line on standard input opens a window of so many seconds; its end ends the run.
+    A line on standard input, a number of seconds, opens a window. Between windows the loop waits for the next line; the
+    end of standard input ends the run.
     """
 
     def __init__(self, warm_up: int, device: Any) -> None:

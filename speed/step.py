@@ -1,14 +1,15 @@
-"""One training step of LoRA, r = 8: ours, against full fine-tuning in plain PyTorch and against Hugging Face PEFT.
+"""Compare one training step of our LoRA, r = 8, with full fine-tuning in plain PyTorch and with Hugging Face PEFT.
 
     python -m speed.step                      # SwinIR-M and EDSR-baseline on this machine's CPU, float32
     python -m speed.step --device cuda --batch 8 --crop 256
 
-On CUDA ours runs under bfloat16 autocast, the others in float32 with TF32, as their loops are written; there the step is also
-tried compiled, alone and into CUDA graphs (`--compile`).
+On CUDA ours runs under bfloat16 autocast and the others in float32 with TF32, as their loops are written. There our step is
+also measured compiled, alone and into CUDA graphs (`--compile`).
 
-Time: the candidates take turns on the same batch, forward, backward and Adam's step; the ratio is the median over rounds.
-Memory: each candidate alone in a process of its own, its peak during two steps above what was there once model and batch
-were made (so that weights, the same for all, do not hide the difference). Weights are random, which no time depends on.
+Time: the candidates take turns on the same batch: forward, backward and Adam's step; the ratio is the median over rounds.
+Memory: each candidate runs two steps in its own process. The figure is the peak minus the memory in use once model and batch
+exist, so that the weights, which all candidates share, do not hide the difference. Weights are random, which does not change
+the time.
 """
 
 from __future__ import annotations
@@ -51,13 +52,14 @@ TINY = {
 }
 FULL, PEFT, PLAIN, OURS = "full fine-tuning", "PEFT LoRA", "LoRA, not accelerated", "ours"
 COMPILED = {"default": "ours, compiled", "reduce-overhead": "ours, compiled into CUDA graphs"}
-"""By the mode of `torch.compile`: candidates for training to use, which have to show first that they pay."""
+"""Candidates by the mode of `torch.compile`; training may use one only if it proves faster here."""
 GOALS = {("SwinIR-M", FULL): 0.75, ("EDSR", FULL): 0.85, ("SwinIR-M", PEFT): 0.75, ("EDSR", PEFT): 0.75}
 MEMORY_GOALS = {"SwinIR-M": 0.5}
 CUDA_GOALS = {("SwinIR-M", PEFT): 0.25}
 
 
 def backbone(name: str, lr_size: int, tiny: bool) -> nn.Module:
+    """Build a backbone with random weights for LR images of `lr_size` pixels."""
     architecture, options = (TINY if tiny else MODELS)[name]
     if architecture == "SwinIR":
         options = {**options, "img_size": lr_size}
@@ -66,11 +68,12 @@ def backbone(name: str, lr_size: int, tiny: bool) -> nn.Module:
 
 
 def is_ours(kind: str) -> bool:
+    """Return whether a candidate is ours, compiled or not."""
     return kind == OURS or kind in COMPILED.values()
 
 
 def candidate(kind: str, model: nn.Module) -> nn.Module:
-    """The backbone as one of the candidates would train it; all but ours in the memory layout of the library."""
+    """Prepare the backbone as a candidate trains it; all but ours use the contiguous memory layout of the library."""
     if not is_ours(kind):
         model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if kind == FULL:
@@ -94,11 +97,14 @@ def candidate(kind: str, model: nn.Module) -> nn.Module:
 
 
 def _no_data(index: int) -> NoReturn:
-    raise AssertionError(f"LoRA's plan needs no data, and asked for batch {index}")
+    raise AssertionError(f"LoRA's plan asked for calibration batch {index}, but should not need data")
 
 
 def stepper(model: nn.Module, lr: torch.Tensor, hr: torch.Tensor, autocast: bool = False) -> Callable[[], None]:
-    """One training step; under `autocast` in bfloat16, with float32 parameters and moments."""
+    """Return a function that does one training step.
+
+    autocast: compute in bfloat16, with parameters and moments in float32.
+    """
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
     model.train()
 
@@ -115,6 +121,7 @@ def stepper(model: nn.Module, lr: torch.Tensor, hr: torch.Tensor, autocast: bool
 
 
 def batch(size: int, crop: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw a random batch of LR and HR crops, (size, 3, crop / SCALE, crop / SCALE) and (size, 3, crop, crop)."""
     generator = torch.Generator().manual_seed(0)
     lr = torch.rand(size, 3, crop // SCALE, crop // SCALE, generator=generator)
     hr = torch.rand(size, 3, crop, crop, generator=generator)
@@ -122,6 +129,7 @@ def batch(size: int, crop: int, device: str) -> tuple[torch.Tensor, torch.Tensor
 
 
 def steps_of(name: str, kinds: list[str], options: argparse.Namespace) -> dict[str, Callable[[], None]]:
+    """Make the training step of every candidate, on the same batch."""
     lr, hr = batch(options.batch, options.crop, options.device)
     made: dict[str, Callable[[], None]] = {}
     for kind in kinds:
@@ -132,7 +140,7 @@ def steps_of(name: str, kinds: list[str], options: argparse.Namespace) -> dict[s
 
 
 def _under_settings_of(kind: str, step: Callable[[], None]) -> None:
-    """Training flushes denormal numbers to zero; plain loops do not."""
+    """Do a step; only ours flushes denormal numbers to zero, as training does and plain loops do not."""
     torch.set_flush_denormal(is_ours(kind))
     torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
     step()
@@ -140,6 +148,7 @@ def _under_settings_of(kind: str, step: Callable[[], None]) -> None:
 
 
 def time_figures(name: str, options: argparse.Namespace) -> Iterator[Figure]:
+    """Measure the time of a step of every candidate."""
     kinds = [FULL, PEFT, PLAIN, OURS, *(COMPILED[mode] for mode in options.compile)]
     steps = steps_of(name, kinds, options)
     seconds = in_turns(steps, options.rounds, warm_up=1 if options.device == "cpu" else 5)
@@ -165,6 +174,7 @@ def _operations(step: Callable[[], None]) -> int:
 
 
 def memory_figures(name: str, options: argparse.Namespace) -> Iterator[Figure]:
+    """Measure the peak memory of a step of full fine-tuning, PEFT and ours."""
     peaks = {kind: _peak_in_own_process(name, kind, options) for kind in (FULL, PEFT, OURS)}
     for kind, peak in peaks.items():
         yield Figure(f"{name}, {kind}: peak memory of a step", peak / 2**20, "MiB")
@@ -174,7 +184,7 @@ def memory_figures(name: str, options: argparse.Namespace) -> Iterator[Figure]:
 
 
 def _peak_rate(device: str) -> float:
-    """Operations per second of a large float32 product: what the arithmetic of a step could run at."""
+    """Measure the operations per second of a large float32 matrix product, an upper bound for a step."""
     size = 1024 if device == "cpu" else 8192
     left = torch.rand(size, size, device=device)
 
@@ -195,7 +205,7 @@ def _peak_in_own_process(name: str, kind: str, options: argparse.Namespace) -> i
 
 
 def _peak(name: str, kind: str, options: argparse.Namespace) -> int:
-    """Bytes that two steps need above model, batch and imports."""
+    """Measure the bytes that two steps need beyond model, batch and imports."""
     step = steps_of(name, [kind], options)[kind]
     if options.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -210,7 +220,7 @@ def _peak(name: str, kind: str, options: argparse.Namespace) -> int:
 
 
 def _resident(line: str) -> int:
-    """Bytes of memory now (VmRSS) or at most so far (VmHWM); `getrusage` would count the parent's too."""
+    """Read the process's memory in bytes, current (VmRSS) or peak (VmHWM); `getrusage` would include the parent's."""
     found = re.search(rf"^{line}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found
     return int(found[1]) * 1024
@@ -236,7 +246,7 @@ def main(words: list[str] | None = None) -> None:
         "--compile",
         nargs="*",
         choices=list(COMPILED),
-        help="modes of torch.compile to try beside; all of them on CUDA, none on a CPU",
+        help="modes of torch.compile to measure too; by default all on CUDA and none on a CPU",
     )
     parser.add_argument("--memory-of", nargs=2, metavar=("MODEL", "CANDIDATE"), help=argparse.SUPPRESS)
     options = parser.parse_args(words)

@@ -1,10 +1,9 @@
-"""How long Snakemake takes to plan a large matrix, and to find that there is nothing to do.
+"""Measure how long Snakemake takes to plan a large matrix, and to find that nothing is left to do.
 
     python -m speed.workflow [--tiny] [--runs N ...] [--demo FOLDER] [--json PATH]
 
-The planned matrix is the demo's four backbones x as many variants as give N runs x 20 seeds, one run a job: the most jobs
-that so many runs can make. FOLDER is a copy of the project in which the demo is finished; by default the one that this file
-is in.
+The planned matrix has the demo's four backbones, 20 seeds and as many variants as N runs need, with one run per job, the most
+jobs that N runs can make. FOLDER is a copy of the project in which the demo is finished; by default the one with this file.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ ROUNDS = 3
 
 
 class Done(NamedTuple):
-    """How a command ended: status, seconds of wall time, peak memory in MiB, and what it said."""
+    """How a command ended: exit status, seconds of wall time, peak memory in MiB, and its output."""
 
     status: int
     seconds: float
@@ -58,7 +57,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def planning(runs: int) -> list[Figure]:
-    """Time and memory of `snakemake -n` at about `runs` runs."""
+    """Measure time and memory of `snakemake -n` for about `runs` runs."""
     profile = matrix_of(runs)
     actual = len(profile["backbones"]) * len(profile["baselines"]["lora"]["variants"]) * len(profile["seeds"])
     with _workspace() as folder:
@@ -66,7 +65,7 @@ def planning(runs: int) -> list[Figure]:
         path.write_text(yaml.safe_dump(profile, sort_keys=False))
         done = snakemake(folder, "-n", "all", "--configfile", path.name)
     if done.status or f"train {actual} " not in " ".join(done.said.split()):
-        raise RuntimeError(f"snakemake -n did not plan {actual} runs; it ended with\n{done.said[-2000:]}")
+        raise RuntimeError(f"snakemake -n did not plan {actual} runs; the end of its output is\n{done.said[-2000:]}")
     return [
         Figure(f"snakemake -n, {actual:,} runs", done.seconds, "s", GOALS.get(actual)),
         Figure(f"snakemake -n, {actual:,} runs, peak memory", done.memory, "MiB"),
@@ -74,7 +73,7 @@ def planning(runs: int) -> list[Figure]:
 
 
 def matrix_of(runs: int) -> dict[str, Any]:
-    """The demo's profile with variants of `lora` only, and as many that its runs are about `runs`."""
+    """Return the demo's profile with only variants of `lora`, as many as make about `runs` runs."""
     profile: dict[str, Any] = yaml.safe_load((ROOT / "config/demo.yaml").read_text(encoding="utf-8"))
     count = max(1, runs // (SEEDS * len(profile["backbones"])))
     files = sorted(path.stem for path in (ROOT / "baselines").glob("[!_]*.py"))
@@ -90,7 +89,7 @@ def matrix_of(runs: int) -> dict[str, Any]:
 
 
 def nothing_to_do(folder: Path, rounds: int) -> list[Figure]:
-    """Time of `snakemake all` where everything is there."""
+    """Measure the time of `snakemake all` when all its files exist."""
     what = "snakemake all, demo, nothing to do"
     planned = snakemake(folder, "-n", "all") if (folder / "reports/demo.zip").is_file() else None
     if planned is None or planned.status or "Nothing to be done" not in planned.said:
@@ -100,7 +99,7 @@ def nothing_to_do(folder: Path, rounds: int) -> list[Figure]:
 
 
 def snakemake(folder: Path, *words: str) -> Done:
-    """The whole command as it is typed, its output going to a file."""
+    """Run `snakemake` as a user would, with its output in a file."""
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     with tempfile.TemporaryFile("w+") as output:
         began = time.perf_counter()
@@ -120,7 +119,7 @@ def snakemake(folder: Path, *words: str) -> Done:
 
 @contextmanager
 def _workspace() -> Iterator[Path]:
-    """A folder in which the project's files stand, and nothing that was made by it but the demo's weights."""
+    """Make a folder with links to the project's files and the demo's weights, and without results."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for link in LINKED:
