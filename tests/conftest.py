@@ -29,6 +29,13 @@ def repository() -> Path:
     return REPOSITORY
 
 
+@pytest.fixture
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of network weights."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch" / "hub"
+
+
 @pytest.fixture(autouse=True)
 def denormal_numbers() -> None:
     """Training flushes them for the rest of its process, in which hypothesis then finds no floats to draw."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import http.server
-import io
 import threading
-import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from adaptsr import files
 from adaptsr.config.schema import Archive
@@ -25,6 +24,7 @@ from adaptsr.data.manifest import read_manifest
 from adaptsr.data.prepare import prepare
 from adaptsr.data.store import load_split
 from adaptsr.errors import UserError
+from tests.factories import png_bytes, tree, zipped
 
 CONTENT = bytes(np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8))
 OTHER = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
@@ -180,198 +180,189 @@ def fetched_files() -> dict[str, bytes]:
 WHOLE = {"net.pth": CONTENT}
 
 
-class TestTransfer:
-    def test_whole(self, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-        server.serve("/file")
-        assert fetch.ensure(source(server)) == Path("resources/weights/net.pth")
-        assert fetched_files() == WHOLE
-        shown = capsys.readouterr()
-        assert "Fetching net (300.0 kB) from 127.0.0.1" in shown.err
-        assert not shown.out
+def lies_there(content: bytes, name: str = "net.pth") -> None:
+    Path("resources/weights").mkdir(parents=True, exist_ok=True)
+    Path("resources/weights", name).write_bytes(content)
 
-    def test_a_cut_connection_is_resumed_with_a_range_request(self, server: Server) -> None:
-        served = server.serve("/file", Served(cuts=[100_000, 50_000]))
-        fetch.ensure(source(server))
-        assert fetched_files() == WHOLE
-        ranges = [request.get("Range") for request in served.requests]
-        assert ranges == [None, "bytes=100000-", "bytes=150000-"]
 
-    def test_a_process_killed_in_the_middle_leaves_a_part_that_the_next_one_resumes(
-        self, server: Server, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        served = server.serve("/file")
-        append = fetch._Part.append
+def ranges(served: Served) -> list[str | None]:
+    """What part of the file each request asked for; None is all of it."""
+    return [request.get("Range") for request in served.requests]
 
-        def killed(part: fetch._Part, chunk: bytes) -> None:
-            append(part, chunk)
-            if part.size >= 100_000:
-                raise KeyboardInterrupt
 
-        with monkeypatch.context() as context:
-            context.setattr(fetch._Part, "append", killed)
+@dataclass(frozen=True)
+class Case:
+    """What a server gives, and what lies there before."""
+
+    served: dict[str, object] = field(default_factory=dict)
+    source: dict[str, object] = field(default_factory=dict)
+    part: bytes | None = None
+    """What an earlier call left of the file."""
+    ranges: tuple[str | None, ...] = (None,)
+
+
+FETCHED: dict[str, Case] = {
+    "whole": Case(),
+    "the connection is cut twice": Case({"cuts": [100_000, 50_000]}, ranges=(None, "bytes=100000-", "bytes=150000-")),
+    "a part that is whole already": Case(part=CONTENT, ranges=()),
+    "a server without ranges": Case({"ranges": False, "cuts": [100_000]}, ranges=(None, "bytes=100000-")),
+    "a part of another file": Case(part=b"x" * 1000, ranges=("bytes=1000-", None)),
+    "a part longer than the file": Case(part=CONTENT + b"x"),
+    "a busy server": Case({"failures": 2}, ranges=(None, None, None)),
+    "MD5": Case(source={"checksum": f"md5:{hashlib.md5(CONTENT).hexdigest()}"}),
+}
+
+
+@pytest.mark.parametrize("case", FETCHED)
+def test_fetched_whole(server: Server, case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = FETCHED[case]
+    served = server.serve("/file", replace(Served(), **copy.deepcopy(found.served)))
+    if found.part is not None:
+        lies_there(found.part, "net.pth.part")
+    assert fetch.ensure(source(server, **found.source)) == Path("resources/weights/net.pth")
+    assert fetched_files() == WHOLE
+    assert tuple(ranges(served)) == found.ranges
+    assert not capsys.readouterr().out
+
+
+REFUSED: dict[str, tuple[Case, str]] = {
+    "wrong size, seen before the file comes": (
+        Case({"body": CONTENT + b"x"}),
+        "the server's file has 300001 bytes, expected 300000",
+    ),
+    "more than expected from a server that does not say it": (
+        Case({"body": CONTENT + b"x" * 20_000, "length": False}),
+        "received more than the expected 300000 bytes",
+    ),
+    "less than expected from a server that does not say it": (
+        Case({"body": CONTENT[:-1], "length": False}),
+        "299999 bytes, expected 300000",
+    ),
+    "wrong checksum": (
+        Case({"body": OTHER}),
+        f"its SHA-256 is {sha256(OTHER)[7:]}, expected {sha256(CONTENT)[7:]}",
+    ),
+    "wrong MD5": (Case(source={"checksum": f"md5:{'0' * 32}"}), "its MD5 is"),
+    "an unknown size of an unknown content": (
+        Case({"length": False}, {"bytes": None, "checksum": None}),
+        "does not state the size of the file",
+    ),
+    "a web page that is no confirmation": (
+        Case(
+            {"body": b"<html><head><title>Google Drive -\n Quota exceeded</title></head></html>", "type": "text/html"},
+            {"fetch": "gdrive", "bytes": None, "checksum": None},
+        ),
+        "received a web page instead of the file (Google Drive - Quota exceeded)",
+    ),
+    "a confirmation page that asks for ever": (
+        Case({"confirmation": {"never": "given"}}, {"fetch": "gdrive"}, ranges=(None, None)),
+        "received another web page",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_line_and_nothing_is_left(server: Server, case: str) -> None:
+    given, said = REFUSED[case]
+    served = server.serve("/file", replace(Served(), **copy.deepcopy(given.served)))
+    assert said in refusal(source(server, **given.source))
+    assert fetched_files() == {}
+    assert tuple(ranges(served)) == given.ranges
+
+
+def stop_after(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the transfer end with this error once 100,000 bytes have arrived."""
+    append = fetch._Part.append
+
+    def stopped(part: fetch._Part, chunk: bytes) -> None:
+        if part.size >= 100_000:
+            raise error
+        append(part, chunk)
+
+    monkeypatch.setattr(fetch._Part, "append", stopped)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=repr)
+def test_a_call_that_ends_in_the_middle_leaves_a_part_that_the_next_one_resumes(
+    server: Server, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    served = server.serve("/file")
+    with monkeypatch.context() as context:
+        stop_after(error, context)
+        if isinstance(error, OSError):
+            assert "cannot be written: No space left on device; run the command again to fetch the rest" in refusal(source(server))
+        else:
             with pytest.raises(KeyboardInterrupt):
                 fetch.ensure(source(server))
-        assert set(fetched_files()) == {"net.pth.part", "net.pth.part.json"}
-        assert fetched_files()["net.pth.part"] == CONTENT[:100_000]
-        fetch.ensure(source(server))
-        assert fetched_files() == WHOLE
-        assert served.requests[-1]["Range"] == "bytes=100000-"
-
-    def test_a_part_that_is_whole_already_needs_no_request(self, server: Server) -> None:
-        Path("resources/weights").mkdir(parents=True)
-        Path("resources/weights/net.pth.part").write_bytes(CONTENT)
-        fetch.ensure(source(server))
-        assert fetched_files() == WHOLE
-
-    def test_a_server_without_ranges_starts_over(self, server: Server) -> None:
-        served = server.serve("/file", Served(ranges=False, cuts=[100_000]))
-        fetch.ensure(source(server))
-        assert fetched_files() == WHOLE
-        assert len(served.requests) == 2
-
-    def test_a_part_of_another_file_is_noticed_and_fetched_from_the_start(self, server: Server) -> None:
-        served = server.serve("/file")
-        Path("resources/weights").mkdir(parents=True)
-        Path("resources/weights/net.pth.part").write_bytes(b"x" * 1000)
-        fetch.ensure(source(server))
-        assert fetched_files() == WHOLE
-        assert [request.get("Range") for request in served.requests] == ["bytes=1000-", None]
-
-    @pytest.mark.parametrize("length", [len(CONTENT) + 10, len(CONTENT)])
-    def test_a_part_longer_than_the_file_is_dropped(self, server: Server, length: int) -> None:
-        server.serve("/file")
-        Path("resources/weights").mkdir(parents=True)
-        Path("resources/weights/net.pth.part").write_bytes(b"x" * length)
-        fetch.ensure(source(server, bytes=None))
-        assert fetched_files() == WHOLE
-
-    def test_a_busy_server_is_asked_again(self, server: Server) -> None:
-        served = server.serve("/file", Served(failures=2))
-        fetch.ensure(source(server))
-        assert fetched_files() == WHOLE
-        assert len(served.requests) == 3
-
-    def test_a_server_that_never_gets_further_is_given_up(self, server: Server) -> None:
-        served = server.serve("/file", Served(cuts=[1000] + [0] * 50))
-        message = refusal(source(server))
-        assert "attempts in a row got no data" in message
-        assert len(served.requests) == 1 + fetch.ATTEMPTS
-        assert fetched_files()["net.pth.part"] == CONTENT[:1000]
-        assert "net.pth" not in fetched_files()
-
-    def test_a_server_that_is_not_there(self, server: Server) -> None:
-        closed = Server()
-        closed.close()
-        message = refusal(source(server, address=f"{closed.root}/file"))
-        assert message.startswith(f"net: could not be fetched: {closed.root}/file: 4 attempts in a row got no data")
-        assert f"resources/weights/net.pth yourself (300000 bytes, {sha256(CONTENT)})" in message
-        assert fetched_files() == {}
-
-    def test_404_then_the_mirror(self, server: Server) -> None:
-        mirror = server.serve("/mirror")
-        fetch.ensure(source(server, "/gone", mirrors=f"{server.root}/gone2|{server.root}/mirror"))
-        assert fetched_files() == WHOLE
-        assert len(mirror.requests) == 1
-
-    def test_a_mirror_goes_on_where_the_address_broke_off(self, server: Server) -> None:
-        server.serve("/file", Served(cuts=[200_000] + [0] * 50))
-        mirror = server.serve("/mirror", Served(etag='"two"'))
-        fetch.ensure(source(server, mirrors=f"{server.root}/mirror"))
-        assert fetched_files() == WHOLE
-        assert mirror.requests[0]["Range"] == "bytes=200000-"
-
-    def test_404_everywhere(self, server: Server) -> None:
-        message = refusal(source(server, "/gone", mirrors=f"{server.root}/gone2"))
-        assert f"{server.root}/gone: 404 Not Found; {server.root}/gone2: 404 Not Found; try again later" in message
-        assert fetched_files() == {}
-
-    def test_two_at_once_fetch_a_file_once(self, server: Server) -> None:
-        served = server.serve("/file")
-        with ThreadPoolExecutor(2) as pool:
-            paths = list(pool.map(fetch.ensure, [source(server)] * 2))
-        assert paths == [Path("resources/weights/net.pth")] * 2
-        assert fetched_files() == WHOLE
-        assert len(served.requests) == 1
-
-    def test_too_little_room_is_said_before_anything_comes(
-        self, server: Server, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        server.serve("/file")
-        monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: _Usage(free=1000))
-        assert "needs 300.0 kB, but 1.0 kB are free on this disk" in refusal(source(server))
-        assert fetched_files() == {}
-
-    def test_a_full_disk_keeps_what_has_arrived(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        server.serve("/file")
-        append = fetch._Part.append
-
-        def full(part: fetch._Part, chunk: bytes) -> None:
-            if part.size >= 100_000:
-                raise OSError(28, "No space left on device")
-            append(part, chunk)
-
-        with monkeypatch.context() as context:
-            context.setattr(fetch._Part, "append", full)
-            assert "cannot be written: No space left on device; run the command again to fetch the rest" in refusal(
-                source(server)
-            )
-        assert "net.pth" not in fetched_files()
-        fetch.ensure(source(server))
-        assert fetched_files() == WHOLE
+    assert fetched_files().keys() == {"net.pth.part", "net.pth.part.json"}
+    assert fetched_files()["net.pth.part"] == CONTENT[:100_000]
+    fetch.ensure(source(server))
+    assert fetched_files() == WHOLE
+    assert ranges(served)[-1] == "bytes=100000-"
 
 
-@dataclass
-class _Usage:
-    free: int
+def test_a_server_that_never_gets_further_is_given_up(server: Server) -> None:
+    served = server.serve("/file", Served(cuts=[1000] + [0] * 50))
+    assert "attempts in a row got no data" in refusal(source(server))
+    assert len(served.requests) == 1 + fetch.ATTEMPTS
+    assert fetched_files()["net.pth.part"] == CONTENT[:1000]
+    assert "net.pth" not in fetched_files()
 
 
-class TestChecks:
-    def test_wrong_size_is_seen_before_the_file_comes(self, server: Server) -> None:
-        server.serve("/file", Served(body=CONTENT + b"x"))
-        assert "the server's file has 300001 bytes, expected 300000" in refusal(source(server))
-        assert fetched_files() == {}
+def test_a_server_that_is_not_there(server: Server) -> None:
+    closed = Server()
+    closed.close()
+    message = refusal(source(server, address=f"{closed.root}/file"))
+    assert message.startswith(f"net: could not be fetched: {closed.root}/file: 4 attempts in a row got no data")
+    assert f"resources/weights/net.pth yourself (300000 bytes, {sha256(CONTENT)})" in message
+    assert fetched_files() == {}
 
-    def test_wrong_size_of_a_server_that_does_not_say_it(self, server: Server) -> None:
-        server.serve("/file", Served(body=CONTENT + b"x" * 20_000, length=False))
-        assert "received more than the expected 300000 bytes" in refusal(source(server))
-        server.serve("/file", Served(body=CONTENT[:-1], length=False))
-        assert "299999 bytes, expected 300000" in refusal(source(server))
-        assert fetched_files() == {}
 
-    def test_wrong_checksum(self, server: Server) -> None:
-        served = server.serve("/file", Served(body=OTHER))
-        expected, found = sha256(CONTENT)[7:], sha256(OTHER)[7:]
-        assert f"its SHA-256 is {found}, expected {expected}" in refusal(source(server))
-        assert fetched_files() == {}
-        assert len(served.requests) == 1
+@pytest.mark.parametrize(
+    ("first", "asked"), [(None, None), (Served(body=OTHER), None), (Served(cuts=[200_000] + [0] * 50), "bytes=200000-")]
+)
+def test_the_mirror_is_asked_where_the_address_fails(server: Server, first: Served | None, asked: str | None) -> None:
+    """It is not there, it has another file, or it broke off."""
+    if first:
+        server.serve("/file", copy.deepcopy(first))
+    mirror = server.serve("/mirror", Served(etag='"two"'))
+    fetch.ensure(source(server, mirrors=f"{server.root}/gone|{server.root}/mirror"))
+    assert fetched_files() == WHOLE
+    assert ranges(mirror) == [asked]
 
-    def test_wrong_checksum_then_the_mirror(self, server: Server) -> None:
-        server.serve("/file", Served(body=OTHER))
-        server.serve("/mirror")
-        fetch.ensure(source(server, mirrors=f"{server.root}/mirror"))
-        assert fetched_files() == WHOLE
 
-    def test_md5(self, server: Server) -> None:
-        server.serve("/file")
-        fetch.ensure(source(server, checksum=f"md5:{hashlib.md5(CONTENT).hexdigest()}"))
-        assert fetched_files() == WHOLE
-        Path("resources/weights/net.pth").unlink()
-        assert "its MD5 is" in refusal(source(server, checksum=f"md5:{'0' * 32}"))
+def test_404_everywhere(server: Server) -> None:
+    message = refusal(source(server, "/gone", mirrors=f"{server.root}/gone2"))
+    assert f"{server.root}/gone: 404 Not Found; {server.root}/gone2: 404 Not Found; try again later" in message
+    assert fetched_files() == {}
 
-    def test_an_unknown_size_of_an_unknown_content_is_refused(self, server: Server) -> None:
-        server.serve("/file", Served(length=False))
-        assert "does not state the size of the file" in refusal(source(server, bytes=None, checksum=None))
-        assert fetched_files() == {}
 
-    def test_a_file_that_lies_there_is_checked_and_used_without_network(self, server: Server) -> None:
-        Path("resources/weights").mkdir(parents=True)
-        Path("resources/weights/net.pth").write_bytes(CONTENT)
-        fetch.ensure(source(server, address="http://127.0.0.1:1/never"))
-        Path("resources/weights/net.pth").write_bytes(OTHER)
-        message = refusal(source(server, address="http://127.0.0.1:1/never"))
-        assert message.startswith("resources/weights/net.pth: not the file of net: its SHA-256 is")
-        assert message.endswith("; delete it and fetch it again")
-        assert fetched_files() == {"net.pth": OTHER}
+def test_two_at_once_fetch_a_file_once_and_say_so(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    served = server.serve("/file")
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(fetch.ensure, [source(server)] * 2))
+    assert fetched_files() == WHOLE
+    assert len(served.requests) == 1
+    assert capsys.readouterr().err == f"Fetching net (300.0 kB) from {server.root[7:]}\n"
+
+
+def test_too_little_room_is_said_before_anything_comes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = server.serve("/file")
+    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert "needs 300.0 kB, but 1.0 kB are free on this disk" in refusal(source(server))
+    assert len(served.requests) <= 1
+    assert fetched_files() == {}
+
+
+def test_a_file_that_lies_there_is_checked_and_used_without_network(server: Server) -> None:
+    never = source(server, address="http://127.0.0.1:1/never")
+    lies_there(CONTENT)
+    fetch.ensure(never)
+    lies_there(OTHER)
+    message = refusal(never)
+    assert message.startswith("resources/weights/net.pth: not the file of net: its SHA-256 is")
+    assert message.endswith("; delete it and fetch it again")
+    assert fetched_files() == {"net.pth": OTHER}
 
 
 class TestFirstSight:
@@ -389,15 +380,14 @@ class TestFirstSight:
         assert fetched_files() == {"net.pth.sha256": record}
         served.body = CONTENT
         fetch.ensure(unpublished)
-        Path("resources/weights/net.pth").write_bytes(OTHER)
+        lies_there(OTHER)
         assert "differs from the one recorded" in refusal(unpublished)
 
     def test_a_file_placed_by_hand_is_recorded_too(self, server: Server) -> None:
-        Path("resources/weights").mkdir(parents=True)
-        Path("resources/weights/net.pth").write_bytes(CONTENT)
+        lies_there(CONTENT)
         manual = source(server, checksum=None, fetch="manual")
         fetch.ensure(manual)
-        Path("resources/weights/net.pth").write_bytes(OTHER)
+        lies_there(OTHER)
         assert refusal(manual).endswith(f"; replace it with the file from {server.root}/file")
 
     def test_published_first_digits_are_compared_and_the_rest_recorded(self, server: Server) -> None:
@@ -412,7 +402,7 @@ class TestFirstSight:
         fetch.ensure(source(server, checksum=None))
         Path("resources/weights/net.pth.sha256").write_text("nonsense")
         assert refusal(source(server, checksum=None)).startswith(
-            "resources/weights/net.pth.sha256: `<SHA-256>  net.pth`"
+            "resources/weights/net.pth.sha256: expected `<SHA-256>  net.pth`"
         )
 
     def test_two_contents_are_never_joined(self, server: Server) -> None:
@@ -437,28 +427,11 @@ class TestFirstSight:
         assert fetched_files()["net.pth"] == CONTENT
 
 
-CONFIRMED = {"id": "a&b", "confirm": "t"}
-
-
-class TestGoogleDrive:
-    def test_the_confirmation_page_is_answered(self, server: Server) -> None:
-        served = server.serve("/uc", Served(confirmation=CONFIRMED, cuts=[50_000]))
-        fetch.ensure(source(server, "/uc?id=a", fetch="gdrive"))
-        assert fetched_files() == WHOLE
-        assert [request.get("Range") for request in served.requests] == [None, None, "bytes=50000-", "bytes=50000-"]
-
-    def test_a_page_without_the_form_is_no_file(self, server: Server) -> None:
-        page = b"<html><head><title>Google Drive -\n Quota exceeded</title></head><body>Sorry</body></html>"
-        server.serve("/uc", Served(body=page, type="text/html; charset=utf-8"))
-        message = refusal(source(server, "/uc", fetch="gdrive", bytes=None, checksum=None))
-        assert "received a web page instead of the file (Google Drive - Quota exceeded)" in message
-        assert fetched_files() == {}
-
-    def test_a_page_that_asks_for_ever(self, server: Server) -> None:
-        served = server.serve("/uc", Served(confirmation={"never": "given"}))
-        assert "received another web page" in refusal(source(server, "/uc", fetch="gdrive"))
-        assert len(served.requests) == 2
-        assert fetched_files() == {}
+def test_the_confirmation_page_of_google_drive_is_answered(server: Server) -> None:
+    served = server.serve("/uc", Served(confirmation={"id": "a&b", "confirm": "t"}, cuts=[50_000]))
+    fetch.ensure(source(server, "/uc?id=a", fetch="gdrive"))
+    assert fetched_files() == WHOLE
+    assert ranges(served) == [None, None, "bytes=50000-", "bytes=50000-"]
 
 
 def test_manual_is_one_line_with_address_place_size_and_checksum(server: Server) -> None:
@@ -474,23 +447,8 @@ def test_manual_is_one_line_with_address_place_size_and_checksum(server: Server)
 # The commands `adaptsr data` and datasets of kind `archive`
 
 
-def png(seed: int, side: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def zipped(members: dict[str, bytes]) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name), content)
-    return file.getvalue()
-
-
-LR = {f"set/lr/{name}x4.png": png(seed, 6) for seed, name in enumerate(["0001", "0002", "0003"])}
-HR = {f"set/hr/{name}.png": png(10 + seed, 24) for seed, name in enumerate(["0001", "0002", "0003"])}
+LR = {f"set/lr/{name}x4.png": png_bytes(seed, 6) for seed, name in enumerate(["0001", "0002", "0003"])}
+HR = {f"set/hr/{name}.png": png_bytes(10 + seed, 24) for seed, name in enumerate(["0001", "0002", "0003"])}
 
 
 @pytest.fixture
@@ -531,9 +489,7 @@ def prepared() -> Path:
 
 
 def below(folder: str) -> set[str]:
-    return {
-        str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file() and path.name != ".lock"
-    }
+    return set(tree(Path(folder)))
 
 
 IMAGES = {f"test/{side}/{name}.png" for side in ("lr", "hr") for name in ("0001", "0002", "0003")}
@@ -578,7 +534,7 @@ class TestDatasets:
         assert not (path.parent / "train").exists()
 
     def test_lr_is_reduced_where_the_row_says_so(self, publish: Callable[..., None]) -> None:
-        publish(lr={name: png(seed, 24) for seed, name in enumerate(LR)}, degradation="bicubic")
+        publish(lr={name: png_bytes(seed, 24) for seed, name in enumerate(LR)}, degradation="bicubic")
         pairs = load_split(prepared(), "test")
         assert [tuple(lr.shape) for lr in pairs.lr] == [(3, 6, 6)] * 3
 
@@ -586,17 +542,14 @@ class TestDatasets:
         ("change", "said"),
         [
             ({"lr": LR | {"../evil.png": b""}}, r"lr\.zip: refused: '\.\./evil\.png': a path that leads out"),
-            (
-                {"hr": dict(list(HR.items())[:2])},
-                r"hr\.zip: 2 images match 'set/hr/\{name\}\.png' for test/hr, expected 3",
-            ),
-            ({"hr": HR | {"set/hr/0004.png": png(4, 24)}}, r"hr\.zip: refused: more than the expected 3 images"),
+            ({"hr": dict(list(HR.items())[:2])}, r"hr\.zip: 2 images match 'set/hr/\{name\}\.png' for test/hr, expected 3"),
+            ({"hr": HR | {"set/hr/0004.png": png_bytes(4, 24)}}, r"hr\.zip: refused: more than the expected 3 images"),
             (
                 {"lr": {name.replace("0003", "0004"): image for name, image in LR.items()}},
                 r"datasets\.crops: 2 problems: test LR 0004\.png: no test HR image of this name; test HR 0003\.png: no test LR",
             ),
             (
-                {"lr": LR | {"set/lr/0002x4.png": png(0, 24)}},
+                {"lr": LR | {"set/lr/0002x4.png": png_bytes(0, 24)}},
                 r"test HR 0002\.png: 24x24 beside test LR 24x24 is a scale of 1, but the profile has 4",
             ),
             ({"hr": HR | {"set/hr/0002.png": b"no image"}}, r"test HR 0002\.png: unreadable"),
@@ -610,7 +563,7 @@ class TestDatasets:
         with pytest.raises(UserError, match=said) as caught:
             prepared()
         assert "\n" not in str(caught.value)
-        assert below("resources") <= {"archives/lr.zip", "archives/hr.zip", "archives/.lock"}
+        assert below("resources") <= {"archives/lr.zip", "archives/hr.zip"}
         assert not Path("evil.png").exists()
         assert not Path("resources/evil.png").exists()
 
@@ -657,8 +610,7 @@ class TestCommands:
     def test_the_table_has_licences_and_totals(self, publish: Callable[..., None]) -> None:
         publish()
         fetch.fetch(["set-hr"])
-        Path("resources/weights").mkdir(parents=True)
-        Path("resources/weights/net.pth.part").write_bytes(CONTENT[:100_000])
+        lies_there(CONTENT[:100_000], "net.pth.part")
         lines = fetch.as_text(fetch.status()).splitlines()
         assert lines[0].split() == ["NAME", "STATE", "SIZE", "HOW", "LICENCE"]
         assert lines[2].split()[:2] == ["set-hr", "there"]
@@ -672,10 +624,9 @@ class TestCommands:
             fetch.fetched_weights("net")
         with pytest.raises(UserError, match="this file needs a manual download"):
             fetch.ensure_weights("net")
-        Path("resources/weights").mkdir(parents=True)
-        Path("resources/weights/net.pth").write_bytes(CONTENT)
+        lies_there(CONTENT)
         assert fetch.fetched_weights("net") == fetch.ensure_weights("net") == Path("resources/weights/net.pth")
-        Path("resources/weights/net.pth").write_bytes(OTHER)
+        lies_there(OTHER)
         with pytest.raises(UserError, match="not the file of net"):
             fetch.fetched_weights("net")
         with pytest.raises(UserError, match=r"nett: no row of this name in config/weights\.tsv; there are net"):

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
 from adaptsr.runs.records import RunRecord, read_record
+from tests.factories import REPOSITORY, Json, tiny_profile, tree
 from tests.reliability import processes
 from tests.reliability.processes import Done, Sabotage, Started
 from tests.workflow.conftest import workspace
@@ -23,7 +25,14 @@ BACKBONE = "safmn"
 VOLATILE = {"wall_seconds", "peak_memory_bytes", "resumed_from", "provenance"}
 """What of a record may differ between two runs that are the same."""
 
-Json = dict[str, Any]
+SCORES = "results/demo/scores.parquet"
+LIST = f"results/demo/scores/{BACKBONE}.json"
+TABLE = "reports/demo/table2.csv"
+PREPARE = ("data", "prepare", "degraded")
+SCORE_RUNS = ("score-runs", "--backbone", BACKBONE, "--out", LIST)
+GATHER = ("gather", "--out", SCORES)
+REPORT = ("report", "table2")
+ESTIMATE = ("estimate", "--profile", "config/demo.yaml", "--json")
 
 
 @dataclass(frozen=True)
@@ -45,14 +54,24 @@ class Place:
         content["training"].update(values)
         self.write_profile(content)
 
+    def narrow(self, *variants: str) -> None:
+        """One backbone, and of LoRA and rank-aware LoRA only these variants."""
+        content = self.profile()
+        content["backbones"] = {BACKBONE: content["backbones"][BACKBONE]}
+        for name in ("full_finetuning", "lora", "rank_aware"):
+            chosen = [variant.partition("/")[2] for variant in variants if variant.startswith(f"{name}/")]
+            content["baselines"][name]["rows"] = chosen
+        content["report"]["tables"] = {"table2": {"title": "Table", "rows": ["unadapted", "*/*"]}}
+        self.write_profile(content)
+
     def start(self, *words: str, sabotage: Sabotage | None = None) -> Started:
         return processes.start(self.root, *words, sabotage=sabotage)
 
     def run(self, *words: str, sabotage: Sabotage | None = None) -> Done:
         return processes.run(self.root, *words, sabotage=sabotage)
 
-    def succeed(self, *words: str) -> Done:
-        return processes.succeed(self.root, *words)
+    def succeed(self, *words: str, sabotage: Sabotage | None = None) -> Done:
+        return processes.succeed(self.root, *words, sabotage=sabotage)
 
     def run_folder(self, row: str, seed: int, backbone: str = BACKBONE) -> Path:
         return self.root / "results/demo" / backbone / row / f"seed{seed}"
@@ -60,8 +79,10 @@ class Place:
     def record(self, row: str, seed: int, backbone: str = BACKBONE) -> RunRecord:
         return read_record(self.run_folder(row, seed, backbone) / "record.json")
 
-    def adaptation(self, row: str, seed: int, backbone: str = BACKBONE) -> bytes:
-        return (self.run_folder(row, seed, backbone) / "adaptation.safetensors").read_bytes()
+    def result(self, row: str, seed: int, backbone: str = BACKBONE) -> tuple[bytes, Json]:
+        """The weights of a finished run and what its record says of them."""
+        weights = self.run_folder(row, seed, backbone) / "adaptation.safetensors"
+        return weights.read_bytes(), comparable(self.record(row, seed, backbone))
 
     def checkpoints(self, row: str, seed: int, backbone: str = BACKBONE) -> list[int]:
         """Iterations of the checkpoints that are there, in order."""
@@ -69,15 +90,30 @@ class Place:
         return sorted(int(path.stem) for path in folder.glob("[0-9]*.safetensors"))
 
     def files(self) -> set[str]:
-        return {str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file()}
+        return {name for name in tree(self.root) if not name.startswith("command-")}
 
-    def copy(self, root: Path) -> Place:
+    def copy(self, name: str, beside: Path | None = None) -> Place:
+        """Copy the folder; without `beside`, next to itself."""
+        root = (beside or self.root.parent) / name
         shutil.copytree(self.root, root, ignore=shutil.ignore_patterns("command-*.log"))
         return Place(root)
 
 
 def train_words(row: str, *seeds: int, backbone: str = BACKBONE) -> list[str]:
     return ["train", "--backbone", backbone, "--variant", row, "--seeds", *map(str, seeds)]
+
+
+def jobs(root: Path) -> list[psutil.Process]:
+    """The processes of our commands that work in a folder, those of a Snakemake that is gone included."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            words = process.info["cmdline"] or []
+            if any(Path(word).name == "adaptsr" for word in words[:2]) and Path(process.cwd()) == root:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
 
 
 def comparable(record: RunRecord) -> Json:
@@ -88,34 +124,19 @@ def comparable(record: RunRecord) -> Json:
     return content
 
 
-def small(content: Json) -> Json:
-    """The demo's profile with two backbones, two seeds, few iterations and images of 64 pixels."""
-    content["datasets"] = {"degraded": content["datasets"]["degraded"]}
-    content["datasets"]["degraded"].update(patch=64, patches_per_scene={"train": 2, "validation": 1, "test": 1})
-    content["seeds"] = [1, 2]
-    content["backbones"] = {name: content["backbones"][name] for name in ("safmn", "swinir")}
-    content["training"].update(iterations=6, batch_size=2, crop=32, validate_every=3, checkpoint_iterations=2)
-    rows = {"full_finetuning": ["all"], "lora": ["r1", "r2"], "rank_aware": ["gradient"]}
-    names = [path.stem for path in (Path(__file__).resolve().parents[2] / "baselines").glob("*.py")]
-    kept = {name: content["baselines"].get(name, {}) for name in names}
-    content["baselines"] = {name: {**changes, "rows": rows.get(name, [])} for name, changes in kept.items()}
-    content["scoring"]["metrics"] = {name: content["scoring"]["metrics"][name] for name in ("psnr_y", "ssim_y")}
-    content["report"]["pictures"] = []
-    content["report"]["comparisons"] = []
-    content.pop("pretraining")
-    return content
-
-
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Place:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """The folder that the others are copies of."""
     place = Place(tmp_path_factory.mktemp("prepared"))
-    shutil.copytree(repository / "resources/demo", place.root / "resources/demo")
-    place.write_profile(small(yaml.safe_load((repository / "config/demo.yaml").read_text())))
-    place.succeed("data", "prepare", "degraded")
+    shutil.copytree(REPOSITORY / "resources/demo", place.root / "resources/demo")
+    rows = {"full_finetuning": ["all"], "lora": ["r1", "r2"], "rank_aware": ["gradient"]}
+    place.write_profile(
+        tiny_profile(("safmn", "swinir"), rows, iterations=6, validate_every=3, checkpoint_iterations=2)
+    )
+    place.succeed(*PREPARE)
     return place
 
 
 @pytest.fixture
 def place(prepared: Place, tmp_path: Path) -> Place:
-    return prepared.copy(tmp_path / "place")
+    return prepared.copy("place", tmp_path)

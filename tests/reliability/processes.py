@@ -91,8 +91,8 @@ def run(root: Path, *words: str, sabotage: Sabotage | None = None) -> Done:
     return start(root, *words, sabotage=sabotage).wait()
 
 
-def succeed(root: Path, *words: str) -> Done:
-    done = run(root, *words)
+def succeed(root: Path, *words: str, sabotage: Sabotage | None = None) -> Done:
+    done = run(root, *words, sabotage=sabotage)
     assert done.status == 0, done.said[-3000:]
     return done
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.test_hostile import NAMES, write_pair
+from tests.factories import HOSTILE_NAMES, write_pairs
 from tests.workflow.conftest import Workspace
 
 pytestmark = pytest.mark.slow
@@ -46,9 +46,7 @@ def test_a_page_that_would_act_is_found() -> None:
 def test_the_whole_workflow(workspace: Workspace) -> None:
     root = workspace.root
     folder = root / FOLDER
-    names = [name for name in NAMES if name not in ("..",)]
-    for name in names:
-        write_pair(folder, name)
+    write_pairs(folder, HOSTILE_NAMES)
     content = workspace.profile()
     content["title"] = MARKUP
     content["datasets"] = {
@@ -69,7 +67,7 @@ def test_the_whole_workflow(workspace: Workspace) -> None:
     content["backbones"]["safmn"]["title"] = MARKUP
     content["baselines"]["full_finetuning"]["rows"] = []
     content["baselines"]["lora"] = {"variants": {"x": {"rank": 1, "title": MARKUP}}}
-    tested = sorted(names)[-16:]
+    tested = sorted(HOSTILE_NAMES)[-16:]
     shown = [name for name in tested if "<" in name or "'" in name or '"' in name]
     content["report"] = {
         "note": MARKUP,
@@ -77,7 +75,6 @@ def test_the_whole_workflow(workspace: Workspace) -> None:
         "tables": {"table2": {"title": MARKUP, "rows": ["unadapted", "lora/*"]}},
         "comparisons": [{"title": MARKUP, "rows": ["lora/x"], "compared_with": "unadapted"}],
     }
-    content.pop("pretraining")
     workspace.write_profile(content)
     done = workspace.snakemake("--cores", "1", "all", "--config", f"data={folder}")
     assert done.returncode == 0, done.stdout[-3000:]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.reliability.conftest import Place, comparable, train_words
+from tests.factories import tree
+from tests.reliability.conftest import GATHER, PREPARE, SCORE_RUNS, SCORES, Place, train_words
 
 pytestmark = pytest.mark.slow
 
@@ -24,35 +25,25 @@ def with_threads(number: int) -> None:
 
 def numbers(place: Place, rows: Sequence[str] = ROWS, seeds: Sequence[int] = SEEDS) -> dict[str, object]:
     """All that a finished matrix says, by run, and its scores, to the byte."""
-    found: dict[str, object] = {"scores": (place.root / "results/demo/scores.parquet").read_bytes()}
-    for row in rows:
-        for seed in seeds:
-            found[f"{row} {seed}"] = place.adaptation(row, seed), comparable(place.record(row, seed))
-    return found
+    found: dict[str, object] = {"scores": (place.root / SCORES).read_bytes()}
+    return found | {f"{row} {seed}": place.result(row, seed) for row in rows for seed in seeds}
 
 
 def score(place: Place, threads: int = 1) -> None:
-    for words in (
-        ["score-runs", "--backbone", "safmn", "--out", "results/demo/scores/safmn.parquet"],
-        ["gather", "results/demo/scores/safmn.parquet", "--out", "results/demo/scores.parquet"],
-    ):
-        done = place.run(*words, sabotage=partial(with_threads, threads))
-        assert done.status == 0, done.said
+    for words in (SCORE_RUNS, GATHER):
+        place.succeed(*words, sabotage=partial(with_threads, threads))
 
 
 @pytest.fixture
 def one_backbone(place: Place) -> Place:
-    content = place.profile()
-    content["backbones"] = {"safmn": content["backbones"]["safmn"]}
-    content["baselines"]["lora"]["rows"] = ["r2"]
-    place.write_profile(content)
+    place.narrow(*ROWS)
     return place
 
 
 @pytest.fixture
 def grouped(one_backbone: Place) -> dict[str, object]:
     """Both seeds of a row in one process, rows in their order."""
-    place = one_backbone.copy(one_backbone.root.with_name("grouped"))
+    place = one_backbone.copy("grouped")
     for row in ROWS:
         place.succeed(*train_words(row, *SEEDS))
     score(place)
@@ -77,19 +68,17 @@ def test_the_number_of_cores_does_not_matter(one_backbone: Place) -> None:
     one_backbone.write_profile(content)
     found = []
     for threads in (1, 2):
-        place = one_backbone.copy(one_backbone.root.with_name(f"threads{threads}"))
+        place = one_backbone.copy(f"threads{threads}")
         (place.root / "resources/degraded/manifest.json").unlink()
-        done = place.run("data", "prepare", "degraded", sabotage=partial(with_threads, threads))
-        assert done.status == 0, done.said
-        done = place.run(*train_words(ROWS[-1], 1), sabotage=partial(with_threads, threads))
-        assert done.status == 0, done.said
+        for words in (PREPARE, train_words(ROWS[-1], 1)):
+            place.succeed(*words, sabotage=partial(with_threads, threads))
         score(place, threads)
         found.append((numbers(place, ROWS[-1:], [1]), images(place.root / "resources/degraded")))
     assert found[0] == found[1]
 
 
 def images(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.png"))}
+    return {name: content for name, content in tree(folder).items() if name.endswith(".png")}
 
 
 def test_images_do_not_depend_on_the_threads_of_a_profile(one_backbone: Place) -> None:
@@ -99,7 +88,7 @@ def test_images_do_not_depend_on_the_threads_of_a_profile(one_backbone: Place) -
     content["compute"]["threads"] = 2
     one_backbone.write_profile(content)
     (one_backbone.root / "resources/degraded/manifest.json").unlink()
-    one_backbone.succeed("data", "prepare", "degraded")
+    one_backbone.succeed(*PREPARE)
     assert images(one_backbone.root / "resources/degraded") == before
 
 
@@ -107,6 +96,6 @@ def test_different_seeds_differ(one_backbone: Place) -> None:
     for row in ROWS:
         one_backbone.succeed(*train_words(row, *SEEDS))
         first, second = (one_backbone.record(row, seed) for seed in SEEDS)
-        assert one_backbone.adaptation(row, 1) != one_backbone.adaptation(row, 2)
+        assert one_backbone.result(row, 1)[0] != one_backbone.result(row, 2)[0]
         assert [point.loss for point in first.losses] != [point.loss for point in second.losses]
         assert first.start_psnr_y == second.start_psnr_y or row != "full_finetuning/all"

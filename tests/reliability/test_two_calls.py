@@ -15,12 +15,11 @@ import psutil
 import pytest
 
 from tests.reliability import processes
-from tests.reliability.conftest import train_words
+from tests.reliability.conftest import GATHER, PREPARE, SCORE_RUNS, SCORES, jobs, train_words
 from tests.reliability.processes import wait_until
 from tests.workflow.conftest import Workspace
 
 UNLOCK = [sys.executable, "workflow/unlock_stale.py"]
-SLEEPING_SNAKEMAKE = "import time; time.sleep(60)"
 
 
 def unlock(workspace: Workspace) -> subprocess.CompletedProcess[str]:
@@ -30,23 +29,11 @@ def unlock(workspace: Workspace) -> subprocess.CompletedProcess[str]:
 
 def training(root: Path) -> list[psutil.Process]:
     """The training processes of a workspace."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        try:
-            words = process.info["cmdline"] or []
-            if "train" in words and "--seeds" in words and words[0].endswith("python") and Path(process.cwd()) == root:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def checkpoints(root: Path) -> list[Path]:
-    return list((root / "results/demo").glob("*/*/*/seed*/checkpoints/[0-9]*.safetensors"))
+    return [process for process in jobs(root) if "train" in process.cmdline()]
 
 
 def has_a_checkpoint(root: Path) -> bool:
-    return bool(checkpoints(root))
+    return any((root / "results/demo").glob("*/*/*/seed*/checkpoints/[0-9]*.safetensors"))
 
 
 def prepare(workspace: Workspace) -> dict[str, bytes]:
@@ -54,16 +41,9 @@ def prepare(workspace: Workspace) -> dict[str, bytes]:
     content = workspace.profile()
     content["training"].update(iterations=60, validate_every=30, checkpoint_iterations=5)
     content["scoring"]["metrics"] = {"psnr_y": content["scoring"]["metrics"]["psnr_y"]}
-    content["report"]["pictures"] = []
     workspace.write_profile(content)
-    scores = "results/demo/scores/safmn.parquet"
-    for words in (
-        ["data", "prepare", "degraded"],
-        train_words("full_finetuning/all", 1, 2),
-        train_words("lora/r1", 1, 2),
-        ["score-runs", "--backbone", "safmn", "--out", scores],
-        ["gather", scores, "--out", "results/demo/scores.parquet"],
-    ):
+    training = (train_words("full_finetuning/all", 1, 2), train_words("lora/r1", 1, 2))
+    for words in (PREPARE, *training, SCORE_RUNS, GATHER):
         processes.succeed(workspace.root, *words)
     found = contents(workspace.root)
     assert len(found) == 5
@@ -73,8 +53,7 @@ def prepare(workspace: Workspace) -> dict[str, bytes]:
 
 def contents(root: Path) -> dict[str, bytes]:
     """What has to be the same to the byte: scores and weights."""
-    scores = "results/demo/scores.parquet"
-    return {**contents_of_runs(root), scores: (root / scores).read_bytes()}
+    return {**contents_of_runs(root), SCORES: (root / SCORES).read_bytes()}
 
 
 def contents_of_runs(root: Path) -> dict[str, bytes]:
@@ -86,7 +65,7 @@ def contents_of_runs(root: Path) -> dict[str, bytes]:
 def test_killed_snakemakes_and_two_at_once_end_as_one_that_was_not_disturbed(workspace: Workspace) -> None:
     """Training is killed, then Snakemake alone, then its whole group, then it is called twice at once."""
     root = workspace.root
-    everything = ("--cores", "2", "results/demo/scores.parquet")
+    everything = ("--cores", "2", SCORES)
     undisturbed = prepare(workspace)
 
     first = workspace.start(*everything)
@@ -163,43 +142,32 @@ def unlock_in(folder: Path, repository: Path) -> subprocess.CompletedProcess[str
     return subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True)
 
 
-def test_without_a_lock_nothing_is_said(tmp_path: Path, repository: Path) -> None:
-    done = unlock_in(tmp_path, repository)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
 @pytest.mark.slow
 def test_a_stale_lock_is_removed_and_that_is_said(locked: Path, repository: Path) -> None:
     done = unlock_in(locked, repository)
     assert done.returncode == 0
     assert "A snakemake that was killed has left its lock on this folder; removing it" in done.stderr
     assert not list((locked / ".snakemake/locks").glob("*"))
+    again = unlock_in(locked, repository)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", ""), "without a lock nothing is said"
 
 
-def test_a_live_lock_is_respected(locked: Path, repository: Path) -> None:
-    name = locked / "snakemake"
-    name.write_text(SLEEPING_SNAKEMAKE)
-    process = subprocess.Popen([sys.executable, str(name), "--cores", "1"], cwd=locked)
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_lock_is_respected_while_a_snakemake_works_in_this_folder(
+    locked: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory, elsewhere: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("other") if elsewhere else locked
+    (folder / "snakemake").write_text("import time; time.sleep(60)")
+    process = subprocess.Popen([sys.executable, str(folder / "snakemake"), "--cores", "1"], cwd=folder)
     try:
         time.sleep(0.2)
         done = unlock_in(locked, repository)
     finally:
         process.kill()
         process.wait()
-    assert done.returncode == 1
-    assert f"in use by another snakemake (process {process.pid})" in done.stderr
-    assert list((locked / ".snakemake/locks").glob("*"))
-
-
-def test_a_snakemake_in_another_folder_does_not_matter(
-    locked: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    other = tmp_path_factory.mktemp("other")
-    (other / "snakemake").write_text(SLEEPING_SNAKEMAKE)
-    process = subprocess.Popen([sys.executable, str(other / "snakemake")], cwd=other)
-    try:
-        time.sleep(0.2)
-        assert "removing it" in unlock_in(locked, repository).stderr
-    finally:
-        process.kill()
-        process.wait()
+    if elsewhere:
+        assert "removing it" in done.stderr
+    else:
+        assert done.returncode == 1
+        assert f"in use by another snakemake (process {process.pid})" in done.stderr
+        assert list((locked / ".snakemake/locks").glob("*"))

@@ -19,7 +19,6 @@ from adaptsr.data.manifest import Item, Manifest
 from adaptsr.reporting.results import Results, read_results
 from adaptsr.runs.keys import Inputs
 from adaptsr.runs.matrix import Row
-from adaptsr.runs.provenance import Provenance
 from adaptsr.runs.records import RunRecord
 from adaptsr.runs.run import Run
 from adaptsr.scoring.table import (
@@ -33,6 +32,7 @@ from adaptsr.scoring.table import (
     write_kept,
     write_scores,
 )
+from tests.factories import Json, pairs_profile, run_record
 
 ASKED = "job"
 BACKBONES = {"edsr": "EDSR", "safmn": "SAFMN", "swinir": "SwinIR", "drct": "DRCT"}
@@ -59,18 +59,12 @@ LEVEL = {"psnr_y": 27.0, "ssim_y": 0.8, "lpips": 0.3, "vif": 0.4}
 SPREAD = {"psnr_y": 1.0, "ssim_y": 0.02, "lpips": 0.02, "vif": 0.02}
 
 
-def profile_content() -> dict[str, Any]:
-    return {
+def profile_content() -> Json:
+    changes: Json = {
         "name": "toy",
         "title": "Toy benchmark",
         "paper": "adaptsr",
         "seeds": SEEDS,
-        "datasets": {"photos": {"kind": "pairs", "lr": "lr", "hr": "hr", "split": {"test": "all"}}},
-        "data": {
-            "train": [{"dataset": "photos"}],
-            "validation": {"dataset": "photos"},
-            "test": [{"dataset": "photos"}],
-        },
         "backbones": {name: {"architecture": title, "title": title} for name, title in BACKBONES.items()},
         "training": {"iterations": 10, "batch_size": 1, "crop": 32, "lr": 0.001, "validate_every": 5},
         "scoring": {"metrics": deepcopy(METRICS)},
@@ -95,6 +89,7 @@ def profile_content() -> dict[str, Any]:
             "note": "Toy numbers.",
         },
     }
+    return pairs_profile({"test": "all"}, **changes)
 
 
 def row_of(name: str, title: str) -> Row:
@@ -127,10 +122,10 @@ def made_up_scores() -> pd.DataFrame:
 
 @cache
 def made_up_record(backbone: str, row: Row, seed: int) -> RunRecord:
-    return RunRecord(
+    extended = (row.baseline, backbone) == ("arc", "edsr")
+    return run_record(
         variant_key=ASKED,
         inputs=Inputs(weights=None, train=(), validation="0"),
-        status="finished",
         profile="toy",
         backbone=backbone,
         baseline=row.baseline,
@@ -138,30 +133,9 @@ def made_up_record(backbone: str, row: Row, seed: int) -> RunRecord:
         seed=seed,
         config={},
         title=row.title,
-        extension="in front of dense convolutions, our extension"
-        if (row.baseline, backbone) == ("arc", "edsr")
-        else None,
-        notes=[],
-        total_parameters=20_000,
+        extension="in front of dense convolutions, our extension" if extended else None,
         trainable_parameters=20_000 if row.baseline == "full_finetuning" else 1_500,
-        iterations=10,
-        resumed_from=0,
-        wall_seconds=1.0,
-        peak_memory_bytes=1,
-        start_psnr_y=26.0,
-        losses=[],
-        validation=[],
         adaptation_sha256=f"weights of {Run(backbone, row.name, seed).name}",
-        provenance=Provenance(
-            code_version="0",
-            code_dirty=None,
-            packages={},
-            python="3.11",
-            system="",
-            processor="",
-            cores=1,
-            device="cpu",
-        ),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,7 +20,7 @@ from adaptsr.reporting.figures.ranks import ELSEWHERE, heatmap, place_of
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import compare_rows
 from tests.reporting.furnished_benchmark import furnish
-from tests.reporting.made_up_benchmark import BACKBONES, NASTY, World, row_of
+from tests.reporting.made_up_benchmark import BACKBONES, World, row_of
 
 
 def results_of(world: World) -> Results:
@@ -177,22 +176,3 @@ def test_every_figure_is_written_twice_and_described(world: World, tmp_path: Pat
         with Image.open(tmp_path / f"{figure.name}.png") as image:
             assert image.width == pytest.approx(1.5 * figure.width, abs=2)
             assert "dc:date" not in image.info
-
-
-@pytest.mark.slow
-def test_the_same_results_give_the_same_figures(two_worlds: Callable[[], tuple[World, World]], tmp_path: Path) -> None:
-    folders = [tmp_path / "figures of a", tmp_path / "figures of b"]
-    for world, folder in zip(two_worlds(), folders, strict=True):
-        draw(furnish(world), folder)
-    for path in folders[0].iterdir():
-        assert path.read_bytes() == (folders[1] / path.name).read_bytes()
-
-
-@pytest.mark.slow
-def test_titles_are_drawn_as_they_stand(world: World, tmp_path: Path) -> None:
-    world.rows[4] = row_of(world.rows[4].name, NASTY)
-    draw(furnish(world), tmp_path)
-    texts = [
-        element.text for element in ElementTree.parse(tmp_path / "costs.svg").iter() if element.tag.endswith("text")
-    ]
-    assert NASTY in texts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pandas as pd
 import pytest
@@ -114,15 +113,6 @@ def test_html_is_well_formed_and_escaped(world: World) -> None:
     assert {width for widths in page.widths for width in widths} == {14}
     names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(names) == len(set(names))
-
-
-def test_the_same_results_give_the_same_bytes(two_worlds: Callable[[], tuple[World, World]]) -> None:
-    files = []
-    for world in two_worlds():
-        results = world.read()
-        paths = write_significance(results, compare_rows(results), world.reports)
-        files.append([path.read_bytes() for path in paths])
-    assert files[0] == files[1]
 
 
 def test_a_profile_without_comparisons_has_an_honest_page(world: World) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-COPIED = ("Snakefile", "adaptsr", "baselines", "config", "papers", "profiles", "workflow", "resources/demo")
+from tests.factories import copy_project, profile_content, tiny_profile
+
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 ADAPTSR = Path(sys.executable).with_name("adaptsr")
 
@@ -68,38 +68,15 @@ class Workspace:
         }
 
 
-def tiny(content: dict[str, Any]) -> dict[str, Any]:
-    """The demo's profile with one backbone, two seeds, four iterations and two variants."""
-    for dataset in content["datasets"].values():
-        dataset["patch"] = 64
-        dataset["patches_per_scene"] = {"train": 2, "validation": 1, "test": 1}
-    content["seeds"] = [1, 2]
-    content["compute"]["seeds_per_job"] = 2
-    content["backbones"] = {"safmn": content["backbones"]["safmn"]}
-    content["training"].update(iterations=4, batch_size=2, crop=32, validate_every=2)
-    rows = {"full_finetuning": ["all"], "lora": ["r1"]}
-    content["baselines"] = {
-        path.stem: {"rows": rows.get(path.stem, [])}
-        for path in (Path(__file__).resolve().parents[2] / "baselines").glob("*.py")
-    }
-    metrics = content["scoring"]["metrics"]
-    content["scoring"]["metrics"] = {name: metrics[name] for name in ("psnr_y", "ssim_y", "lpips")}
-    content["report"]["pictures"] = []
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """One backbone, two variants, two seeds; LPIPS has no weights here, so that its column is missing with the reason."""
+    made = Workspace(tmp_path_factory.mktemp("workspace"))
+    copy_project(made.root)
+    content = tiny_profile()
+    content["scoring"]["metrics"]["lpips"] = profile_content()["scoring"]["metrics"]["lpips"]
     content["report"]["comparisons"] = [
         {"title": "Against full fine-tuning", "rows": ["*/*"], "compared_with": "full_finetuning/all"}
     ]
-    return content
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Workspace:
-    root = tmp_path_factory.mktemp("workspace")
-    for name in COPIED:
-        source, target = repository / name, root / name
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    made = Workspace(root)
-    made.write_profile(tiny(made.profile()))
+    made.write_profile(content)
     return made

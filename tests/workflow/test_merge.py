@@ -68,10 +68,3 @@ def test_basicsr_loads_edsr_with_the_same_output_in_both_formats(trained: Worksp
         with torch.no_grad():
             outputs.append(model.eval()(lr))
     assert torch.equal(outputs[0], outputs[1])
-
-
-def test_a_folder_without_a_run_is_one_line(trained: Workspace) -> None:
-    done = trained.adaptsr("merge", "results/demo/safmn", "-o", "x.safetensors")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert not (trained.root / "x.safetensors").exists()
