@@ -1,1 +1,1 @@
-"""Profiles: turn a YAML file and settings into a checked, frozen `Profile`, or say in one line what is wrong."""
+"""Profiles. In: a YAML file and settings. Out: a checked, frozen `Profile`, or one line that says what is wrong."""

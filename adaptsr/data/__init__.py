@@ -1,1 +1,1 @@
-"""Datasets: turn archives, folders of pairs or sample images into checked LR/HR pairs and training crops."""
+"""Datasets. In: archives, folders of pairs, sample images. Out: checked LR/HR pairs, and training crops."""

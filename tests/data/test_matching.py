@@ -17,7 +17,7 @@ from adaptsr.data.kinds import archive, pairs
 from adaptsr.data.matching import Side, match, read_matched, size_mismatch
 from adaptsr.data.store import PairSet
 from adaptsr.errors import MOST_PROBLEMS_SHOWN, UserError, raise_all
-from adaptsr.scoring.external import images_digest, read_outputs
+from adaptsr.scoring.external import images_digest, read_external
 from adaptsr.scoring.folders import score_folders, standard_scoring
 
 NAMES = ("a", "b", "c.d")
@@ -54,7 +54,7 @@ def as_restored(root: Path) -> None:
 def as_external(root: Path) -> None:
     hr = [image(index, 4 * SIDE) for index in range(len(NAMES))]
     test = PairSet(name="photos", scale=4, names=NAMES, scenes=NAMES, lr=hr, hr=hr)
-    read_outputs(root / "given", test)
+    read_external(root / "given", test)
 
 
 CALLERS: dict[str, tuple[Callable[[Path], None], str, int]] = {

@@ -175,7 +175,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "zip: encrypted": (lambda: encrypted(zip_of(IMAGES | EVIL)), "encrypted"),
     "zip: lzma": (
         lambda: zip_of(IMAGES | EVIL, lambda info: setattr(info, "compress_type", zipfile.ZIP_LZMA)),
-        "compressed in another way",
+        "an unsupported compression method",
     ),
     "zip: bomb": (lambda: zip_of(BIG), "claim more than 67108864 bytes"),
     "zip: claims more than it has": (lambda: claiming(zip_of(IMAGES | EVIL), 100 << 20), "claim more than 67108864"),

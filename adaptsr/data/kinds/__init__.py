@@ -1,4 +1,4 @@
-"""The kinds of dataset that a profile can declare. A kind turns a declaration into images and a manifest.
+"""The kinds of dataset that a profile can declare. In: a declaration. Out: images and a manifest.
 
 A kind is a module of this package, named like `kind` in the profile, with the four functions of `Kind`. Importing it does
 not import torch: the workflow and `adaptsr estimate` use `listing` and `estimate`.
