@@ -1,7 +1,8 @@
 """ARC, adapter re-composing (Dong et al., NeurIPS 2023): one projection U shared by sites, re-scaled at each.
 
-x -> x + (x U diag(lambda)) U^T + b in front of a layer is W -> W (I + U diag(lambda) U^T) and bias -> bias + W b: the
-placement of its ViT code, in front of qkv and of the MLP's first layer, merges exactly. U is shared per stage and width.
+In front of a layer, x -> x + (x U diag(lambda)) U^T + b equals W -> W (I + U diag(lambda) U^T), bias -> bias + W b, so
+the placement of the authors' ViT code, before qkv and the MLP's first layer, merges exactly. Each stage and width has
+one U.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ TITLE = "ARC (svd{size})"
 TRAINS = "U per stage and width; lambda and b per layer"
 OPTIONS = {
     "size": 50,  # columns of U, `svd_dim` in the authors' code
-    "mlp_init": "xavier",  # of lambda in front of the MLP: xavier as published, or zero (identity at the start)
+    "mlp_init": "xavier",  # start of lambda before the MLP: xavier as published, or zero (identity)
 }
 VARIANTS = {
     "svd50": {"size": 50},
@@ -63,7 +64,7 @@ class RecomposedBias(nn.Module):
 
     def __init__(self, layer: nn.Module, width: int) -> None:
         super().__init__()
-        self.layer = (layer,)  # in a tuple: a module that holds its own layer would contain itself
+        self.layer = (layer,)  # a tuple hides the layer from nn.Module, which would otherwise contain itself
         self.shift = nn.Parameter(torch.zeros(width))
 
     def forward(self, bias: torch.Tensor) -> torch.Tensor:
@@ -90,7 +91,7 @@ def plan(
 
 
 def _share(site: Site) -> str:
-    """Sites with the same share use one U: per stage, kind and width; a CNN counts as one stage."""
+    """Return the key of a site's U: sites of one stage, kind and width share it; a CNN counts as one stage."""
     stage = site.stage if site.is_linear else "all"
     return f"{stage} {site.kind} {site.in_features}"
 

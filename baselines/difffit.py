@@ -1,7 +1,7 @@
 """DiffFit (Xie et al., ICCV 2023): biases, normalisation and a scale gamma on every residual branch's output.
 
-gamma on the output of a branch is a scale of the rows of its last layer, W -> diag(gamma) W and b -> gamma b. The AdaptSR
-paper's 13k is gamma alone.
+gamma on a branch's output scales the rows of its last layer: W -> diag(gamma) W, b -> gamma b. The AdaptSR paper's 13k
+counts gamma alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ EXTENSIONS = {"conv": "DiffFit is defined for transformer blocks; gamma on convo
 
 
 class OutputScale(nn.Module):
-    """Scales the first dimension of a weight or bias by gamma."""
+    """tensor -> gamma tensor, along the first dimension of a weight or bias."""
 
     def __init__(self, gamma: nn.Parameter) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def plan(
     ends = [site.name for site in sites if any(re.search(pattern, site.name) for pattern in options["branch_ends"])]
     if not ends:
         raise UserError(
-            "difffit: no site of this backbone is the end of a residual branch; name some in the option branch_ends (`adaptsr sites` lists them)"
+            "difffit: no site of this backbone ends a residual branch; name some in the option branch_ends (`adaptsr sites` lists them)"
         )
     return Plan({"branch_ends": ends, "biases_and_norms": options["form"] == "published"})
 
@@ -72,7 +72,7 @@ def attach(model: nn.Module, plan: Plan) -> None:
 
 
 def _train_bias_or_norm(module: nn.Module) -> None:
-    """Chosen by the module's type: by name, `bias` would catch Swin's relative position tables too."""
+    """Unfreeze a layer's bias or a norm, chosen by type: by name, `bias` would match Swin's position tables too."""
     if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
         module.bias.requires_grad_(True)
     elif "Norm" in type(module).__name__:

@@ -14,7 +14,7 @@ from adaptsr.backbones.sites import Site, select
 TITLE = "Full fine-tuning ({sites})"
 TRAINS = "every parameter, or the weights and biases of one kind of site"
 OPTIONS = {
-    "sites": "all",  # `all` parameters of the backbone, or the sites of one kind: conv, mlp, attention
+    "sites": "all",  # `all` parameters of the backbone, or sites of one kind: conv, mlp, attention
     "biases": True,  # whether the biases of those sites train too; the paper's counts fit both
 }
 VARIANTS = {

@@ -1,7 +1,7 @@
 """LoRA with one rank at every site (Hu et al., ICLR 2022), on Linear and Conv2d layers.
 
-The defaults are the form whose parameter counts the paper prints: microsoft/LoRA's convolution, fused qkv, trained biases
-of the adapted layers, nothing on layers that feed a pixel shuffle or on grouped convolutions.
+The defaults give the paper's parameter counts: microsoft/LoRA's convolution, fused qkv, trained biases of the adapted
+layers. Layers that feed a pixel shuffle and grouped convolutions stay frozen.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VARIANTS = {
     "r8": {"rank": 8},
     "r16": {"rank": 16},
     "r64": {"rank": 64},
-    # The name under which the paper's 886k row is asked for; the same as r8.
+    # An alias of r8 for the paper's 886k row.
     "r8-paper": {"rank": 8, "title": "LoRA, r = 8 (the paper's)"},
     # Table 4: r = 32 without biases explains all three of its LoRA counts.
     "table4-conv": {"rank": 32, "biases": False, "kinds": ["conv"], "title": "LoRA, r = 32, convolutions"},

@@ -1,8 +1,8 @@
 """Hugging Face PEFT as a bridge: any of its methods that supports a backbone's layers, by its name and options.
 
 Needs the package peft (`pip install adaptsr[peft]`; github.com/huggingface/peft cites the paper of every method). A method
-replaces layers by its own, so it merges by the library's own merge. Layers that it refuses, or whose merged weight
-computes something else than the layer, stay as they are and stand in the plan under `left_out` with the reason.
+replaces layers by its own, so PEFT's own merge merges them. A layer stays unchanged if the method refuses it or merges
+it to a different result; the plan lists it under `left_out` with the reason.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TITLE = "{method} (PEFT)"
 TRAINS = "what the PEFT method adds to the layers that it takes"
 OPTIONS: dict[str, Any] = {
     "method": "LORA",  # a name of PEFT's registry: LORA, LOHA, LOKR, OFT, BOFT, HRA, VERA, RANDLORA, ...
-    "config": {},  # options of the method's configuration class; which layers are adapted is decided here
+    "config": {},  # options of the method's configuration class, except the layers to adapt
     "upsampling": False,  # adapt layers that feed a pixel shuffle
     "kinds": ["conv", "attention", "mlp"],
 }
@@ -47,7 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hira": {"method": "HIRA", "config": {"r": 8}, "title": "HiRA, r = 8 (PEFT)"},
     "vera": {"method": "VERA", "title": "VeRA, r = 256 (PEFT)"},
     "randlora": {"method": "RANDLORA", "title": "RandLoRA, r = 32 (PEFT)"},
-    # As published the coefficients start at random, in PEFT by default too; at zero the start is the backbone.
+    # The paper and PEFT start at random coefficients; `init_weights` starts them at zero, so at the backbone.
     "fourierft": {
         "method": "FOURIERFT",
         "config": {"n_frequency": 100, "init_weights": True},
@@ -102,7 +102,7 @@ def attach(model: nn.Module, plan: Plan) -> None:
 
 
 def merge(model: nn.Module, plan: Plan) -> nn.Module:
-    """The same model with every layer of PEFT replaced by the original one, into which PEFT has merged it."""
+    """Return the model with every PEFT layer replaced by its original layer, into which PEFT merged it."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, layer in list(model.named_modules()):
@@ -116,14 +116,15 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError:
-        raise UserError("peft_library: the package peft is not there; install it: pip install adaptsr[peft]") from None
+        raise UserError("peft_library: the package peft is missing; install it: pip install adaptsr[peft]") from None
     return peft
 
 
 def _make_config(method: str, settings: Mapping[str, Any], sites: Sequence[str], seed: int) -> Any:
-    """The method's configuration for these sites.
+    """Return the method's configuration for these sites.
 
-    Seeds of the library's own follow ours: left alone they are the same number in every run, SHiRA's None included.
+    Derives the library's own seeds from ours: by default they are equal in every run, even SHiRA's None. Raises
+    `UserError` for an unknown method or option.
     """
     peft = _peft()
     known = {kind.value: config for kind, config in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
@@ -132,7 +133,7 @@ def _make_config(method: str, settings: Mapping[str, Any], sites: Sequence[str],
         raise UserError(f"peft_library: method: peft has no {method!r}; there are {', '.join(sorted(known))}")
     fields = {field.name: field.default for field in dataclasses.fields(known[method])}
     if method not in tuners or "target_modules" not in fields:
-        raise UserError(f"peft_library: method: {method} adapts no layers of a model")
+        raise UserError(f"peft_library: method: {method} does not adapt a model's layers; choose another method")
     for name in settings:
         if name not in fields or name == "target_modules":
             raise UserError(f"peft_library: config: {method} has no option {name!r} here; it takes {', '.join(fields)}")
@@ -147,12 +148,14 @@ def _make_config(method: str, settings: Mapping[str, Any], sites: Sequence[str],
     except (TypeError, ValueError) as error:
         raise UserError(f"peft_library: config: {method}: {_one_line(error)}") from None
     if hasattr(tuners[method], "update_and_allocate") and getattr(config, "use_asa", True):
-        raise UserError(f"peft_library: method: {method} re-allocates during training by calls that no loop here makes")
+        raise UserError(
+            f"peft_library: method: {method} re-allocates during training, which the training loop does not support"
+        )
     return config
 
 
 def _inject(model: nn.Module, method: str, settings: Mapping[str, Any], sites: Sequence[str], seed: int) -> None:
-    """Let PEFT replace these layers, drawing its initial values from a stream keyed by the seed."""
+    """Let PEFT replace these layers; its initial values come from a stream keyed by the seed."""
     config = _make_config(method, settings, sites, seed)
     tuner = _peft().PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
     with _global_chance(seed, "init"), warnings.catch_warnings():
@@ -164,7 +167,7 @@ def _inject(model: nn.Module, method: str, settings: Mapping[str, Any], sites: S
 def _left_out(
     backbone: nn.Module, sites: Sequence[Site], method: str, settings: Mapping[str, Any], seed: int
 ) -> dict[str, str]:
-    """The sites that the method cannot take, each with the reason. Layers that are built alike are tried once."""
+    """Return the sites that the method cannot take, with the reason. Tries each kind of layer once."""
     tried: dict[str, str | None] = {}
     reasons = {}
     for site in sites:
@@ -178,7 +181,7 @@ def _left_out(
 
 
 def _reason_against(layer: nn.Module, method: str, settings: Mapping[str, Any], seed: int) -> str | None:
-    """Why the method cannot adapt this layer, tried on a copy with random adapter weights; None where it can."""
+    """Return why the method cannot adapt this layer, tried on a copy with random adapter weights, or None."""
     alone = nn.ModuleDict({"layer": copy.deepcopy(layer)})
     freeze(alone)
     generator = randomness.generator("peft", "probe")
@@ -212,7 +215,7 @@ def _count(backbone: nn.Module, plan: Plan) -> int:
 
 @contextmanager
 def _global_chance(*key: randomness.Key) -> Iterator[None]:
-    """Global generators seeded from a key inside, and left as they were: the library knows no others."""
+    """Seed the global generators from a key inside the block, then restore them: the library uses no others."""
     python, numpys = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         randomness.seed_globals("peft", *key)

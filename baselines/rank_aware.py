@@ -21,7 +21,7 @@ OPTIONS = {
     "score": "gradient",  # gradient, fisher, activation, snip, random
     "batches": 1,  # calibration batches behind the scores
     "allocation": "greedy",  # greedy (the literal Algorithm 1) or proportional
-    # Trainable parameters to spend, or the variant whose number is matched; as `ranks: N` a sum of ranks instead.
+    # Trainable parameters to spend, the variant whose number to match, or `ranks: N` for a sum of ranks.
     "budget": "lora/r8",
     "r_min": 1,  # 0 prunes sites (Section 3.3), 1 leaves every site a minimal rank (Figure 5)
     "r_max": 16,

@@ -1,7 +1,7 @@
 """RaSA (He et al., ICLR 2025): LoRA whose layers of one shape share a part of their ranks.
 
-Of rank r each layer keeps r - k for itself and gives k to a pool; all L layers of a group use the pool's L k directions,
-weighted by a diagonal of their own: dW = [B | B_pool] diag(d) [A ; A_pool].
+Each layer keeps r - k of its r ranks and gives k to a pool; all L layers of a group use the pool's L k directions,
+weighted by their own diagonal: dW = [B | B_pool] diag(d) [A ; A_pool].
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ TITLE = "RaSA (r = {rank}, k = {shared})"
 TRAINS = "A, B and a diagonal per layer; the pools that layers share"
 OPTIONS = {
     "rank": 8,
-    "shared": 1,  # k, what each layer gives to the pool
+    "shared": 1,  # k, the ranks that each layer gives to the pool
     "alpha": 8.0,
-    "grouping": "stage",  # layers of the same name in all stages, as the authors' code; or `shape`
+    "grouping": "stage",  # pool layers of the same name in all stages, as the authors' code does; or `shape`
     "upsampling": False,
 }
 VARIANTS = {
@@ -62,7 +62,7 @@ def plan(
 ) -> Plan:
     rank, shared = options["rank"], options["shared"]
     if not 0 < shared < rank:
-        raise UserError(f"rasa: shared: k between 1 and rank - 1 = {rank - 1} was expected, found {shared}")
+        raise UserError(f"rasa: shared: expected k between 1 and rank - 1 = {rank - 1}, found {shared}")
     if options["grouping"] not in ("stage", "shape"):
         raise UserError(f"rasa: grouping: {options['grouping']!r} is unknown; there are stage, shape")
     chosen = select(sites, upsampling=options["upsampling"])
@@ -105,7 +105,7 @@ def attach(model: nn.Module, plan: Plan) -> None:
 
 
 def _factors(shape: Sequence[int], rank: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """A drawn as in LoRA, B zero; a convolution's kernel is unfolded as microsoft/LoRA does."""
+    """Draw A as LoRA does and set B to zero; unfold a convolution's kernel as microsoft/LoRA does."""
     a_shape, b_shape = factor_shapes(shape, rank, "loralib")
     bound = 1 / math.sqrt(a_shape[1])
     return torch.empty(a_shape).uniform_(-bound, bound, generator=generator), torch.zeros(b_shape)

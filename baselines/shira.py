@@ -20,10 +20,10 @@ TITLE = "SHiRA ({mask} mask)"
 TRAINS = "a fixed sparse subset of each weight's entries"
 OPTIONS = {
     "mask": "random",  # random, struct, wm (largest weights), grad (largest gradients), snip (largest |W dL/dW|)
-    "fraction": 0.1,  # of each weight's entries; with `rank` set, as many as LoRA of that rank has parameters
+    "fraction": 0.1,  # share of each weight's entries; `rank` > 0 takes as many as LoRA of that rank trains
     "rank": 0,
     "kinds": ["attention", "mlp"],
-    "batches": 1,  # calibration batches behind the masks grad and snip, of whose mean gradient they take the largest
+    "batches": 1,  # calibration batches whose mean gradient the masks grad and snip use
 }
 VARIANTS = {
     "paper": {"title": "SHiRA (10%)"},
@@ -39,7 +39,7 @@ EXTENSIONS = {"conv": "SHiRA is defined for linear layers; on the entries of con
 
 
 class SparseDelta(nn.Module):
-    """W -> W + S, S zero but at fixed entries."""
+    """W -> W + S, where S is zero except at fixed entries."""
 
     def __init__(self, indices: torch.Tensor) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def _entries(site: Site, options: dict[str, Any]) -> int:
 def _importance(
     backbone: nn.Module, sites: Sequence[Site], options: dict[str, Any], calibration: Calibration
 ) -> dict[str, torch.Tensor]:
-    """Absolute values whose largest entries train, for the masks that are chosen so."""
+    """Return the values whose largest entries train; empty for masks that need none."""
     mask = options["mask"]
     weights = {site.name: original_weight(backbone.get_submodule(site.name)).detach() for site in sites}
     if mask == "wm":
@@ -85,7 +85,7 @@ def _importance(
 
 
 def _mask(site: Site, mask: str, count: int, importance: dict[str, torch.Tensor], seed: int) -> torch.Tensor:
-    """Sorted flat indices of the `count` entries that train."""
+    """Return the sorted flat indices of the `count` entries that train."""
     if mask == "random":
         order = torch.randperm(site.weights, generator=randomness.generator(seed, "mask", site.name))
         return order[:count].sort().values
@@ -97,7 +97,7 @@ def _mask(site: Site, mask: str, count: int, importance: dict[str, torch.Tensor]
 
 
 def _struct(site: Site, count: int) -> torch.Tensor:
-    """The diagonal and equally spaced whole rows of the (out, in k k) matrix, the last row cut to the count.
+    """Return the diagonal and equally spaced whole rows of the (out, in k k) matrix; cut the last row to `count`.
 
     The SHiRA paper gives no spacing; equal distances are our choice.
     """

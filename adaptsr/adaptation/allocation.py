@@ -1,6 +1,6 @@
-"""Importance scores of sites, and Algorithm 1 of the paper: ranks under a budget.
+"""Score the importance of sites and allocate ranks under a budget (Algorithm 1 of the paper).
 
-All scores are taken at the pretrained point, in eval mode (DropPath would add noise), with the training's L1 loss.
+All scores use the pretrained weights, eval mode (DropPath would add noise) and the L1 loss of training.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from adaptsr.errors import UserError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Calibration = Callable[[int], Batch]
-"""The i-th calibration batch: LR (N, 3, h, w) and HR (N, 3, s h, s w) in [0, 1], a function of (seed, i)."""
+"""Returns batch i: LR (N, 3, h, w) and HR (N, 3, s h, s w) in [0, 1]; depends on (seed, i) alone."""
 
 Score = Literal["gradient", "fisher", "activation", "snip", "random"]
 Rule = Literal["greedy", "proportional"]
@@ -29,13 +29,15 @@ Rule = Literal["greedy", "proportional"]
 def importance(
     model: nn.Module, sites: Sequence[Site], score: str, calibration: Calibration, batches: int, seed: int
 ) -> dict[str, float]:
-    """How much each site matters (Section 3.3 and Table 11 of the paper).
+    """Return the importance of each site by name (Section 3.3 and Table 11 of the paper).
 
-    gradient    Frobenius norm of dL/dW, of the mean gradient over the batches (Algorithm 1, line 1)
-    fisher      trace of the diagonal Fisher information: mean over images of the squared gradient's sum
+    gradient    Frobenius norm of dL/dW's mean over the batches (Algorithm 1, line 1)
+    fisher      trace of the diagonal Fisher information: sum of squared gradients, averaged over images
     activation  root mean square of the layer's output
     snip        sum of |W * dL/dW| (Lee et al., ICLR 2019)
     random      uniform in [0, 1), keyed by the seed
+
+    Raises `UserError` for an unknown score.
     """
     if score == "random":
         generator = randomness.numpy_generator(seed, "importance")
@@ -60,7 +62,7 @@ def importance(
 def weight_gradients(
     model: nn.Module, sites: Sequence[Site], batches: Sequence[Batch]
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """dL/dW of every site, batch by batch; the model is left as it was, in eval mode and frozen."""
+    """Yield dL/dW of every site, batch by batch; leave the model frozen and in eval mode."""
     model.eval().requires_grad_(False)
     weights = {site.name: _weight(model, site.name) for site in sites}
     for weight in weights.values():
@@ -75,6 +77,7 @@ def weight_gradients(
 
 
 def mean_gradients(model: nn.Module, sites: Sequence[Site], batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
+    """Return dL/dW of every site, averaged over the batches."""
     total: dict[str, torch.Tensor] = {}
     for gradients in weight_gradients(model, sites, batches):
         total = {name: total[name] + gradient if total else gradient for name, gradient in gradients.items()}
@@ -114,20 +117,20 @@ def allocate(
     rule: str = "greedy",
     caps: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """Ranks in [r_min, r_max] whose total cost is at most `budget` (Algorithm 1, lines 2 and 3).
+    """Return ranks in [r_min, r_max] with a total cost of at most `budget` (Algorithm 1, lines 2 and 3).
 
-    `cost(site, rank)` is what a site costs at a rank, 0 at rank 0 and increasing; `caps` lowers r_max for single sites.
+    `cost(site, rank)` is a site's cost at a rank: 0 at rank 0, and increasing. `caps` lowers r_max for single sites.
 
-    greedy        from r_min, walk sites by descending score and raise each to r_max; one that does not fit gets the
-                  largest rank that does; go on down with what is left. The literal reading of "assign higher ranks to
-                  top-ranked layers until the budget is met".
-    proportional  rank proportional to score, clipped, as high as the budget lets it; the rest unit by unit to the
-                  largest fractional parts, so that of sites of equal cost a higher score never gets a lower rank.
+    greedy        start at r_min and raise sites to r_max by descending score; a site that does not fit gets the largest
+                  rank that does. This takes "assign higher ranks to top-ranked layers until the budget is met"
+                  literally.
+    proportional  rank proportional to score, clipped, as high as the budget allows; the rest goes unit by unit to the
+                  largest fractional parts. Among sites of equal cost a higher score never gets a lower rank.
+
+    Raises `UserError` for impossible bounds, a score that is not finite, an unknown rule, or a budget below r_min.
     """
     if not 0 <= r_min <= r_max or r_max == 0:
-        raise UserError(
-            f"r_min, r_max: 0 <= r_min <= r_max and r_max > 0 was expected, found r_min {r_min}, r_max {r_max}"
-        )
+        raise UserError(f"r_min, r_max: expected 0 <= r_min <= r_max and r_max > 0, found r_min {r_min}, r_max {r_max}")
     for name, score in scores.items():
         if not math.isfinite(score):
             raise UserError(
@@ -165,7 +168,7 @@ def _greedy(
 def _proportional(
     scores: Mapping[str, float], cost: Callable[[str, int], int], budget: int, r_min: int, highest: Mapping[str, int]
 ) -> dict[str, int]:
-    # Relative to the largest score, so that no magnitude of a loss can overflow.
+    # Divide by the largest score, so that no loss can overflow.
     largest = max(scores.values(), default=0.0) or 1.0
     relative = {name: score / largest for name, score in scores.items()}
     ranks = dict.fromkeys(scores, r_min)
@@ -183,14 +186,14 @@ def _proportional(
         fitting = [name for name, rank in ranks.items() if rank < highest[name] and units[name] <= room]
         if not fitting:
             return ranks
-        # The largest fractional part; negative where r_min already gives more than the score asks for.
+        # Largest fractional part; negative if r_min already exceeds the proportional rank.
         chosen = max(fitting, key=lambda name: level * relative[name] - ranks[name])
         ranks[chosen] += 1
         room -= units[chosen]
 
 
 def _levels(relative: Mapping[str, float], r_min: int, highest: Mapping[str, int]) -> dict[float, list[str]]:
-    """The levels at which floor(level * score) reaches a rank above r_min, and whose rank that is."""
+    """Return each level at which floor(level * score) reaches a new rank above r_min, with the sites that reach it."""
     levels: dict[float, list[str]] = {}
     for name, score in relative.items():
         for rank in range(r_min + 1, highest[name] + 1):
@@ -201,14 +204,15 @@ def _levels(relative: Mapping[str, float], r_min: int, highest: Mapping[str, int
 
 
 def total_cost(ranks: Mapping[str, int], cost: Callable[[str, int], int]) -> int:
+    """Return the cost of all sites at their ranks."""
     return sum(cost(name, rank) for name, rank in ranks.items())
 
 
 def rank_correlation(vectors: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Agreement of the sites' ranking between score vectors, such as those of 50 mini-batches (Section 3.3: 0.91).
+    """Measure how well score vectors, such as those of 50 mini-batches, agree on the sites' order (Section 3.3: 0.91).
 
-    `pairwise` is the mean Spearman correlation over all pairs, `with_mean` over the vectors against their mean,
-    `minimum` the lowest pair.
+    Returns Spearman correlations in [-1, 1]: `pairwise`, the mean over all pairs; `with_mean`, the mean of each vector
+    against the mean vector; `minimum`, the lowest pair.
     """
     from scipy.stats import spearmanr
 

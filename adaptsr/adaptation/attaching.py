@@ -1,4 +1,4 @@
-"""Plan a variant and attach it to a model: the one way for training, counting, auditing, merging and the contract."""
+"""Plan a variant and attach it to a model; training, counting, audit, merging and contract all do it here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adaptsr.backbones.sites import Site
 from adaptsr.errors import UserError
 
 Fresh = Callable[[], nn.Module]
-"""Makes a copy of the backbone that may be changed."""
+"""Returns a copy of the backbone that the caller may change."""
 
 
 def plan_variant(
@@ -26,10 +26,10 @@ def plan_variant(
     seed: int,
     changes: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Plan a variant on a backbone, with some of its options changed.
+    """Plan a variant on a backbone, with `changes` to its options.
 
-    A budget that names a variant arrives in the baseline's `plan` as the number of parameters that one trains.
-    Raises `UserError` when the baseline refuses the backbone or returns something else than a plan.
+    A budget that names a variant reaches the baseline's `plan` as the number of parameters that this variant trains.
+    Raises `UserError` if the baseline refuses the backbone or does not return a `Plan`.
     """
     changed = dict(changes or {})
     if "budget" not in changed:
@@ -41,7 +41,7 @@ def plan_variant(
     made = import_baseline(path).plan(backbone, list(sites), options, calibration, seed)
     if not isinstance(made, Plan):
         raise UserError(
-            f"{path}: plan returned {type(made).__name__}; an adaptsr.adaptation.reparametrization.Plan was expected"
+            f"{path}: plan returned {type(made).__name__}; expected an adaptsr.adaptation.reparametrization.Plan"
         )
     return made
 
@@ -49,7 +49,7 @@ def plan_variant(
 def budget_option(
     variant: Variant, fresh: Fresh, sites: Sequence[Site], calibration: Calibration, seed: int
 ) -> dict[str, int]:
-    """Count what the budget variant trains on this backbone, as the option `budget`; empty where none is named."""
+    """Return the budget variant's trainable parameters on this backbone as the option `budget`; empty without one."""
     if variant.budget is None:
         return {}
     plan = plan_variant(variant.budget, fresh, sites, calibration, seed)
@@ -57,9 +57,9 @@ def budget_option(
 
 
 def attach(model: nn.Module, variant: Variant, plan: Plan) -> nn.Module:
-    """Freeze a model, attach a variant to it and return it; what then has `requires_grad` is what trains.
+    """Freeze a model, attach a variant to it and return it; parameters with `requires_grad` then train.
 
-    Raises `UserError` when nothing is left to train.
+    Raises `UserError` if nothing is left to train.
     """
     freeze(model)
     import_baseline(variant.baseline.path).attach(model, plan)

@@ -1,6 +1,6 @@
-"""Baseline files: found by being there, read without torch, imported only to train.
+"""Discover baseline files and read their literals without torch; import them only to train.
 
-A file of `baselines/` holds literals that can be read without running it (VARIANTS, ROWS, PROTOCOL, TITLE, ...) and two
+A file of `baselines/` holds literals (VARIANTS, ROWS, PROTOCOL, TITLE, ...), readable without running it, and two
 functions, `plan` and `attach`. `baselines/README.md` is the recipe.
 """
 
@@ -33,22 +33,22 @@ class BaselineFile:
     name: str
     path: Path
     summary: str
-    """First line of the docstring: what it is and where it comes from."""
+    """First line of the docstring: what the method is, and its source."""
     title: str
-    """Row title; `{option}` is replaced by the variant's option."""
+    """Row title; `{option}` stands for the variant's value."""
     trains: str
     """What trains, in a few words."""
     options: Mapping[str, Any]
-    """Every option with its default; a variant says only what differs."""
+    """Every option with its default; a variant lists only what differs."""
     variants: Mapping[str, Mapping[str, Any]]
     rows: Sequence[str]
     protocol: int
     extensions: Mapping[str, str] = field(default_factory=dict)
-    """`{"conv": "..."}`: on a backbone whose sites are all of this kind the method is an extension of ours, and why."""
+    """`{"conv": "..."}`: why the method is an extension of ours on a backbone whose sites are all of this kind."""
     starts_at_backbone: bool = True
     """Whether the attached model equals the backbone before the first step."""
     trains_all: bool = False
-    """Whether its runs take about the time and the disk of training the whole backbone; what a plan reckons with."""
+    """Whether a run takes about the time and disk of training the whole backbone; used by the estimate."""
 
 
 RANKS = ("rank", "r_min", "r_max")
@@ -68,7 +68,7 @@ LITERALS: Mapping[str, tuple[str, type, Any]] = {
 def discover(folders: Sequence[Path] = (FOLDER,)) -> dict[str, BaselineFile]:
     """Return the baseline files of some folders by name, in alphabetical order within each folder.
 
-    Raises `UserError` for a folder that is missing, a file that is not sound and a name that two files have.
+    Raises `UserError` for a missing folder, an invalid file, or a name that two files share.
     """
     found: dict[str, BaselineFile] = {}
     for folder in folders:
@@ -86,7 +86,7 @@ def discover(folders: Sequence[Path] = (FOLDER,)) -> dict[str, BaselineFile]:
 
 
 def read_literals(path: Path) -> BaselineFile:
-    """Read a baseline file's literals without running it. `UserError` names the file and what is missing or wrong."""
+    """Read a baseline file's literals without running it. Raises `UserError` naming the file and what is wrong."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -95,17 +95,17 @@ def read_literals(path: Path) -> BaselineFile:
         raise UserError(f"{path}: line {error.lineno}: not valid Python: {error.msg}") from None
     if not schema.NAME.fullmatch(path.stem) or path.stem in (schema.UNADAPTED, schema.EXTERNAL):
         raise UserError(
-            f"{path}: {path.stem!r} is no name for a baseline: lower-case letters, digits and '_' were expected, "
-            f"and neither {schema.UNADAPTED!r} nor {schema.EXTERNAL!r}"
+            f"{path}: invalid baseline name {path.stem!r}: use lower-case letters, digits and '_'; "
+            f"{schema.UNADAPTED!r} and {schema.EXTERNAL!r} are reserved"
         )
     summary = (ast.get_docstring(tree) or "").strip().split("\n")[0]
     if not summary:
-        raise UserError(f"{path}: a docstring was expected at the top: what the method is and the paper it comes from")
+        raise UserError(f"{path}: missing docstring at the top; say what the method is and which paper it comes from")
     values = {key: default for key, _, default in LITERALS.values()}
     for name, value in _assigned_literals(tree, path).items():
         key, kind, _ = LITERALS[name]
         if not isinstance(value, kind):
-            raise UserError(f"{path}: {name}: {kind.__name__} was expected, found {value!r}")
+            raise UserError(f"{path}: {name}: expected {kind.__name__}, found {value!r}")
         values[key] = value
     for name, (key, _, _) in LITERALS.items():
         if values[key] is None:
@@ -140,16 +140,18 @@ def _assigned_literals(tree: ast.Module, path: Path) -> dict[str, Any]:
                     found[target.id] = ast.literal_eval(node.value)
                 except ValueError:
                     raise UserError(
-                        f"{path}: line {node.lineno}: {target.id} has to be a literal, so that it can be read without running the file"
+                        f"{path}: line {node.lineno}: {target.id} must be a literal, because it is read without running the file"
                     ) from None
     return found
 
 
 def _check_variant(file: BaselineFile, name: object, options: object, where: str) -> None:
     if not isinstance(name, str) or not schema.NAME.fullmatch(name):
-        raise UserError(f"{where}: {name!r} is no name: lower-case letters, digits, '_', '-' and '.' are allowed")
+        raise UserError(
+            f"{where}: invalid name {name!r}: use 1 to 100 of a-z 0-9 _ - . and start with a letter or digit"
+        )
     if not isinstance(options, Mapping):
-        raise UserError(f"{where}.{name}: a mapping of options was expected, found {options!r}")
+        raise UserError(f"{where}.{name}: expected a mapping of options, found {options!r}")
     known = {*file.options, "title"}
     for key, value in options.items():
         if key not in known:
@@ -157,11 +159,11 @@ def _check_variant(file: BaselineFile, name: object, options: object, where: str
                 f"{where}.{name}: unknown option {key!r}{suggestion(key, known)}; {file.name} takes {listing(known)}"
             )
         if key in RANKS and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise UserError(f"{where}.{name}.{key}: a rank is a whole number of at least 0, found {value!r}")
+            raise UserError(f"{where}.{name}.{key}: expected a rank, a whole number of at least 0, found {value!r}")
 
 
 def import_baseline(path: Path) -> ModuleType:
-    """Import a baseline file by its path, once."""
+    """Import a baseline file by its path, once. Raises `UserError` if a package it imports is missing."""
     name = f"adaptsr_baseline_{path.stem}"
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path):
@@ -187,7 +189,7 @@ class Variant:
     name: str
     options: Mapping[str, Any]
     budget: Variant | None = None
-    """The variant that the option `budget` names: `plan` gets the number of parameters that it trains."""
+    """The variant that the option `budget` names; `plan` receives the number of parameters it trains."""
 
     @property
     def row(self) -> str:
@@ -195,7 +197,7 @@ class Variant:
 
     @property
     def title(self) -> str:
-        """The option `title`, or the file's TITLE filled with the options, or baseline and variant by name."""
+        """The option `title`, else the file's TITLE filled with the options, else the names of baseline and variant."""
         own = self.options.get("title")
         if own:
             return str(own)
@@ -207,7 +209,7 @@ class Variant:
             return self.row
 
     def extension(self, sites: Sequence[Site]) -> str | None:
-        """Why this row is an extension of ours on a backbone with these sites, or None."""
+        """Return why this row is an extension of ours on a backbone with these sites, or None."""
         kinds = {site.kind for site in sites if not site.upsampling}
         return self.baseline.extensions.get(next(iter(kinds))) if len(kinds) == 1 else None
 
@@ -215,9 +217,10 @@ class Variant:
 def select_variants(
     files: Mapping[str, BaselineFile], changes: Mapping[str, schema.Baseline], name: str, where: str
 ) -> list[Variant]:
-    """Return the variants of a baseline that a profile runs, in the order they are defined.
+    """Return the variants of a baseline that a profile runs, in order of definition.
 
-    Without `rows` a profile that defines variants of its own runs those, and the file's ROWS otherwise.
+    Without `rows`, a profile runs the variants it defines itself, or else the file's ROWS. Raises `UserError` if a
+    pattern matches no variant.
     """
     file, own = files[name], changes.get(name)
     defined = defined_variants(file, own)
@@ -241,10 +244,10 @@ def resolve_variant(
     where: str,
     named_by: tuple[str, ...] = (),
 ) -> Variant:
-    """Return the variant `<baseline>/<variant>` with every option resolved; a profile's definition goes before the file's.
+    """Return the variant `<baseline>/<variant>` with every option resolved; a profile's definition overrides the file's.
 
-    changes: what the profile changes, by baseline. where: the profile, for messages. named_by: the rows whose budgets
-    lead here. Raises `UserError` for an unknown name or option, and for a budget that leads back to its own row.
+    `changes` are the profile's, by baseline; `where` names the profile in messages; `named_by` are the rows whose
+    budgets lead here. Raises `UserError` for an unknown name or option and for a circular budget.
     """
     name, _, chosen = row.partition("/")
     if name not in files:
@@ -260,7 +263,7 @@ def resolve_variant(
         return Variant(file, chosen, options)
     if "/" not in budget or budget == row:
         raise UserError(
-            f"{where}: {row}: budget: `<baseline>/<variant>`, a number of parameters or `ranks: N` was expected, found {budget!r}"
+            f"{where}: {row}: budget: expected `<baseline>/<variant>`, a number of parameters or `ranks: N`, found {budget!r}"
         )
     if budget in named_by:
         circle = " -> ".join((*named_by, row, budget))
@@ -275,5 +278,5 @@ def _no_variant(name: str, wrong: str, defined: Mapping[str, object], where: str
 
 
 def defined_variants(file: BaselineFile, changes: schema.Baseline | None) -> dict[str, Mapping[str, Any]]:
-    """Return the variants of a file and those that a profile adds or defines anew."""
+    """Return the variants of a file, with those that a profile adds or redefines."""
     return {**file.variants, **(changes.variants if changes else {})}

@@ -17,7 +17,7 @@ from adaptsr.backbones.sites import Site
 
 SEED = 0
 CALIBRATION_SIDE = 32
-"""LR side of the random batch that stands in for data where a plan asks for some: the least that all windows take."""
+"""LR side in pixels of the random calibration batch: the smallest that every window size accepts."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Count:
     trainable: int
     merged_total: int
     by_kind: dict[str, int]
-    """Trainable parameters by kind of site; what is shared counts where it is first used, `other` is outside sites."""
+    """Trainable parameters by kind of site, `other` outside sites. Shared parameters count at their first use."""
     left_out: list[str]
-    """Sites that the variant does not touch: grouped convolutions, for one, stay frozen."""
+    """Sites that the variant does not touch, such as grouped convolutions."""
 
 
 def count(model: nn.Module, sites: Sequence[Site], variant: Variant, scale: int, name: str) -> Count:
-    """Count a variant on a backbone, called `name`, by attaching it to a copy; random images stand in for data.
+    """Count a variant's parameters on the backbone called `name` by attaching it to a copy.
 
-    No count of the paper depends on the images.
+    Random images replace calibration data: no count of the paper depends on them.
     """
 
     def fresh() -> nn.Module:
@@ -68,7 +68,7 @@ def count(model: nn.Module, sites: Sequence[Site], variant: Variant, scale: int,
 
 
 def sites_as_text(sites: Sequence[Site]) -> str:
-    """Format one line a site: name, kind, shape, bias, and what is special about it."""
+    """Format one line per site: name, kind, shape, bias and anything special."""
     lines = []
     for site in sites:
         marks = [

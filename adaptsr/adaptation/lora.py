@@ -1,12 +1,12 @@
 """Low-rank deltas of Linear and Conv2d weights.
 
-Three factorizations of a convolution's delta are in use, with different parameter counts and ranks:
+There are three factorizations of a convolution's delta, with different parameter counts and ranks:
 
 `loralib`  A (r k, i k), B (o k, r k): the product viewed as the kernel, as microsoft/LoRA does; the paper's counts
 `1x1-kxk`  A (r, i), B (o, r, k, k): a 1x1 convolution, then the k x k one; the paper's text (Eq. 2)
 `kxk-1x1`  A (r, i, k, k), B (o, r): the k x k convolution, then a 1x1 one; Hugging Face PEFT
 
-A Linear has one, A (r, i), B (o, r) (Hu et al., ICLR 2022); a 1x1 convolution is the same in all four.
+A Linear has one: A (r, i), B (o, r) (Hu et al., ICLR 2022). For a 1x1 convolution all of these agree.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Scaling = Literal["alpha_over_r", "rank_stabilised", "constant"]
 def factor_shapes(
     shape: Sequence[int], rank: int, factorization: Factorization, groups: int = 1
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shapes of A and B for a weight of this shape."""
+    """Return the shapes of A and B for a weight of this shape."""
     out, inner = shape[0], shape[1] * groups
     if len(shape) == 2:
         return (rank, inner), (out, rank)
@@ -43,28 +43,28 @@ def factor_shapes(
 
 
 def low_rank_product(b: torch.Tensor, a: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """B A as a weight of this shape; which factorization it is shows in the factors' shapes."""
+    """Return B A as a weight of this shape; the factors' shapes tell the factorization."""
     if b.dim() == 4:
         return torch.einsum("orhw,ri->oihw", b, a)
     return (b @ a.flatten(1)).view(tuple(shape))
 
 
 def cost_per_rank(site: Site, factorization: Factorization, qkv: str = "fused") -> int:
-    """Trainable parameters that one unit of rank costs at this site, biases left out."""
+    """Return the trainable parameters that one unit of rank costs at a site, without biases."""
     a, b = factor_shapes(site.shape, 1, factorization, site.groups)
     splits = _splits(site, qkv)
     return splits * math.prod(a) + math.prod(b)
 
 
 def scale_of(scaling: Scaling, alpha: float, rank: int) -> float:
-    """Factor of B A: alpha / r, alpha / sqrt(r) (rsLoRA), or alpha itself."""
+    """Return the factor of B A: alpha / r, alpha / sqrt(r) (rsLoRA), or alpha itself."""
     return {"alpha_over_r": alpha / rank, "rank_stabilised": alpha / math.sqrt(rank), "constant": alpha}[scaling]
 
 
 class LowRankDelta(nn.Module):
-    """W -> W + s B A (Eq. 1 of the paper). A is drawn as in loralib and PEFT (Kaiming uniform, a = sqrt 5), B is zero.
+    """W -> W + s B A (Eq. 1 of the paper). A starts as in loralib and PEFT (Kaiming uniform, a = sqrt 5), B at zero.
 
-    With `splits` = 3 the rows of a fused qkv weight get three independent pairs of factors, q, k and v in order.
+    With `splits` = 3, the q, k and v rows of a fused qkv weight each get their own pair of factors.
     """
 
     def __init__(
@@ -94,9 +94,10 @@ class LowRankDelta(nn.Module):
 
 
 def plan_low_rank(sites: Sequence[Site], ranks: Mapping[str, int], options: Mapping[str, Any], seed: int) -> Plan:
-    """The plan of a LoRA baseline: the rank map and how its factors are formed.
+    """Return the plan of a LoRA baseline: the rank map and the form of the factors.
 
-    `options` has factorization, scaling, alpha, biases and qkv, as `baselines/lora.py` documents them.
+    `options` holds factorization, scaling, alpha, biases and qkv; `baselines/lora.py` documents them. Raises
+    `UserError` for an unknown value.
     """
     check_options(options["factorization"], options["scaling"], options["qkv"])
     adapted = [site for site in sites if ranks[site.name] > 0]
@@ -116,7 +117,7 @@ def plan_low_rank(sites: Sequence[Site], ranks: Mapping[str, int], options: Mapp
 
 
 def attach_low_rank(model: nn.Module, plan: Plan) -> None:
-    """Give every site of the plan its low-rank delta; a site of rank 0 is left alone, its bias frozen."""
+    """Attach a low-rank delta to every site of the plan; sites of rank 0 stay frozen, bias included."""
     settings = plan.settings
     for name, site in settings["sites"].items():
         rank = settings["ranks"][name]
@@ -131,7 +132,7 @@ def attach_low_rank(model: nn.Module, plan: Plan) -> None:
 
 
 def useful_rank(site: Site, factorization: Factorization) -> int:
-    """The rank from which on B A can be any delta at all: more adds parameters, no freedom."""
+    """Return the rank at which B A can be any delta: more adds parameters but no freedom."""
     if site.is_linear:
         return min(site.shape)
     out, inner, height, width = site.shape
@@ -147,6 +148,7 @@ def _splits(site: Site, qkv: str) -> int:
 
 
 def check_options(factorization: str, scaling: str, qkv: str) -> None:
+    """Check these options. Raises `UserError` for an unknown value."""
     for name, value, allowed in (
         ("factorization", factorization, get_args(Factorization)),
         ("scaling", scaling, get_args(Scaling)),

@@ -12,10 +12,10 @@ from adaptsr.adaptation.reparametrization import Plan, merged_state
 
 
 def merge(model: nn.Module, baseline: BaselineFile, plan: Plan, keys: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Return the values of `keys`, the backbone's own, in their order, from a model with an adaptation attached and loaded.
+    """Merge a model's attached adaptation; return the backbone's own `keys`, in their order, with the merged values.
 
-    Uses the baseline's own `merge` where it has one, which changes the model and raises `UserError` where the method
-    has no plain form.
+    Uses the baseline's own `merge` if it has one; that changes the model. Raises `UserError` if the method has no plain
+    form.
     """
     module = import_baseline(baseline.path)
     if hasattr(module, "merge"):

@@ -24,9 +24,9 @@ from adaptsr.tensors import load_tensors, save_tensors
 
 @dataclass(frozen=True)
 class Plan:
-    """All of an adaptation that depends on data or chance: JSON settings (rank map) and tensors (mask indices).
+    """The part of an adaptation that depends on data or chance: JSON settings (rank map) and tensors (mask indices).
 
-    Attaching from a plan needs neither data nor generators' state.
+    Attaching a plan needs no data and no generator state.
     """
 
     settings: dict[str, Any]
@@ -48,7 +48,7 @@ class Plan:
 
     @staticmethod
     def sha256(folder: Path) -> str:
-        """One checksum of the files of a saved plan."""
+        """Return one checksum over the files of a saved plan."""
         paths = (folder / "plan.json", folder / "plan.safetensors")
         return files.digest([files.file_sha256(path) if path.is_file() else None for path in paths])
 
@@ -62,13 +62,13 @@ def reparametrize_weight(layer: nn.Module, reparametrization: nn.Module) -> None
 
 
 def reparametrize_bias(layer: nn.Module, reparametrization: nn.Module) -> None:
-    """The same for `layer.bias`; a layer without a bias is left alone, since the architecture has no key for one."""
+    """Do the same for `layer.bias`; skip a layer without one, because the architecture has no key for it."""
     if layer.bias is not None:
         parametrize.register_parametrization(layer, "bias", reparametrization.to(original_weight(layer)))
 
 
 def original_weight(layer: nn.Module) -> torch.Tensor:
-    """The frozen weight under whatever is attached to it."""
+    """Return the frozen weight under any attached reparametrization."""
     parametrized = parametrize.is_parametrized(layer, "weight")
     frozen = layer.parametrizations.weight.original if parametrized else layer.weight  # type: ignore[union-attr]
     assert isinstance(frozen, torch.Tensor)
@@ -80,9 +80,9 @@ def freeze(model: nn.Module) -> None:
 
 
 def train_statistics(model: nn.Module) -> None:
-    """Let batch normalisation update its running statistics in training; they are then saved with the adaptation.
+    """Let batch normalisation update its running statistics in training and save them with the adaptation.
 
-    Without it they stay frozen: an adapter that moves statistics changes parameters it does not count.
+    By default they stay frozen: an adapter that moves statistics would change numbers that it does not count.
     """
     for module in model.modules():
         if isinstance(module, _BatchNorm):
@@ -90,7 +90,7 @@ def train_statistics(model: nn.Module) -> None:
 
 
 def training_mode(model: nn.Module) -> None:
-    """`model.train()`, except that frozen batch normalisation keeps its statistics."""
+    """Call `model.train()`, but keep the statistics of frozen batch normalisation."""
     model.train()
     for module in model.modules():
         if isinstance(module, _BatchNorm) and not getattr(module, "trains_statistics", False):
@@ -98,7 +98,7 @@ def training_mode(model: nn.Module) -> None:
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Trainable parameters by name, once each even where sites share them."""
+    """Return the trainable parameters by name; parameters that sites share appear once."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
@@ -117,14 +117,14 @@ def _trained_statistics(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def adaptation_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What an adaptation consists of: its trainable parameters, and statistics where those are trained."""
+    """Return an adaptation's tensors: its trainable parameters, and batch statistics if they train."""
     tensors: dict[str, torch.Tensor] = dict(trainable_parameters(model))
     tensors.update(_trained_statistics(model))
     return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
 def load_adaptation(model: nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Copy a saved adaptation into a model to which the same plan is attached."""
+    """Copy a saved adaptation into a model with the same plan attached. Raises `UserError` if names or shapes differ."""
     own = adaptation_state(model)
     different = sorted(set(own) ^ set(state))
     if different:
@@ -141,7 +141,7 @@ def load_adaptation(model: nn.Module, state: Mapping[str, torch.Tensor], source:
 
 
 def merged_state(model: nn.Module, keys: list[str]) -> dict[str, torch.Tensor]:
-    """The plain state dict of the original architecture: `keys` in their order, each with its effective value."""
+    """Return a plain state dict of the original architecture: `keys` in their order, with their effective values."""
     with torch.no_grad():
         return {key: _effective(model, key).detach().clone().contiguous() for key in keys}
 

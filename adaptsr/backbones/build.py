@@ -26,11 +26,11 @@ from adaptsr.errors import UserError
 
 
 def build(backbone: schema.Backbone, scale: int, lr_size: int | None = None, load: bool = True) -> nn.Module:
-    """Build the backbone of a profile, with its checkpoint's weights; it passed the gate and is in eval mode.
+    """Build a profile's backbone, load its checkpoint, pass it through the gate and return it in eval mode.
 
-    `lr_size` is the side of the LR crops it will be trained on: window attention precomputes its masks for that size.
-    Without `load` the weights are random (from torch's global generator), but for architecture `auto`, which is found
-    in its weights. Raises `UserError` naming the architecture, scale, option or key that does not fit.
+    `lr_size` is the side of the LR training crops in pixels: window attention precomputes its masks for that size.
+    Without `load` the weights are random, from torch's global generator; architecture `auto` always reads the checkpoint.
+    Raises `UserError` naming the architecture, scale, option or key that does not fit.
     """
     architecture, options = backbone.architecture, dict(backbone.options)
     path = resolve_weights(backbone.weights) if backbone.weights and (load or architecture == schema.AUTO) else None
@@ -47,7 +47,7 @@ def build(backbone: schema.Backbone, scale: int, lr_size: int | None = None, loa
 
 
 def build_from_file(path: Path) -> nn.Module:
-    """Build a backbone of any scale from nothing but its checkpoint."""
+    """Build a backbone of any scale from its checkpoint alone; return it as `build` does."""
     path = resolve_weights(str(path))
     return _pass(_detect(read_checkpoint(path), str(path)), str(path))
 
@@ -63,7 +63,7 @@ def _pass(found: _Detected, where: str, scale: int | None = None) -> nn.Module:
 
 
 def _detect(state: StateDict, where: str, lr_size: int | None = None, architecture: str = schema.AUTO) -> _Detected:
-    """Return the loaded model of a checkpoint; it must be of this architecture."""
+    """Detect a checkpoint's architecture and return its loaded model. Raises `UserError` if `architecture` differs."""
     for family in FAMILIES:
         if (read := family.detect(state)) is not None:
             _check_architecture(where, family.architecture, architecture)
@@ -73,7 +73,7 @@ def _detect(state: StateDict, where: str, lr_size: int | None = None, architectu
     descriptor = detected(state, where)
     name = descriptor.architecture.id
     _check_architecture(where, name, architecture)
-    # Spandrel's own model, not one built anew of its class: some classes rename the keys of a checkpoint.
+    # Keep spandrel's model instead of building a new one: some classes rename the keys of a checkpoint.
     model = descriptor.model
     options = dict(getattr(model, "hyperparameters", {}))
     resized = lr_size is not None and options.get("img_size", lr_size) != lr_size
@@ -102,7 +102,7 @@ def _construct(architecture: str, options: Mapping[str, Any], scale: int) -> nn.
             return known.construct(options, scale) if known else spandrel_class(architecture)(**options)
     except UserError:
         raise
-    except Exception as error:  # each architecture refuses options in its own way
+    except Exception as error:  # each architecture rejects options with its own exceptions
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"backbone {architecture}: these options do not fit the architecture: {reason}") from None
 

@@ -16,16 +16,15 @@ from adaptsr.backbones.architectures.known import is_rebuilt, translated
 from adaptsr.errors import UserError
 
 MOST_TIMES_ITS_SIZE = 4
-
-
 SMALLEST_LIMIT_BYTES = 1 << 20
+"""A checkpoint's tensors may claim this many bytes more than `MOST_TIMES_ITS_SIZE` times its file size."""
 
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a checkpoint (.safetensors, or a pickle read with `weights_only`), in the layout of our architectures.
+    """Read a checkpoint's tensors (.safetensors, or a pickle with `weights_only`), with the keys of our architectures.
 
-    Understands `params`, `params_ema`, `state_dict` and bare layouts, the `module.` prefix and authors' own key names.
-    Nothing in the file is executed, and no more is made of it than it holds; `UserError` says what was refused.
+    Understands `params`, `params_ema`, `state_dict` and bare layouts, the `module.` prefix and the authors' own keys.
+    Executes nothing in the file. Raises `UserError` if it is unreadable or claims far more bytes than it holds.
     """
     try:
         if path.suffix == ".safetensors":
@@ -43,13 +42,13 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     if claimed > most:
         raise UserError(
-            f"{path}: refused as a checkpoint: its tensors claim {claimed} bytes, far more than the file holds"
+            f"{path}: refused as a checkpoint: its tensors claim {claimed} bytes, far more than the file holds; give an undamaged one"
         )
     return state
 
 
 def _most_bytes(path: Path) -> int:
-    """What tensors of a checkpoint may claim: some share their bytes, but not many. `ValueError` for a bomb."""
+    """Return how many bytes a checkpoint's tensors may claim; a few may share bytes. Raises `ValueError` for a zip bomb."""
     size = path.stat().st_size
     most = MOST_TIMES_ITS_SIZE * size + SMALLEST_LIMIT_BYTES
     if zipfile.is_zipfile(path):
@@ -71,7 +70,7 @@ def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
         or not all(isinstance(value, torch.Tensor) for value in content.values())
     ):
         raise UserError(
-            f"{path}: holds no state dict; a mapping of names to tensors was expected, bare or under 'params' or 'params_ema'"
+            f"{path}: no state dict found; expected a mapping of names to tensors, bare or under 'params' or 'params_ema'"
         )
     state = {str(key): value for key, value in content.items()}
     if all(key.startswith("module.") for key in state):
@@ -80,7 +79,10 @@ def _unwrap(content: Any, path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_weights(model: nn.Module, state: StateDict, source: str) -> None:
-    """Load a state dict whose keys must be the model's; buffers that depend on the size trained on are kept as built."""
+    """Load a state dict into a model, but keep the model's own buffers that depend on the training size.
+
+    Raises `UserError` naming `source` and the first key that is missing, unknown or of another shape.
+    """
     own = model.state_dict()
     learned = [key for key in own if not is_rebuilt(key)]
     missing = sorted(set(learned) - set(state))

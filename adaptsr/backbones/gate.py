@@ -1,4 +1,4 @@
-"""The gate: every backbone passes it after construction, whatever built it, and carries what it found from then on."""
+"""Check every new backbone, whatever built it, and attach the facts that the check measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adaptsr.backbones.sizes import Sizes
 from adaptsr.errors import UserError
 
 PROBE_SIDE = 16
-"""Side of the black image that tells a model's scale and channels, before it is fitted to the model's sizes."""
+"""Side in pixels of the black image that measures a model's scale and channels; enlarged if the model needs it."""
 
 CHANNELS = (3, 3)
 
@@ -21,7 +21,7 @@ _ATTRIBUTE = "adaptsr_facts"
 
 @dataclass(frozen=True)
 class Facts:
-    """What holds for a backbone that passed the gate."""
+    """The measured facts about a backbone that passed the gate."""
 
     scale: int
     sizes: Sizes
@@ -29,7 +29,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Stated:
-    """What the detection of a checkpoint says of its model."""
+    """The scale and channels (input, output) that checkpoint detection reports."""
 
     scale: int
     channels: tuple[int, int] = CHANNELS
@@ -40,10 +40,10 @@ def gate(
 ) -> nn.Module:
     """Check a new model and return it in eval mode, with its facts attached.
 
-    Its tensors must be finite, and it must turn a color image into one that is `scale` times as large; without `scale`,
-    any whole number is taken. `where` is the file or the backbone that a `UserError` names.
+    All tensors must be finite and a color image must come out `scale` times as large; without `scale`, any whole number
+    passes. Raises `UserError` naming `where`, the file or backbone.
     """
-    # Convolutions run fastest with the channels of their kernels last.
+    # Convolutions run fastest with channels-last kernels.
     model = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if stated is not None:
         _check_channels(where, stated.channels)
@@ -56,7 +56,7 @@ def gate(
 
 
 def facts(model: nn.Module) -> Facts:
-    """Return what the gate found; copies of a model and models with an adaptation attached keep it."""
+    """Return the facts that the gate attached; copies and adapted models keep them. Raises `TypeError` if it has none."""
     found = getattr(model, _ATTRIBUTE, None)
     if not isinstance(found, Facts):
         raise TypeError(f"{type(model).__name__} has not passed adaptsr.backbones.gate.gate")
@@ -66,14 +66,14 @@ def facts(model: nn.Module) -> Facts:
 def _check_channels(where: str, channels: tuple[int, int]) -> None:
     if channels != CHANNELS:
         raise UserError(
-            f"{where}: a model from {channels[0]} to {channels[1]} channels; give one for color images (3 to 3)"
+            f"{where}: the model maps {channels[0]} channels to {channels[1]}; give one for color images (3 to 3)"
         )
 
 
 def _check_scale(where: str, found: int, scale: int | None) -> None:
     if scale is not None and found != scale:
         raise UserError(
-            f"{where}: a model of scale {found}, but the profile's scale is {scale}; give weights and options of scale {scale}"
+            f"{where}: the model's scale is {found}, but the profile's is {scale}; give weights and options of scale {scale}"
         )
 
 
@@ -88,22 +88,22 @@ def _measured_scale(where: str, model: nn.Module, sizes: Sizes) -> int:
     height, width = sizes.fitted(PROBE_SIDE, PROBE_SIDE)
     device = next(model.parameters()).device
     try:
-        # No inference mode: some models keep tensors of a forward, and training must be able to use those.
+        # Not inference_mode: some models cache tensors in forward, and training must be able to use them.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             restored = model(torch.zeros(1, CHANNELS[0], height, width, device=device))
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{where}: fails on a color image (3 channels, {height} x {width}): {reason}; "
-            "give a model from 3 to 3 channels and options that fit together"
+            "give a model with 3 input and 3 output channels, and options that fit together"
         ) from None
     shape = tuple(restored.shape) if isinstance(restored, torch.Tensor) else ()
     if len(shape) != 4:
-        raise UserError(f"{where}: returns no image (1, 3, height, width); give a super-resolution model")
+        raise UserError(f"{where}: the output is not an image (1, 3, height, width); give a super-resolution model")
     _check_channels(where, (CHANNELS[0], shape[1]))
     found = shape[-1] // width
     if found < 1 or shape[-2:] != (found * height, found * width):
         raise UserError(
-            f"{where}: makes {shape[-2]} x {shape[-1]} pixels of {height} x {width}; give a model whose scale is a whole number"
+            f"{where}: turns {height} x {width} pixels into {shape[-2]} x {shape[-1]}; give a model with a whole-number scale"
         )
     return found

@@ -11,7 +11,7 @@ from adaptsr.backbones.gate import facts
 def restore(model: nn.Module, lr: torch.Tensor, scale: int) -> torch.Tensor:
     """Super-resolve uint8 LR images (N, 3, H, W) to uint8 (N, 3, scale H, scale W).
 
-    Images of a size that the model does not take are padded at the far borders, and the result is cut back.
+    Pads images of an unsupported size at the bottom and right, and crops the result.
     """
     height, width = lr.shape[-2:]
     device = next(model.parameters()).device

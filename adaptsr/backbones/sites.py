@@ -28,7 +28,7 @@ class Site:
     """A layer that can be adapted.
 
     `shape` is the weight's: (out, in) of a Linear, (out, in / groups, height, width) of a Conv2d.
-    `upsampling` marks a layer whose output feeds a pixel shuffle: the paper leaves those alone.
+    `upsampling` marks a layer whose output feeds a pixel shuffle: the paper does not adapt those.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Site:
 
     @property
     def weights(self) -> int:
-        """Number of weights, biases left out."""
+        """Number of weights, without biases."""
         return torch.Size(self.shape).numel()
 
     @property
@@ -67,15 +67,15 @@ class Site:
 
     @property
     def stage(self) -> str:
-        """Name up to and including its first number: `layers.3`; the first part where there is none."""
+        """Name up to and including its first number (`layers.3`), or its first part."""
         match = re.match(r"(.*?\.\d+)(\.|$)", self.name)
         return match.group(1) if match else self.name.split(".")[0]
 
 
 def find_sites(model: nn.Module, corrections: Mapping[str, Correction] | None = None) -> list[Site]:
-    """Every Linear and Conv2d in module order, with the kind that structure and names suggest.
+    """List every Linear and Conv2d in module order, with the kind that its type and name suggest.
 
-    `corrections` maps a site's name or a pattern to its kind; `skip` removes it. `UserError` for a pattern that
+    `corrections` maps a site's name or a pattern to its kind; `skip` removes it. Raises `UserError` if a pattern
     matches no site.
     """
     shuffled = _feeding_pixel_shuffle(model)
@@ -134,9 +134,12 @@ def select(
     upsampling: bool = False,
     grouped: bool = False,
 ) -> list[Site]:
-    """The sites of these kinds; those that feed a pixel shuffle and grouped convolutions only when asked for."""
+    """Return the sites of these kinds; layers that feed a pixel shuffle and grouped convolutions only on request.
+
+    Raises `UserError` for an unknown kind.
+    """
     wanted = set(kinds)
     unknown = wanted - {"conv", "attention", "mlp"}
     if unknown:
-        raise UserError(f"kinds: {sorted(unknown)[0]!r} is no kind of site; there are attention, conv, mlp")
+        raise UserError(f"kinds: unknown kind of site {sorted(unknown)[0]!r}; there are attention, conv, mlp")
     return [s for s in sites if s.kind in wanted and (upsampling or not s.upsampling) and (grouped or not s.grouped)]

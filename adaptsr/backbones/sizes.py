@@ -1,4 +1,4 @@
-"""Image sizes that a backbone takes, and the padding that makes an image fit them."""
+"""Image sizes that a backbone accepts, and the padding to reach one."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of LR images that a backbone takes; the default is any size. The names are spandrel's."""
+    """The LR image sizes in pixels that a backbone accepts; any by default. The names are spandrel's."""
 
     minimum: int = 0
     multiple_of: int = 1
     square: bool = False
 
     def fitted(self, height: int, width: int) -> tuple[int, int]:
-        """Return the smallest height and width that the backbone takes and that hold these."""
+        """Return the smallest accepted height and width that are at least these."""
         height, width = (-(-max(side, self.minimum) // self.multiple_of) * self.multiple_of for side in (height, width))
         return (max(height, width),) * 2 if self.square else (height, width)
 
     def pad(self, images: torch.Tensor) -> torch.Tensor:
-        """Reflect images (N, C, H, W) at the bottom and right borders; past a full reflection, repeat the last pixel."""
+        """Pad images (N, C, H, W) at the bottom and right: reflect as far as possible, then repeat the last pixel."""
         height, width = images.shape[-2:]
         to_height, to_width = self.fitted(height, width)
         down, right = to_height - height, to_width - width

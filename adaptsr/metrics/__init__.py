@@ -1,1 +1,1 @@
-"""The metrics: pyiqa's under pinned conventions. In: a profile's metrics. Out: conventions, networks, values."""
+"""Metrics: pyiqa's, under pinned conventions. In: a profile's metrics. Out: conventions, networks, values."""

@@ -1,8 +1,8 @@
-"""What each metric of a profile means: pyiqa's metric, its options with ours pinned, its color space.
+"""Resolve each metric of a profile: pyiqa's metric, its options with ours pinned, its color space.
 
-pyiqa's default Y is full-range YIQ luma, 1.32 dB below the studio-swing BT.601 Y of the super-resolution literature;
-every metric that can be told which Y to take is told `ycbcr` here. Nothing in this module imports torch or pyiqa: its
-table of metrics and the signatures of its classes are read from its source files.
+pyiqa's default Y is full-range YIQ luma, 1.32 dB below the studio-swing BT.601 Y of the super-resolution literature, so
+every metric with a choice of Y uses `ycbcr`. This module imports neither torch nor pyiqa: it reads pyiqa's table of
+metrics and class signatures from the source files.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Convention:
     """How one column is measured.
 
     `color_space` is where the metric compares: `ycbcr` (studio-swing BT.601 Y), `yiq` (full-range luma), `lmn`, or
-    `rgb` for metrics that take the colors as they are.
+    `rgb` for metrics that compare the colors themselves.
     """
 
     column: str
@@ -52,10 +52,10 @@ class Convention:
 
 
 def conventions(scoring: Scoring) -> list[Convention]:
-    """The conventions of a profile's metrics, in their order.
+    """Return the conventions of a profile's metrics, in their order.
 
-    Raises `UserError` for a metric that pyiqa does not have or that needs no reference, an option it does not take, a
-    weights file that is not there, and an LPIPS column that hides a network other than AlexNet.
+    Raises `UserError` for a metric that pyiqa lacks or that needs no reference, an unknown option, a missing weights
+    file, and an LPIPS column whose title hides a network other than AlexNet.
     """
     return [_convention(column, metric) for column, metric in scoring.metrics.items()]
 
@@ -69,7 +69,7 @@ def _convention(column: str, metric: Metric) -> Convention:
     options = {**defaults, **_PINNED.get(metric.name, {}), **metric.options}
     if options.get("color_space", "ycbcr") not in _Y_SPACES:
         raise UserError(
-            f"{where}.options.color_space: {options['color_space']!r} is none of pyiqa's; allowed are {listing(_Y_SPACES)}"
+            f"{where}.options.color_space: pyiqa has no color space {options['color_space']!r}; allowed are {listing(_Y_SPACES)}"
         )
     if architecture == "LPIPS":
         _check_lpips(where, metric.title or column, options)
@@ -90,7 +90,7 @@ def _entry(where: str, name: str) -> Mapping[str, Any]:
         return table[name]
     if name in table:
         raise UserError(
-            f"{where}.name: {name!r} compares with no reference image; full-reference metrics are {listing(usable)}"
+            f"{where}.name: {name!r} does not compare with a reference image; full-reference metrics are {listing(usable)}"
         )
     close = difflib.get_close_matches(name, usable, n=4, cutoff=0.5)
     known = f"close names are {', '.join(close)}" if close else f"full-reference metrics are {listing(usable)}"
@@ -99,7 +99,7 @@ def _entry(where: str, name: str) -> Mapping[str, Any]:
 
 def _check_options(where: str, metric: Metric, architecture: str) -> None:
     if "crop_border" in metric.options:
-        raise UserError(f"{where}.options.crop_border: the border is scoring.crop_border, the same for every metric")
+        raise UserError(f"{where}.options.crop_border: set scoring.crop_border instead, the same for every metric")
     known = _parameters(architecture)
     for option in metric.options:
         if known and option not in known:
@@ -156,7 +156,7 @@ def _pyiqa_metrics() -> Mapping[str, Mapping[str, Any]]:
 
 @cache
 def _parameters(architecture: str) -> frozenset[str]:
-    """Names of the options that a class of pyiqa takes; empty when its definition is not found."""
+    """Return the option names that a pyiqa class takes; empty if its definition is not found."""
     for path in sorted((_pyiqa_folder() / "archs").glob("*_arch.py")):
         source = path.read_text(encoding="utf-8")
         if f"class {architecture}(" in source:

@@ -1,4 +1,4 @@
-"""The distance that DISTS takes between features, computed in pieces that stay in the processor's cache."""
+"""Compute DISTS from network features, in pieces that stay in the processor's cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _C1 = _C2 = 1e-6
 
 
 def with_moments(layers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The features of a reference, (N, C, H, W) per layer, followed by each layer's mean and variance, (N, C)."""
+    """Return a reference's features, (N, C, H, W) per layer, then each layer's mean, then its variance, (N, C)."""
     import torch
 
     moments = [[_mean_and_variance(image) for image in _pixels(layer)] for layer in layers]
@@ -25,10 +25,10 @@ def with_moments(layers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 def dists(
     restored: Sequence[torch.Tensor], reference: Sequence[torch.Tensor], alpha: torch.Tensor, beta: torch.Tensor
 ) -> torch.Tensor:
-    """DISTS of shape (N,); `restored` has the features of a layer each, `reference` what `with_moments` gave.
+    """Return DISTS, (N,), from `restored`, the features per layer, and `reference`, the result of `with_moments`.
 
-    `alpha` and `beta` weigh the similarities of texture and structure in the channels of all layers, in their order, and
-    need not sum to 1. Source: Ding et al., "Image Quality Assessment: Unifying Structure and Texture Similarity", 2020.
+    `alpha` and `beta` weigh texture and structure in the channels of all layers, in order; they need not sum to 1.
+    Source: Ding et al., "Image Quality Assessment: Unifying Structure and Texture Similarity", 2020.
     """
     import torch
 
@@ -53,7 +53,7 @@ def dists(
 
 
 def _pixels(layer: torch.Tensor) -> torch.Tensor:
-    """(N, C, H, W) as (N, H W, C): free of charge in channels-last order."""
+    """Return (N, C, H, W) as (N, H W, C); a view in channels-last order."""
     return layer.permute(0, 2, 3, 1).flatten(1, 2)
 
 
@@ -63,7 +63,7 @@ def _pieces(pixels: torch.Tensor) -> Iterator[slice]:
 
 
 def _mean_and_variance(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each channel, for (P, C)."""
+    """Return mean and variance of each channel, (C,), of (P, C)."""
     mean = pixels.mean(dim=0)
     squares = mean.new_zeros(len(mean)).double()
     for piece in _pieces(pixels):
@@ -74,7 +74,7 @@ def _mean_and_variance(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 def _joint_moments(
     ours: torch.Tensor, theirs: torch.Tensor, their_mean: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean and variance of the first, and covariance with the second, of each channel, for (P, C)."""
+    """Return each channel's mean and variance in `ours` and its covariance with `theirs`, both (P, C)."""
     mean = ours.mean(dim=0)
     squares, products = mean.new_zeros(2, len(mean)).double()
     for piece in _pieces(ours):

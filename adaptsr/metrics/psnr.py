@@ -1,4 +1,4 @@
-"""PSNR of the Y channel without pyiqa, for following validation during training."""
+"""PSNR of the Y channel without pyiqa, for validation during training."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _Y_WEIGHTS = (65.481, 128.553, 24.966)
 
 
 def psnr_y(restored: torch.Tensor, reference: torch.Tensor, crop_border: int = 0) -> torch.Tensor:
-    """PSNR in dB of the studio-swing BT.601 Y channel, float64 of shape (N,); infinite for identical images.
+    """Return PSNR in dB on the studio-swing BT.601 Y channel, float64 (N,); infinite for identical images.
 
-    Both images are uint8 RGB of shape (N, 3, H, W); `crop_border` pixels are left out at each border. The peak is 255
-    and Y is not rounded, as in BasicSR's `calculate_psnr(test_y_channel=True)`.
+    Both images are uint8 RGB (N, 3, H, W); `crop_border` pixels are cut off at each border. The peak is 255 and Y is
+    not rounded, as in BasicSR's `calculate_psnr(test_y_channel=True)`. Raises `ValueError` for other shapes or types.
     """
     import torch
 
     if restored.shape != reference.shape or restored.ndim != 4 or restored.shape[1] != 3:
         raise ValueError(
-            f"two batches of one shape (N, 3, H, W) expected, found {tuple(restored.shape)} and {tuple(reference.shape)}"
+            f"expected two batches of one shape (N, 3, H, W), found {tuple(restored.shape)} and {tuple(reference.shape)}"
         )
     if restored.dtype != torch.uint8 or reference.dtype != torch.uint8:
-        raise ValueError(f"uint8 images expected, found {restored.dtype} and {reference.dtype}")
+        raise ValueError(f"expected uint8 images, found {restored.dtype} and {reference.dtype}")
     height, width = restored.shape[2:]
     if 2 * crop_border >= min(height, width):
-        raise ValueError(f"nothing is left of {width}x{height} pixels within a crop border of {crop_border}")
+        raise ValueError(f"a crop border of {crop_border} leaves nothing of {width}x{height} pixels")
     inner = (..., slice(crop_border, height - crop_border), slice(crop_border, width - crop_border))
     difference = restored[inner].to(torch.float32) - reference[inner].to(torch.float32)
     weights = difference.new_tensor(_Y_WEIGHTS).div(255).view(1, 3, 1, 1)

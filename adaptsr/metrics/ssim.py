@@ -1,4 +1,4 @@
-"""SSIM with its window taken apart into its two directions: pyiqa's numbers in a fraction of the time."""
+"""SSIM with a separable window: pyiqa's numbers in a fraction of the time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def ssim(restored: torch.Tensor, reference: torch.Tensor, data_range: float, window: torch.Tensor) -> torch.Tensor:
-    """Mean structural similarity over the pixels where the window fits, of shape (N,).
+    """Return the mean structural similarity over the pixels where the window fits, (N,).
 
-    Both images are float64 of shape (N, C, H, W); `window` is a product of two equal directions, float64 of shape
-    (K, K). K1 = 0.01 and K2 = 0.03; negative structure counts as 0. Source: Wang et al., "Image Quality Assessment:
+    Both images are float64 (N, C, H, W); `window` is the outer product of a vector with itself, float64 (K, K).
+    K1 = 0.01 and K2 = 0.03; negative structure counts as 0. Source: Wang et al., "Image Quality Assessment:
     From Error Visibility to Structural Similarity", 2004, equations 13 to 16.
 
     Raises `ValueError` for images smaller than the window.
@@ -33,9 +33,9 @@ def ssim(restored: torch.Tensor, reference: torch.Tensor, data_range: float, win
 
 
 def _blurred(images: torch.Tensor, direction: list[float]) -> torch.Tensor:
-    """Weighted means along the last two dimensions, where the window fits.
+    """Return weighted means along the last two dimensions, where the window fits.
 
-    Shifted copies are added up: convolutions in float64 have no fast form on any device.
+    Adds shifted copies: float64 convolutions have no fast form on any device.
     """
     for dimension in (-2, -1):
         length = images.shape[dimension] - len(direction) + 1

@@ -1,8 +1,8 @@
-"""Network weights of metrics: where they are expected, how they are fetched, and building a metric without a network.
+"""Locate and fetch the network weights of metrics, and build a metric offline.
 
-The files are those of pyiqa 0.1.16 and torchvision in the caches these use themselves: `$TORCH_HOME/hub/checkpoints`
-and `$TORCH_HOME/hub/pyiqa` (`$TORCH_HOME` is `~/.cache/torch` unless set). Their names end in the first eight digits of
-their SHA-256.
+Files and folders are those that pyiqa 0.1.16 and torchvision use: `$TORCH_HOME/hub/checkpoints` and
+`$TORCH_HOME/hub/pyiqa` (`$TORCH_HOME` is `~/.cache/torch` by default). Each name ends in the first eight digits of the
+file's SHA-256.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _WITHOUT_WEIGHTS = ("PSNR", "SSIM", "MS_SSIM", "CW_SSIM", "FSIM", "VIF", "GMSD",
 
 
 class WeightFile(NamedTuple):
-    """A file that a metric needs: the column it is for, what it is, where it comes from and where it must lie."""
+    """A file that a metric needs: its column, a title, its URL and its path on this machine."""
 
     metric: str
     title: str
@@ -59,7 +59,7 @@ class WeightFile(NamedTuple):
 
 
 class WeightsMissing(Exception):
-    """A metric cannot be built: its weights are not on this machine."""
+    """A metric cannot be built because its weights are not on this machine."""
 
 
 class _DownloadWanted(Exception):
@@ -73,21 +73,20 @@ class _NetworkWanted(Exception):
 
 
 def weight_files(scoring: Scoring) -> list[WeightFile]:
-    """The weight files of LPIPS and DISTS columns, there or not. Other learned metrics name theirs when built."""
+    """Return the weight files of LPIPS and DISTS columns, present or not. Other learned metrics name theirs when built."""
     return [file for convention in conventions(scoring) for file in _files(convention)]
 
 
 def missing_weights(convention: Convention) -> str | None:
-    """Why this metric cannot be built, as far as its files are known beforehand."""
+    """Return why this metric cannot be built, or None; checks only the files known beforehand."""
     missing = [file for file in _files(convention) if not file.path.is_file()]
     return _missing_reason(missing) if missing else None
 
 
 def fetch_weights(scoring: Scoring) -> dict[str, str]:
-    """Download the weights that are not there yet; returns column to reason for those that cannot be had.
+    """Download missing weights; return the reason for each column whose weights stay unavailable.
 
-    Raises `UserError` instead when the profile has `missing_weights: error`. A host that did not answer is not asked
-    twice.
+    Raises `UserError` instead if the profile has `missing_weights: error`. Does not ask an unresponsive host twice.
     """
     unreachable: dict[str, str] = {}
     problems: dict[str, str] = {}
@@ -104,10 +103,10 @@ def missing_weights_error(column: str, reason: str) -> UserError:
 
 
 def build_network(convention: Convention, device: str) -> torch.nn.Module:
-    """pyiqa's network of this metric in evaluation mode, built without touching the network and without printing.
+    """Build pyiqa's network of this metric in eval mode, offline and without printing.
 
-    Weights are loaded as plain tensors only. The global random state is left as it was. Raises `WeightsMissing` with
-    a one-line reason when weights are not on this machine.
+    Loads weights as plain tensors only and keeps the global random state. Raises `WeightsMissing` with a one-line
+    reason if weights are not on this machine.
     """
     if reason := missing_weights(convention):
         raise WeightsMissing(reason)
@@ -115,10 +114,10 @@ def build_network(convention: Convention, device: str) -> torch.nn.Module:
         return _build(convention, device)
     except _DownloadWanted as wanted:
         raise WeightsMissing(_missing_reason([wanted.file])) from None
-    except (_NetworkWanted, OSError):  # model hubs raise an OSError for what is not in their own cache
+    except (_NetworkWanted, OSError):  # model hubs raise OSError if their cache lacks a file
         raise WeightsMissing(
-            f"{convention.name} weights not available in the cache of the model hub they come from; "
-            "fetch them where the network is"
+            f"{convention.name} weights not available in their model hub's cache; "
+            "fetch them on a machine with a network connection"
         ) from None
 
 
@@ -151,7 +150,7 @@ def _pyiqa_file(convention: Convention, title: str, name: str) -> WeightFile:
 
 
 def _hub() -> Path:
-    """torch.hub's folder, found as torch finds it but without importing torch."""
+    """Return torch.hub's folder by torch's own rules, without importing torch."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("TORCH_HOME", str(Path(cache) / "torch"))).expanduser() / "hub"
 
@@ -159,7 +158,7 @@ def _hub() -> Path:
 def _missing_reason(files: list[WeightFile]) -> str:
     titles = " and ".join(file.title for file in files)
     places = ", ".join(f"{file.url} at {_shown(file.path)}" for file in files)
-    return f"{titles} weights not available: put {places}, or fetch them where the network is"
+    return f"{titles} weights not available: put {places}, or fetch them on a machine with a network connection"
 
 
 def _shown(path: Path) -> str:
@@ -176,20 +175,20 @@ def _fetch(convention: Convention, unreachable: dict[str, str]) -> str | None:
                 _download(file, unreachable)
         if not _files(convention):
             _fetch_by_building(convention, unreachable)
-    except Exception as error:  # other libraries' downloads raise almost anything; the other metrics go on
+    except Exception as error:  # third-party downloads raise almost anything; the other metrics must go on
         return one_line(error)
     return None
 
 
 def _fetch_by_building(convention: Convention, unreachable: dict[str, str]) -> None:
-    """Fetch what building asks for, file by file; a metric that asks the network in its own way is let do so."""
+    """Fetch each file that building asks for; allow the network to a metric that downloads in its own way."""
     while True:
         try:
             _build(convention, "cpu")
             return
         except _DownloadWanted as wanted:
             _download(wanted.file, unreachable)
-        except Exception:  # libraries that know they are offline raise errors of their own
+        except Exception:  # libraries raise their own errors when offline
             _build(convention, "cpu", offline=False)
             return
 
@@ -222,10 +221,10 @@ def _save(file: WeightFile) -> None:
                 progress.update(len(chunk))
         expected = re.search(r"-([0-9a-f]{8})\.pth$", file.path.name)
         if length and temporary.stat().st_size != length:
-            raise ValueError(f"{file.url}: the download broke off; try again")
+            raise ValueError(f"{file.url}: the download was interrupted; try again")
         if expected and not sha256.hexdigest().startswith(expected[1]):
             raise ValueError(
-                f"{file.url}: SHA-256 begins {sha256.hexdigest()[:8]}, expected {expected[1]}; the file was not kept"
+                f"{file.url}: SHA-256 begins {sha256.hexdigest()[:8]}, expected {expected[1]}; the file was discarded, try again"
             )
 
 
@@ -246,7 +245,7 @@ def _build(convention: Convention, device: str, *, offline: bool = True) -> torc
 
 @contextlib.contextmanager
 def _pyiqa_cache(*, offline: bool) -> Iterator[None]:
-    """pyiqa's cache where `_hub` says; with `offline`, every way to the network raises at once."""
+    """Point pyiqa's cache at `_hub`; if `offline`, make every access to the network raise at once."""
     import socket
 
     import huggingface_hub.constants
@@ -294,5 +293,5 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 def one_line(error: object) -> str:
-    """The message of an error on one line, at most 300 characters."""
+    """Return an error's message on one line, at most 300 characters."""
     return " ".join(str(error).split())[:300] or type(error).__name__

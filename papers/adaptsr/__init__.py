@@ -1,7 +1,7 @@
 """AdaptSR (https://openreview.net/forum?id=Ml2bDkzNeq), the paper that this suite reproduces.
 
 `published/` holds its tables and claims as printed, `timings` its speeds; `audit` checks its numbers by arithmetic.
-Nothing is imported here that costs torch: `adaptsr estimate` needs the timings alone.
+This module does not import torch, because `adaptsr estimate` needs only the timings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ADAPTED_SHARE = 0.08
 
 
 def audit() -> Audit:
-    """Check the paper's numbers and claims by arithmetic; builds its full-size backbones, about half a minute."""
+    """Check the paper's numbers and claims by arithmetic. Builds its full-size backbones: about half a minute."""
     from .audit import PaperAudit, audit_claims
     from .counting import paper_counts
     from .sources import PUBLISHED

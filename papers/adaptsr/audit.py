@@ -1,8 +1,7 @@
-"""The paper's claims that arithmetic can check, each judged by a rule.
+"""Judge the paper's claims that arithmetic can check, each by a rule.
 
-Published numbers are read from `published/` (the tables, and `claims.csv` for the text); counts come from really
-building the backbones and attaching the variants. Nothing is decided line by line: another digit in a published number
-gives another verdict.
+Published numbers come from `published/` (the tables, and `claims.csv` for the text); counts come from building the
+backbones and attaching the variants. No verdict is fixed in advance: a changed digit in a published number changes it.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ VERDICTS: tuple[Verdict, ...] = ("reproduced", "reproduced with", "contradicted"
 
 @dataclass(frozen=True)
 class Finding:
-    """One claim and what became of it.
+    """One claim and its verdict.
 
-    `published` is the claim's number or word as printed and `source` where it stands, `how` says what is computed,
-    `computed` pairs names with values, and `cells` are all published numbers that went in.
+    `published` is the claim's number or word as printed, `source` its location, `how` says what is computed, `computed`
+    pairs names with values, and `cells` are all published numbers used.
     """
 
     id: str
@@ -55,7 +54,7 @@ class Finding:
 def audit_claims(counts: Counts, published_folder: Path) -> list[Finding]:
     """Judge every claim, in groups: the tables' columns first, then the text.
 
-    `UserError` where a published number is missing or cannot be read, or a line of `claims.csv` has no check.
+    Raises `UserError` if a published number is missing or unreadable, or a line of `claims.csv` has no check.
     """
     published = Published.read(published_folder)
     _check_ids(published)
@@ -71,11 +70,11 @@ def _check_ids(published: Published) -> None:
     for id in judged:
         if id not in TEXT_CHECKS:
             raise UserError(
-                f"{path}: {id}: no check has this id{suggestion(id, TEXT_CHECKS)}; papers/adaptsr/claims/ has {listing(TEXT_CHECKS)}"
+                f"{path}: {id}: this id has no check{suggestion(id, TEXT_CHECKS)}; papers/adaptsr/claims/ has {listing(TEXT_CHECKS)}"
             )
     for id in TEXT_CHECKS:
         if id not in judged:
-            raise UserError(f"{path}: no line {id!r} with the role `claim`, which papers/adaptsr/claims/ checks")
+            raise UserError(f"{path}: no line {id!r} with the role `claim`; papers/adaptsr/claims/ needs it")
 
 
 def _table_finding(counts: Counts, published: Published, check: TableCheck) -> Finding:
@@ -130,13 +129,13 @@ def _judged(outcome: Outcome) -> dict[str, Any]:
 
 
 def tally(findings: Iterable[Finding]) -> dict[Verdict, int]:
-    """How many findings have each verdict."""
+    """Count the findings of each verdict."""
     counted = Counter(finding.verdict for finding in findings)
     return {verdict: counted[verdict] for verdict in VERDICTS}
 
 
 def format_text(findings: Sequence[Finding]) -> str:
-    """The findings for a terminal: by group, one claim after the other, then how many have each verdict."""
+    """Format the findings for a terminal: the claims by group, then the number of each verdict."""
     lines: list[str] = []
     for group, members in groupby(findings, key=lambda finding: finding.group):
         lines += [group, "=" * len(group), ""]
@@ -150,7 +149,7 @@ def format_text(findings: Sequence[Finding]) -> str:
 
 
 def to_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """The findings as plain data, for `json.dumps`."""
+    """Return the findings as plain data, for `json.dumps`."""
     return [
         {
             "id": finding.id,
@@ -171,7 +170,7 @@ def to_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class PaperAudit:
-    """The findings with the ways to show them: what `adaptsr audit` and the reports ask of a paper."""
+    """The findings and the ways to show them, as `adaptsr audit` and the reports need."""
 
     findings: Sequence[Finding]
 

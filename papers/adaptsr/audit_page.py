@@ -1,4 +1,4 @@
-"""The audit as a page: every claim that arithmetic can check, what was computed, and the verdict."""
+"""Write the audit as a page: each claim that arithmetic can check, what was computed, and the verdict."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from adaptsr.reporting.render import render
 
 from .audit import Finding, tally
 from .rules import Verdict
-
-if TYPE_CHECKING:
-    pass
 
 COLORS: Mapping[Verdict, str] = {
     "reproduced": "second",
@@ -22,25 +18,25 @@ COLORS: Mapping[Verdict, str] = {
     "contradicted": "best",
     "not determinable": "quiet",
 }
-"""Verdict to the color of the style sheet; the verdict stands there in words too."""
+"""Style-sheet color of each verdict; the page also gives the verdict in words."""
 MEANINGS: Mapping[Verdict, str] = {
-    "reproduced": "what the paper's words say gives the number that it prints, or the statement holds.",
-    "reproduced with": "a variant of this suite, or a reading that is named, gives the printed number.",
+    "reproduced": "computing what the paper says gives the printed number, or the statement holds.",
+    "reproduced with": "a variant of this suite, or the named reading, gives the printed number.",
     "contradicted": "no reading gives the printed number, or the paper's own numbers say otherwise.",
-    "not determinable": "several readings give the printed number, or only if its last zeros are no digits.",
+    "not determinable": "several readings give the printed number, or one does if the last zeros are placeholders.",
 }
 CONVENTIONS = (
-    "Counts are of the paper's full-size backbones, built with random weights and with every variant really attached, "
-    "whatever the profile of this report; nothing is trained.",
-    "A computed value counts as the printed one when it rounds to it at the printed digits, halves away from zero.",
-    "The zeros at the end of a whole number such as 7100k are taken as digits first and as placeholders second.",
-    "Published numbers are read from papers/adaptsr/published and judged by rule: change a digit there and its line changes.",
+    "Counts come from the paper's full-size backbones with random weights and every variant attached, whatever this "
+    "report's profile; nothing is trained.",
+    "A computed value matches the printed one if it rounds to it at the printed digits, halves away from zero.",
+    "The last zeros of a whole number such as 7100k count as digits first and as placeholders second.",
+    "Published numbers come from papers/adaptsr/published and are judged by rule: change a digit there and its line changes.",
 )
 NOT_CHECKED = (
     "Scores themselves: the tables of this report measure them.",
     "The 0.91 rank correlation of importance scores, which needs data.",
-    "Tables 9, 11 and 12, which the paper refers to and does not show.",
-    "Parameter counts of methods that are not in this suite, and AdaptSR-GAN, which the paper does not describe.",
+    "Tables 9, 11 and 12, which the paper mentions but does not show.",
+    "Parameter counts of methods outside this suite, and AdaptSR-GAN, which the paper does not describe.",
 )
 
 

@@ -1,4 +1,4 @@
-"""Parameter counts, by building the full-size backbones and attaching variants to them."""
+"""Count parameters by building the full-size backbones and attaching variants to them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from adaptsr.runs.matrix import Matrix
 
 PAPER_PROFILE = baseline_files.FOLDER.parent / "config" / "paper.yaml"
 SEED = 0
-"""Of factors and random masks and scores: no count here depends on it but that of an allocation by random scores."""
+"""Seed of factors, masks and scores. Only the count of an allocation by random scores depends on it."""
 
 Options = Mapping[str, Any]
 
 
 @dataclass
 class Counts:
-    """Counts on the backbones of a profile, made when they are first asked for and then kept.
+    """Parameter counts on the backbones of a profile, made on demand and cached.
 
-    Nothing is loaded and nothing trained: the weights are random, and a variant that needs calibration data is refused.
+    Loads and trains nothing: weights are random. Raises `UserError` for a variant that needs calibration data.
     """
 
     matrix: Matrix
@@ -42,12 +42,12 @@ class Counts:
     def __post_init__(self) -> None:
         if not self.matrix.profile.report.comparable_with_paper:
             raise UserError(
-                f"{self.matrix.source}: report.comparable_with_paper: the audit compares counts with the paper's, and this "
-                "profile is of another scale; give config/paper.yaml"
+                f"{self.matrix.source}: report.comparable_with_paper: the audit compares counts with the paper's, but this "
+                "profile's scale differs; give config/paper.yaml"
             )
 
     def total(self, backbone: str) -> int:
-        """Parameters of a backbone as it is."""
+        """Count the parameters of a backbone without adaptation."""
         return self._once(("total", backbone), lambda: parameter_count(self._backbone(backbone)))
 
     def sites(self, backbone: str) -> list[Site]:
@@ -57,13 +57,13 @@ class Counts:
         return self._sites[backbone]
 
     def trainable(self, backbone: str, row: str, changes: Options | None = None) -> int:
-        """Trainable parameters of `<baseline>/<variant>`, with options changed where a reading of the paper asks for it."""
+        """Count the trainable parameters of `<baseline>/<variant>`, with `changes` to its options for another reading."""
         changes = changes or {}
         key = ("trainable", backbone, row, repr(sorted(changes.items())))
         return self._once(key, lambda: trainable_count(self._attached(backbone, row, changes)))
 
     def added_at_inference(self, backbone: str, row: str) -> int:
-        """Parameters that a merged model has beyond the backbone's own: 0 when everything could be merged."""
+        """Count the parameters that the merged model adds to the backbone: 0 if everything merges."""
         return self._once(("added", backbone, row), lambda: self._added(backbone, row))
 
     def _once(self, key: tuple[str, ...], count: Callable[[], int]) -> int:
@@ -88,11 +88,11 @@ class Counts:
             known = self.matrix.profile.backbones
             if name not in known:
                 raise UserError(
-                    f"{self.matrix.source}: backbones.{name}: the audit counts the paper's backbones and this profile has "
+                    f"{self.matrix.source}: backbones.{name}: the audit counts the paper's backbones, but this profile has "
                     f"no {name!r}; there are {listing(known)}; give config/paper.yaml"
                 )
             with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-                # Of torch's own, once per process, about a call inside an architecture.
+                # torch warns once per process about a call inside an architecture.
                 warnings.filterwarnings("ignore", message="torch.meshgrid")
                 torch.manual_seed(SEED)
                 self._models[name] = build(known[name], self.matrix.profile.scale, load=False)
@@ -105,7 +105,7 @@ class Counts:
 
 
 def paper_counts() -> Counts:
-    """Counts on the backbones of `config/paper.yaml`."""
+    """Return counts on the backbones of `config/paper.yaml`."""
     return Counts(Matrix.of(reading.load_profile(PAPER_PROFILE), str(PAPER_PROFILE)))
 
 

@@ -1,4 +1,4 @@
-"""Numbers as a paper prints them: what `886k`, `+1.13M`, `7100k`, `8.1%` or `28.40 dB` says, and to how many digits."""
+"""Parse numbers as a paper prints them (`886k`, `+1.13M`, `7100k`, `8.1%`, `28.40 dB`): value and significant digits."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class Printed:
-    """A printed number: its value, and the steps in which its digits count.
+    """A printed number: its value, and the worth of its last digit.
 
-    `step` is the worth of the last digit printed. `coarse_step` is that of the last digit that certainly counts: the
-    zeros at the end of a whole number (`7100k`) may only hold places. A percentage's value is in per cent.
+    `step` is the worth of the last printed digit, `coarse_step` that of the last digit that certainly counts: the last
+    zeros of a whole number (`7100k`) may be placeholders. A percentage's value is in per cent.
     """
 
     text: str
@@ -30,7 +30,7 @@ class Printed:
     unit: str
 
     def matches(self, exact: Fraction, coarse: bool = False) -> bool:
-        """Whether `exact`, rounded to the printed digits, gives this number."""
+        """Tell whether `exact`, rounded to the printed digits, gives this number."""
         return round_to(exact, self.coarse_step if coarse else self.step) == self.value
 
     @property
@@ -39,7 +39,7 @@ class Printed:
         return self.coarse_step != self.step
 
     def show(self, exact: Fraction) -> str:
-        """An exact value for the reader: a count in full, anything else with two digits more than printed."""
+        """Format an exact value for the reader: a count in full, anything else with two digits more than printed."""
         if self.counts:
             return f"{round_to(exact, Fraction(1)).numerator:,}"
         decimals = decimals_of(self.step)
@@ -48,7 +48,7 @@ class Printed:
         return join_unit(f"{whole}.{behind}" if behind else whole, self.unit)
 
     def show_rounded(self, exact: Fraction) -> str:
-        """An exact value as it would have been printed."""
+        """Format an exact value as the paper would have printed it."""
         rounded = round_to(exact, self.step)
         if not rounded:
             return join_unit("0", self.unit)
@@ -58,13 +58,13 @@ class Printed:
 
 
 def round_to(exact: Fraction, step: Fraction) -> Fraction:
-    """The nearest multiple of `step`, halves away from zero."""
+    """Return the nearest multiple of `step`, halves away from zero."""
     whole = (abs(exact) / step + Fraction(1, 2)).__floor__() * step
     return whole if exact >= 0 else -whole
 
 
 def decimals_of(step: Fraction) -> int:
-    """Digits behind the point of a number printed in steps of `step`, a power of ten."""
+    """Return the number of decimals of a number printed in steps of `step`, a power of ten."""
     return max(len(str(step.denominator)) - 1, 0)
 
 
@@ -73,13 +73,13 @@ def join_unit(number: str, unit: str) -> str:
 
 
 def parse(text: str, where: str) -> Printed:
-    """A printed number; `-` says none at all. `UserError` naming `where` for anything else."""
+    """Parse a printed number; `-` gives 0. Raises `UserError` naming `where` for anything else."""
     stripped = text.strip()
     if stripped == NOTHING:
         return Printed(stripped, Fraction(0), Fraction(1), Fraction(1), counts=True, unit="")
     match = NUMBER.fullmatch(stripped)
     if not match:
-        raise UserError(f"{where}: {text!r} is no printed number; one such as 886k, +1.13M, 8.1% or 28.40 was expected")
+        raise UserError(f"{where}: invalid printed number {text!r}; expected one such as 886k, +1.13M, 8.1% or 28.40")
     digits, decimals, scale = match["digits"], match["decimals"] or "", SCALES[match["scale"]]
     value = Fraction(digits) * scale
     step = Fraction(scale, 10 ** len(decimals))
@@ -88,31 +88,31 @@ def parse(text: str, where: str) -> Printed:
 
 
 def split_share(text: str) -> tuple[str, str]:
-    """`+152k (1.4%)` as its count and its share; the share is empty where none is printed."""
+    """Split `+152k (1.4%)` into count and share; the share is empty if none is printed."""
     match = SHARE.fullmatch(text.strip())
     return (match["count"], match["share"]) if match else (text.strip(), "")
 
 
 def parse_range(text: str, where: str) -> tuple[Printed, Printed]:
-    """`5-6x` as its ends, both in the unit printed behind it."""
+    """Parse `5-6x` into its ends, both with the unit after it."""
     match = re.fullmatch(r"\+?(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)(.*)", text.strip())
     if not match:
-        raise UserError(f"{where}: {text!r} is no range; one such as 5-6x was expected")
+        raise UserError(f"{where}: invalid range {text!r}; expected one such as 5-6x")
     return parse(match[1] + match[3], where), parse(match[2] + match[3], where)
 
 
 def parse_set(text: str, where: str) -> tuple[int, ...]:
-    """`{1, 4, 8}` as whole numbers; a single one may stand without braces."""
+    """Parse `{1, 4, 8}` into whole numbers; a single one needs no braces."""
     match = re.fullmatch(r"\{?\s*(\d+(?:\s*,\s*\d+)*)\s*\}?", text.strip())
     if not match:
-        raise UserError(f"{where}: {text!r} is no set of ranks; one such as {{1, 4, 8}} was expected")
+        raise UserError(f"{where}: invalid set of ranks {text!r}; expected one such as {{1, 4, 8}}")
     return tuple(int(part) for part in match[1].split(","))
 
 
 def parse_shape(text: str, sizes: dict[str, int], where: str) -> tuple[int, ...]:
-    """`d x d_k` as a shape, each symbol replaced by its size."""
+    """Parse `d x d_k` into a shape, replacing each symbol by its size."""
     symbols = [part.strip() for part in text.split(" x ")]
     unknown = [symbol for symbol in symbols if symbol not in sizes]
     if unknown:
-        raise UserError(f"{where}: {unknown[0]!r} is no size; there are {', '.join(sizes)}")
+        raise UserError(f"{where}: unknown size {unknown[0]!r}; there are {', '.join(sizes)}")
     return tuple(sizes[symbol] for symbol in symbols)

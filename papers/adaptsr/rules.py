@@ -1,4 +1,4 @@
-"""From numbers to a verdict. No rule knows which claim it judges: another digit in, another verdict out."""
+"""Turn numbers into a verdict. No rule knows which claim it judges."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPPOSITES: Mapping[Relation, str] = {">": "not above", ">=": "below", "<": "not 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rule found. `variant` completes the verdict `reproduced with`; `computed` pairs a name with a value."""
+    """The result of a rule. `variant` completes the verdict `reproduced with`; `computed` pairs names with values."""
 
     verdict: Verdict
     variant: str
@@ -37,7 +37,7 @@ class Reading:
 
     literal  what the paper's words say: a match is `reproduced`
     named    a variant or reading that the words leave open: a match is `reproduced with <name>`
-    origin   the number of something else than the words name: it can explain a slip, never reproduce the claim
+    origin   a number that the words do not name: it can explain a mistake, but never reproduces the claim
     """
 
     kind: Literal["literal", "named", "origin"]
@@ -58,11 +58,11 @@ def origin(name: str, value: Fraction | int) -> Reading:
 
 
 def equal(printed: Printed, readings: Sequence[Reading]) -> Outcome:
-    """Whether a reading, rounded to the printed digits, gives the printed number.
+    """Judge whether a reading, rounded to the printed digits, gives the printed number.
 
-    The first reading that is no origin is the expected one. If it matches, the number is reproduced. If it does not, a
-    single other match reproduces it; several matches of different values, or a match only when the last zeros of a
-    whole number are taken for placeholders, leave it not determinable; and no match contradicts it.
+    The first reading that is not an origin is the expected one. The number is reproduced if the expected reading
+    matches, or else if all other matches have one value. It is not determinable if several values match, or if one
+    matches only with the last zeros as placeholders. It is contradicted if none matches.
     """
     candidates = [reading for reading in readings if reading.kind != "origin"]
     exact = [reading for reading in candidates if printed.matches(reading.value)]
@@ -108,7 +108,7 @@ def _coarse_sentence(printed: Printed, coarse: Sequence[Reading]) -> str:
 
 
 def unnamed(printed: Printed, readings: Sequence[Reading]) -> Outcome:
-    """A number whose comparison the paper does not name: some reading can match it, none can reproduce it."""
+    """Judge a number whose comparison the paper does not name: a reading can match it, but none reproduces it."""
     matched = [reading.name for reading in readings if printed.matches(reading.value)]
     computed = tuple((reading.name, printed.show(reading.value)) for reading in readings)
     if matched:
@@ -118,7 +118,7 @@ def unnamed(printed: Printed, readings: Sequence[Reading]) -> Outcome:
 
 
 def within(low: Printed, high: Printed, values: Mapping[str, Fraction]) -> Outcome:
-    """Whether every value, rounded to the printed digits, lies in a printed range."""
+    """Judge whether every value, rounded to the printed digits, lies in a printed range."""
     computed = tuple((name, low.show(value)) for name, value in values.items())
     outside = [
         f"{name} ({low.show(value)})"
@@ -137,7 +137,7 @@ def within(low: Printed, high: Printed, values: Mapping[str, Fraction]) -> Outco
 
 
 def bounded(printed: Printed, relation: Relation, values: Mapping[str, Fraction]) -> Outcome:
-    """Whether every value stands in this relation to a printed bound."""
+    """Judge whether every value has this relation to a printed bound."""
     computed = tuple((name, printed.show(value)) for name, value in values.items())
     broken = [
         f"{name} ({printed.show(value)})"
@@ -161,7 +161,7 @@ def bounded(printed: Printed, relation: Relation, values: Mapping[str, Fraction]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two numbers that a statement orders; `show` turns either into text."""
+    """Two numbers that a statement orders; `show` formats either."""
 
     left_name: str
     left: Fraction
@@ -180,7 +180,7 @@ class Comparison:
 
 
 def ordered(comparisons: Sequence[Comparison], quorum: Literal["all", "most"] = "all") -> Outcome:
-    """Whether all comparisons of a statement hold, or more than half of them."""
+    """Judge whether all comparisons of a statement hold, or `most`: more than half."""
     failed = [comparison for comparison in comparisons if not comparison.holds]
     holding = len(comparisons) - len(failed)
     enough = 2 * holding > len(comparisons) if quorum == "most" else not failed
@@ -204,7 +204,7 @@ def ordered(comparisons: Sequence[Comparison], quorum: Literal["all", "most"] = 
 
 
 def same(what: str, claimed: Sequence[int], found: Sequence[int], join: str) -> Outcome:
-    """Whether two lists of whole numbers (ranks, a shape) are the same."""
+    """Judge whether two lists of whole numbers (ranks, a shape) are equal."""
     computed = ((what, join.join(map(str, found))),)
     if tuple(claimed) == tuple(found):
         return Outcome("reproduced", "", computed, f"{what}: {join.join(map(str, found))}, as claimed.")

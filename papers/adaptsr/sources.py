@@ -1,7 +1,7 @@
-"""The published numbers that the audit judges: the tables, and the text's numbers in `claims.csv`.
+"""Read the published numbers that the audit judges: the tables, and the text's numbers in `claims.csv`.
 
 `claims.csv` has one line per number of the text: `id`, `place`, `quote` (the paper's words, shortened), `value` (as
-printed) and `role`: a `claim` is judged, a `given` is only used to judge others.
+printed) and `role`: a `claim` is judged, a `given` only helps to judge others.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Published:
 
     @staticmethod
     def read(folder: Path) -> Published:
-        """`UserError` names the file, and the line or column that is missing."""
+        """Read the tables and claims of a folder. Raises `UserError` naming the file and the missing line or column."""
         tables = {name: _lines(folder / f"{name}.csv", ("label", "row", "backbone", "dataset")) for name in TABLES}
         path = folder / "claims.csv"
         claims: dict[str, Claim] = {}
         for line in _lines(path, ("id", "place", "quote", "value", "role")):
             if line["id"] in claims:
-                raise UserError(f"{path}: {line['id']}: this id stands there twice; each claim needs its own")
+                raise UserError(f"{path}: {line['id']}: this id appears twice; give each claim its own")
             if line["role"] not in ("claim", "given"):
-                raise UserError(f"{path}: {line['id']}: role: `claim` or `given` was expected, found {line['role']!r}")
+                raise UserError(f"{path}: {line['id']}: role: expected `claim` or `given`, found {line['role']!r}")
             claims[line["id"]] = Claim(line["id"], line["place"], line["quote"], line["value"], line["role"] == "claim")
         return Published(folder, tables, claims)
 
@@ -64,16 +64,16 @@ def _lines(path: Path, columns: Sequence[str]) -> list[Line]:
         raise UserError(f"{path}: cannot read these published numbers: {error}") from None
     missing = [column for column in columns if column not in (reader.fieldnames or [])]
     if missing:
-        raise UserError(f"{path}: no column {missing[0]!r}; {', '.join(columns)} were expected")
+        raise UserError(f"{path}: no column {missing[0]!r}; expected {', '.join(columns)}")
     for number, line in enumerate(lines, start=2):
         if None in line or None in line.values():
-            raise UserError(f"{path}: line {number}: as many values as columns were expected")
+            raise UserError(f"{path}: line {number}: expected as many values as columns")
     return lines
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Where a published number stands: file, line (its label, or a claim's id; and its dataset) and column."""
+    """The location of a published number: file, line (a row's label or a claim's id), dataset and column."""
 
     file: str
     line: str
@@ -94,19 +94,19 @@ def claim_cell(id: str) -> Cell:
 
 @dataclass
 class Reader:
-    """Reads published numbers for one finding and notes which ones it used."""
+    """Reads published numbers for one finding and records those it used."""
 
     published: Published
     cells: list[Cell] = field(default_factory=list)
 
     def lines(self, table: str, **wanted: str) -> Iterator[Line]:
-        """The lines of a table whose columns have these values."""
+        """Yield the lines of a table whose columns have these values."""
         for line in self.published.tables[table]:
             if all(line.get(column) == value for column, value in wanted.items()):
                 yield line
 
     def text(self, table: str, label: str, column: str, dataset: str | None = None) -> str:
-        """A cell as printed. `UserError` where the table has no such line or column."""
+        """Return a cell as printed. Raises `UserError` if the table has no such line or column."""
         found = [
             line
             for line in self.published.tables[table]
@@ -133,7 +133,7 @@ class Reader:
         return parse(count, f"{self.published.folder / table}.csv: {label}: {column}")
 
     def share(self, table: str, label: str, column: str) -> Printed:
-        """The percentage printed in parentheses behind a count."""
+        """Return the percentage in parentheses after a count."""
         _, share = split_share(self.text(table, label, column))
         return parse(share, f"{self.published.folder / table}.csv: {label}: {column}")
 
@@ -142,7 +142,7 @@ class Reader:
 
     def claim_text(self, id: str) -> str:
         if id not in self.published.claims:
-            raise UserError(f"{self.published.folder / 'claims.csv'}: no line {id!r}, which the audit needs")
+            raise UserError(f"{self.published.folder / 'claims.csv'}: no line {id!r}; the audit needs it")
         self._note(claim_cell(id))
         return self.published.claims[id].value
 

@@ -1,4 +1,4 @@
-"""Findings about the cells of the paper's tables: parameter columns, shares, inference columns, and the tables against each other."""
+"""Check the cells of the paper's tables: parameters, shares, parameters at inference, and tables against each other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CROSS = "The tables against each other"
 FULL = "full_finetuning/all"
 RANDOM = "rank_aware/random"
 COUNTED_AS = {"rank_aware/gradient": RANDOM}
-"""Scores by gradient need data; random ones are allocated under the same budget."""
+"""Gradient scores need data; random scores fill the same budget."""
 RASA_GRID = tuple(product(("stage", "shape"), (1, 2, 4, 8, 16)))
 SHIRA_FRACTIONS = (
     ("8.1% of all weights but upsampling", Fraction(81, 1000), False),
@@ -36,7 +36,7 @@ KINDS = ("conv", "mlp", "attention")
 
 @dataclass(frozen=True)
 class TableCheck:
-    """The check of one printed cell, `source`; `published` is its text, or the part of it that is judged."""
+    """The check of one printed cell, `source`; `published` is its text, or the judged part of it."""
 
     id: str
     group: str
@@ -49,7 +49,7 @@ class TableCheck:
 
 
 def table_checks(reader: Reader) -> Iterator[TableCheck]:
-    """Every cell that can be counted or that stands in two tables, in the order of the tables."""
+    """Yield a check of every cell that can be counted or appears in two tables, in table order."""
     yield from _parameter_checks(reader)
     yield from _share_checks(reader)
     yield from _inference_checks(reader)
@@ -57,7 +57,7 @@ def table_checks(reader: Reader) -> Iterator[TableCheck]:
 
 
 def _ours(reader: Reader, table: str) -> list[Line]:
-    """The rows of a table that this suite can build, each label once per printed count."""
+    """Return the rows of a table that this suite can build, each label once per printed count."""
     lines: dict[tuple[str, str], Line] = {}
     for line in reader.lines(table):
         if line["row"] and line["backbone"]:
@@ -115,7 +115,7 @@ def _judge_count(counts: Counts, reader: Reader, table: str, line: Line, whole: 
 
 
 def _count_readings(counts: Counts, backbone: str, rows: Sequence[str]) -> list[Reading]:
-    """The rows that the published line names, then the other readings of the paper that might have been counted."""
+    """Return the rows that the published line names, then other readings that the paper may have counted."""
     readings = [named(row, counts.trainable(backbone, row)) for row in rows]
     for row in rows:
         readings += _alternatives(counts, backbone, row)
@@ -152,7 +152,7 @@ def _alternatives(counts: Counts, backbone: str, row: str) -> list[Reading]:
 
 
 def _uniform_ranks(counts: Counts, backbone: str) -> dict[str, int]:
-    """Algorithm 1 taken literally, with the sum of the ranks of lora/r8 as its budget."""
+    """Return the budget of Algorithm 1 taken literally: the sum of the ranks of lora/r8."""
     sites = [site for site in counts.sites(backbone) if not site.upsampling and not site.grouped]
     return {"ranks": counts.matrix.variant(UNIFORM).options["rank"] * len(sites)}
 
@@ -198,7 +198,7 @@ def _judge_share(counts: Counts, reader: Reader, line: Line) -> Outcome:
 
 
 def _judge_denominator(counts: Counts, reader: Reader, line: Line) -> Outcome:
-    """Find which denominators give every share of Table 2, and whether the printed size of the model is one of them."""
+    """Judge whether the model's printed size is a denominator that gives every share of Table 2."""
     printed = reader.printed("table2", line["label"], "parameters")
     labels = [line["label"] for line in reader.lines("table2") if "(" in line["parameters"]]
     cells = [
@@ -225,7 +225,7 @@ def _judge_denominator(counts: Counts, reader: Reader, line: Line) -> Outcome:
 
 
 def _common_denominators(cells: list[tuple[Fraction, Printed]]) -> tuple[Fraction, Fraction]:
-    """The smallest and largest denominator that round every count to its share; the first above the second: none does."""
+    """Return the smallest and largest denominator that round every count to its share; if none does, smallest > largest."""
     lows = [100 * count / (printed.value + printed.step / 2) for count, printed in cells]
     highs = [100 * count / max(printed.value - printed.step / 2, printed.step / 1000) for count, printed in cells]
     return max(lows), min(highs)
@@ -265,7 +265,7 @@ def _judge_inference(counts: Counts, reader: Reader, line: Line) -> Outcome:
 
 
 def _cross_checks(reader: Reader) -> Iterator[TableCheck]:
-    """The same row, backbone and dataset in two tables: Table 2 prints the most digits."""
+    """Yield checks of rows, backbones and datasets that two tables share; Table 2 prints the most digits."""
     for table in ("table1", "table3"):
         for line in reader.lines(table):
             for other in reader.lines("table2"):

@@ -126,8 +126,8 @@ def test_a_budget_in_numbers_names_no_variant(files: Mapping[str, BaselineFile],
     [
         ("loar/r4", r"no baseline 'loar' \(did you mean 'lora'\?\); there are exact, lora"),
         ("lora/r5", r"baselines\.lora: no variant 'r5'"),
-        ("886k", r"exact/mine: budget: `<baseline>/<variant>`, a number of .* expected, found '886k'"),
-        ("exact/mine", r"exact/mine: budget: `<baseline>/<variant>`, a number of .* expected, found 'exact/mine'"),
+        ("886k", r"exact/mine: budget: expected `<baseline>/<variant>`, a number of .* found '886k'"),
+        ("exact/mine", r"exact/mine: budget: expected `<baseline>/<variant>`, a number of .* found 'exact/mine'"),
         ("exact/other", r"exact/other: budget: exact/mine -> exact/other -> exact/mine is a circle"),
     ],
 )

@@ -107,21 +107,21 @@ class TestFoundInItsFile:
             )
             with pytest.raises(UserError) as caught:
                 build(auto(tmp_path / "model.pth"), 4)
-            assert f"a model of scale {scale}, but the profile's scale is 4; give weights" in one_line(caught)
+            assert f"the model's scale is {scale}, but the profile's is 4; give weights" in one_line(caught)
 
     def test_one_for_grey_images(self, tmp_path: Path) -> None:
         grey = {**SWIN, "depths": [2], "upsampler": "pixelshuffledirect", "in_chans": 1}
         torch.save(spandrel_class("SwinIR")(**grey).state_dict(), tmp_path / "model.pth")
         with pytest.raises(UserError) as caught:
             build(auto(tmp_path / "model.pth"), 4)
-        assert "a model from 1 to 1 channels; give one for color images (3 to 3)" in one_line(caught)
+        assert "the model maps 1 channels to 1; give one for color images (3 to 3)" in one_line(caught)
 
     def test_sizes_that_spandrel_does_not_expect(self, tmp_path: Path) -> None:
         source = basicsr_module("archs.rrdbnet_arch").RRDBNet(3, 3, scale=4, num_feat=8, num_block=1, num_grow_ch=4)
         torch.save(source.state_dict(), tmp_path / "model.pth")
         with pytest.raises(UserError) as caught:
             build(auto(tmp_path / "model.pth"), 4)
-        assert "spandrel knows the keys of this checkpoint, but not its sizes" in one_line(caught)
+        assert "spandrel recognises this checkpoint's keys but cannot read its sizes" in one_line(caught)
 
     def test_the_title_is_the_name_of_the_file(self) -> None:
         assert auto(Path("somewhere/DCTLSA_X4.pt")).title == "DCTLSA_X4"

@@ -142,7 +142,7 @@ class TestCheckpoints:
         torch.save(content, tmp_path / "model.pth")
         with pytest.raises(UserError) as caught:
             read_checkpoint(tmp_path / "model.pth")
-        assert "model.pth: holds no state dict" in one_line(caught)
+        assert "model.pth: no state dict found" in one_line(caught)
 
     @pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
     def test_refused_files(self, tmp_path: Path, name: str) -> None:

@@ -81,7 +81,7 @@ class TestScale:
     @pytest.mark.parametrize("source", SOURCES)
     def test_of_a_file(self, tmp_path: Path, source: str) -> None:
         path = save(SOURCES[source]().state_dict(), tmp_path)
-        said = f"{path}: a model of scale 4, but the profile's scale is 2; give weights and options of scale 2"
+        said = f"{path}: the model's scale is 4, but the profile's is 2; give weights and options of scale 2"
         with pytest.raises(UserError) as caught:
             build(Backbone(architecture="auto", weights=str(path)), 2)
         assert one_line(caught) == said
@@ -89,10 +89,10 @@ class TestScale:
     @pytest.mark.parametrize("name", ["safmn", "swinir", "drct"])
     def test_of_options(self, tmp_path: Path, name: str) -> None:
         """Options that build another scale, with weights and without."""
-        with pytest.raises(UserError, match=r"^backbone \w+: a model of scale 4, but the profile's scale is 2; "):
+        with pytest.raises(UserError, match=r"^backbone \w+: the model's scale is 4, but the profile's is 2; "):
             build(TINY[name], 2)
         path = save(fresh(name).state_dict(), tmp_path)
-        with pytest.raises(UserError, match=rf"^{path}: a model of scale 4, but the profile's scale is 2; "):
+        with pytest.raises(UserError, match=rf"^{path}: the model's scale is 4, but the profile's is 2; "):
             named(name, 2)(path)
 
     def test_is_found_without_a_profile(self, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ class TestScale:
     def test_must_be_a_whole_number(self) -> None:
         model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Upsample(scale_factor=1.5))
         with pytest.raises(
-            UserError, match=r"^it: makes 24 x 24 pixels of 16 x 16; give a model whose scale is a whole"
+            UserError, match=r"^it: turns 16 x 16 pixels into 24 x 24; give a model with a whole-number scale"
         ):
             gate(model, "it", Sizes())
 
@@ -114,14 +114,14 @@ class TestChannels:
             build(Backbone(architecture="SwinIR", options={**SWINIR, "in_chans": 1}), 4)
         said = one_line(caught)
         assert said.startswith("backbone SwinIR: fails on a color image (3 channels, 16 x 16): ")
-        assert said.endswith("give a model from 3 to 3 channels and options that fit together")
+        assert said.endswith("give a model with 3 input and 3 output channels, and options that fit together")
 
     @pytest.mark.parametrize("way", [found_in_file, build_from_file])
     def test_of_a_file(self, tmp_path: Path, way: Build) -> None:
         grey = save(spandrel_class("SwinIR")(**SWINIR, in_chans=1).state_dict(), tmp_path)
         with pytest.raises(UserError) as caught:
             way(grey)
-        assert one_line(caught) == f"{grey}: a model from 1 to 1 channels; give one for color images (3 to 3)"
+        assert one_line(caught) == f"{grey}: the model maps 1 channels to 1; give one for color images (3 to 3)"
 
     @pytest.mark.parametrize("way", [named("edsr"), found_in_file, build_from_file])
     def test_of_a_file_of_edsr(self, tmp_path: Path, way: Build) -> None:
@@ -133,11 +133,11 @@ class TestChannels:
             way(grey)
 
     def test_of_the_output(self) -> None:
-        with pytest.raises(UserError, match=r"^it: a model from 3 to 2 channels; give one for color images"):
+        with pytest.raises(UserError, match=r"^it: the model maps 3 channels to 2; give one for color images"):
             gate(nn.Conv2d(3, 2, 1), "it", Sizes())
 
     def test_something_else_than_an_image(self) -> None:
-        with pytest.raises(UserError, match=r"^it: returns no image"):
+        with pytest.raises(UserError, match=r"^it: the output is not an image"):
             gate(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Flatten()), "it", Sizes())
 
 

@@ -46,7 +46,7 @@ class TestSites:
         assert select(sites, ["mlp"]) == []
 
     def test_unknown_kind(self) -> None:
-        with pytest.raises(UserError, match=r"^kinds: 'linear' is no kind of site; there are attention, conv, mlp"):
+        with pytest.raises(UserError, match=r"^kinds: unknown kind of site 'linear'; there are attention, conv, mlp"):
             select(find_sites(tiny("edsr")), ["linear"])
 
     def test_properties(self) -> None:

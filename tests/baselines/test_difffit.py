@@ -85,7 +85,7 @@ def test_starts_at_the_backbone() -> None:
 
 def test_no_branch_to_scale() -> None:
     """A backbone without a known residual branch is refused in a line that says what to give."""
-    with pytest.raises(UserError, match=r"^difffit: no site .* is the end of a residual branch; .* branch_ends"):
+    with pytest.raises(UserError, match=r"^difffit: no site .* ends a residual branch; .* branch_ends"):
         planned("difffit", "gamma", nn.Sequential(nn.Conv2d(3, 3, 3)))
 
 

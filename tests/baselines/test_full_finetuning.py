@@ -48,5 +48,5 @@ def test_one_kind(kind: str) -> None:
 
 def test_unknown_kind() -> None:
     model = BatchNormBackbone()
-    with pytest.raises(UserError, match=r"^kinds: 'norm' is no kind of site"):
+    with pytest.raises(UserError, match=r"^kinds: unknown kind of site 'norm'"):
         planned("full_finetuning", "conv", model, sites="norm")

@@ -113,7 +113,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("method", ["PREFIX_TUNING", "PROMPT_TUNING", "XLORA"])
     def test_method_without_layers(self, method: str) -> None:
-        assert f"method: {method} adapts no layers" in self.line(swin_like(), method=method)
+        assert f"method: {method} does not adapt a model's layers" in self.line(swin_like(), method=method)
 
     def test_method_with_a_loop_of_its_own(self) -> None:
         line = self.line(swin_like(), method="ADALORA", config={"total_step": 10})

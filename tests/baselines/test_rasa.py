@@ -95,7 +95,7 @@ def test_starts_at_the_backbone_with_these_weights() -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"rank": 4, "shared": 4}, "^rasa: shared: k between 1 and rank - 1 = 3 was expected, found 4"),
+        ({"rank": 4, "shared": 4}, "^rasa: shared: expected k between 1 and rank - 1 = 3, found 4"),
         ({"shared": 0}, "^rasa: shared: .* found 0"),
         ({"grouping": "block"}, "^rasa: grouping: 'block' is unknown; there are stage, shape"),
     ],

@@ -61,7 +61,7 @@ def test_value_and_digits_of_a_printed_number(
 
 @pytest.mark.parametrize("text", ["", "88x6k", "1.2.3M", "k", "8 %%", "1e3", "one"])
 def test_what_is_no_number_is_refused_with_its_place(text: str) -> None:
-    with pytest.raises(UserError, match=r"^table9\.csv: row: .*no printed number"):
+    with pytest.raises(UserError, match=r"^table9\.csv: row: .*invalid printed number"):
         parse(text, "table9.csv: row")
 
 
@@ -182,9 +182,9 @@ def test_what_is_wrong_with_published_files_is_said(published: Path, counts_of_n
         (text.replace("id,place", "name,place", 1), r"claims\.csv: no column 'id'"),
         (text.replace("reduction,", "reductoin,", 1), r"claims\.csv: reductoin: .*did you mean 'reduction'"),
         (text.replace(text.splitlines()[1] + "\n", "", 1), r"claims\.csv: no line 'reduction'"),
-        (text + text.splitlines()[1] + "\n", r"claims\.csv: reduction: this id stands there twice"),
+        (text + text.splitlines()[1] + "\n", r"claims\.csv: reduction: this id appears twice"),
         (text.replace("92%,claim", "92%,maybe", 1), r"claims\.csv: reduction: role: .* found 'maybe'"),
-        (text.replace("92%,claim", "92%", 1), r"claims\.csv: line 2: as many values"),
+        (text.replace("92%,claim", "92%", 1), r"claims\.csv: line 2: expected as many values"),
     ]:
         claims.write_text(changed)
         with pytest.raises(UserError, match=message) as caught:

@@ -125,7 +125,7 @@ def test_a_backbone_may_not_take_the_name_of_external_models(repository: Path) -
 def test_a_baseline_file_may_not_take_the_name_of_external_models(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "external.py").write_text((repository / "baselines/lora.py").read_text())
     content = yaml.safe_load((repository / "config/paper.yaml").read_text())
-    with pytest.raises(UserError, match=r"external\.py: 'external' is no name for a baseline"):
+    with pytest.raises(UserError, match=r"external\.py: invalid baseline name 'external'"):
         Matrix.of(validate(content, Path("paper.yaml")), "paper.yaml", [tmp_path])
 
 

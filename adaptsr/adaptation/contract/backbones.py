@@ -1,4 +1,4 @@
-"""The small backbones and the made-up data that the contract is checked on."""
+"""Small backbones and synthetic data for the contract's checks."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class BatchNormBackbone(nn.Module):
 
 @cache
 def small_backbone(name: str) -> nn.Module:
-    """One of `BACKBONES` with random weights, the same in every process; frozen, in eval mode. Copy it to change it."""
+    """Return one of `BACKBONES` with random weights, equal in every process, frozen, in eval mode. Change only copies."""
     chance = chance_state()
     try:
         randomness.seed_globals("contract", "backbone", name)
@@ -106,7 +106,7 @@ def small_backbone(name: str) -> nn.Module:
         restore_chance(chance)
     generator = randomness.generator("contract", "weights", name)
     with torch.no_grad():
-        # Initialisations leave biases at zero and norms at one, where a mistake in them would not show.
+        # Initialisation leaves biases at zero and norms at one, which would hide mistakes in them.
         for parameter in model.parameters():
             parameter.add_(0.03 * torch.randn(parameter.shape, generator=generator))
         for module in model.modules():
@@ -119,7 +119,7 @@ def small_backbone(name: str) -> nn.Module:
 
 @cache
 def calibration(index: int) -> Batch:
-    """The i-th batch of made-up data, LR (2, 3, 8, 8) and HR (2, 3, 32, 32) in [0, 1]; the same for every seed."""
+    """Return the i-th synthetic batch, LR (2, 3, 8, 8) and HR (2, 3, 32, 32) in [0, 1]; the same for every seed."""
     generator = randomness.generator("contract", "data", index)
     return (
         torch.rand(2, 3, LR_SIZE, LR_SIZE, generator=generator),
@@ -128,12 +128,13 @@ def calibration(index: int) -> Batch:
 
 
 def chance_state() -> tuple[Any, Any, Any]:
-    """The states of the global generators of python, numpy and torch, in forms that compare."""
+    """Return the states of the global generators of python, numpy and torch, in comparable form."""
     name, keys, *rest = np.random.get_state(legacy=True)
     return random.getstate(), (name, np.asarray(keys).tobytes(), *rest), torch.get_rng_state().numpy().tobytes()
 
 
 def restore_chance(state: tuple[Any, Any, Any]) -> None:
+    """Restore a state of `chance_state`."""
     python, (name, keys, *rest), torchs = state
     random.setstate(python)
     np.random.set_state((name, np.frombuffer(keys, dtype=np.uint32), *rest))

@@ -1,4 +1,4 @@
-"""The checks of the baseline contract; each says in one line what is broken."""
+"""The checks of the baseline contract; each raises `ContractBroken` with a one-line message."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ RELOAD_TOLERANCE = 1e-6
 
 
 class ContractBroken(AssertionError):
-    """A baseline file does not keep the contract; the message says in one line what it does and what was expected."""
+    """A baseline file breaks the contract; the message says in one line what it does and what was expected."""
 
 
 def check_literals(file: BaselineFile) -> None:
-    """What was read without running the file is what running it gives, and the functions take what they are given."""
+    """Check that running the file gives the literals read from it, and that its functions take the right arguments."""
     module = import_baseline(file.path)
     for name, read in (
         ("OPTIONS", file.options),
@@ -52,7 +52,7 @@ def check_literals(file: BaselineFile) -> None:
         ("PROTOCOL", file.protocol),
     ):
         if getattr(module, name, read) != read:
-            raise ContractBroken(f"{name} is changed while the file runs; it has to be the literal that stands there")
+            raise ContractBroken(f"{name} changes while the file runs; it must stay the literal that the file states")
     for name, takes in (
         ("plan", ("backbone", "sites", "options", "calibration", "seed")),
         ("attach", ("model", "plan")),
@@ -64,15 +64,15 @@ def check_literals(file: BaselineFile) -> None:
         try:
             inspect.signature(function).bind(*takes)
         except TypeError:
-            raise ContractBroken(f"{name} was expected to take ({', '.join(takes)})") from None
+            raise ContractBroken(f"{name} must take ({', '.join(takes)})") from None
     placeholders = {field for _, field, _, _ in string.Formatter().parse(file.title) if field}
     unknown = sorted(placeholders - set(file.options))
     if unknown:
-        raise ContractBroken(f"TITLE: {{{unknown[0]}}} is none of OPTIONS, so that no row can fill it in")
+        raise ContractBroken(f"TITLE: {{{unknown[0]}}} is not in OPTIONS; use the name of an option")
 
 
 def check_plan(subject: Subject) -> None:
-    """Planning is a function of the seed, leaves the backbone and all global chance alone, and gives plain JSON."""
+    """Check that a plan depends on the seed alone and is plain JSON, and that planning changes no global state."""
     first = subject.planned
     backbone = subject.fresh()
     before = all_tensors(backbone)
@@ -80,24 +80,22 @@ def check_plan(subject: Subject) -> None:
         second = plan_variant(subject.variant, lambda: backbone, subject.sites, subject.batch, SEED, subject.budget)
     _refuse_changes(before, all_tensors(backbone), "plan changes {} of the backbone; it may only read it")
     if json.loads(json.dumps(first.settings)) != first.settings:
-        raise ContractBroken(
-            "plan: settings are not plain JSON (tuples and numbers as keys come back as something else)"
-        )
+        raise ContractBroken("plan: settings are not plain JSON; use lists instead of tuples, and strings as keys")
     if first.settings != second.settings or _differing(first.tensors, second.tensors):
         raise ContractBroken(
-            "plan gives two plans for one seed; draw from adaptsr.randomness.generator(seed, ...) and nothing else"
+            "plan gives two plans for one seed; draw only from adaptsr.randomness.generator(seed, ...)"
         )
 
 
 def check_attach(subject: Subject) -> None:
-    """Attaching is a function of the plan, also of one read from disk, and leaves all global chance alone."""
+    """Check that attaching depends on the plan alone, also if read from disk, and changes no global generator."""
     with tempfile.TemporaryDirectory() as folder:
         subject.planned.save(Path(folder))
         loaded = Plan.load(Path(folder))
     with _watched("attach"):
         model = subject.attach(loaded)
     if list(trainable_parameters(model)) != list(trainable_parameters(subject.attached)):
-        raise ContractBroken("attach trains other parameters when the plan comes from disk")
+        raise ContractBroken("attach trains different parameters when the plan comes from disk")
     _refuse_changes(
         all_tensors(subject.attached),
         all_tensors(model),
@@ -106,19 +104,19 @@ def check_attach(subject: Subject) -> None:
 
 
 def check_seeds(subject: Subject) -> None:
-    """Where chance decides anything, another seed decides otherwise."""
+    """Check that different seeds differ if planning or initialisation is random."""
     if _same(subject, subject.attached, subject.attach(subject.plan(OTHER_SEED))):
         with _ShiftedDraws():  # type: ignore[no-untyped-call]
             shifted = subject.attach(subject.plan(SEED))
         if not _same(subject, subject.attached, shifted):
             raise ContractBroken(
-                f"plan and attach depend on chance, but come to the same for seeds {SEED} and {OTHER_SEED}; "
+                f"plan and attach draw random numbers but give the same result for seeds {SEED} and {OTHER_SEED}; "
                 "key every generator by the seed"
             )
 
 
 def _same(subject: Subject, first: nn.Module, second: nn.Module) -> bool:
-    """Whether two attached models start from the same values, and compute the same once those are moved alike."""
+    """Tell whether two attached models start at the same values and give the same output after the same change."""
     outputs = []
     for model in (first, second):
         moved = copy.deepcopy(model)
@@ -130,19 +128,19 @@ def _same(subject: Subject, first: nn.Module, second: nn.Module) -> bool:
 
 
 def check_start(subject: Subject) -> None:
-    """Before the first step the attached model is the backbone, unless the file says otherwise."""
+    """Check that the attached model equals the backbone before the first step, unless STARTS_AT_BACKBONE is False."""
     if not subject.variant.baseline.starts_at_backbone:
         return
     apart = difference(subject.output(subject.attached), subject.output(subject.backbone))
     if not apart <= START_TOLERANCE:
         raise ContractBroken(
             f"the attached model's output differs from the backbone's by {apart:.1e} before the first step; "
-            "start at zero, or say STARTS_AT_BACKBONE = False"
+            "start at zero, or set STARTS_AT_BACKBONE = False"
         )
 
 
 def check_training(subject: Subject) -> None:
-    """Three steps move every trainable parameter and not one bit of anything else, buffers included."""
+    """Check that three steps change every trainable parameter and not a bit of anything else, buffers included."""
     before, after = all_tensors(subject.attached), all_tensors(subject.trained)
     trained = adaptation_state(subject.attached)
     frozen = {name: tensor for name, tensor in before.items() if name not in trained}
@@ -155,13 +153,13 @@ def check_training(subject: Subject) -> None:
 
 
 def check_merge(subject: Subject) -> None:
-    """Merging gives the architecture's own keys in their order, another model than the backbone, and the same output."""
+    """Check that merging gives the backbone's keys in order, differs from the backbone and keeps the output."""
     expected = subject.backbone.state_dict()
     for precision, tolerance in MERGE_TOLERANCE.items():
         model = copy.deepcopy(subject.trained).to(precision)
         merged = subject.merged(model)
         if list(merged) != list(expected):
-            raise ContractBroken("the merged state's keys are not those of the backbone in their order")
+            raise ContractBroken("the merged state's keys or their order differ from the backbone's")
         wrong = [key for key, value in merged.items() if value.shape != expected[key].shape]
         if wrong:
             raise ContractBroken(
@@ -169,23 +167,23 @@ def check_merge(subject: Subject) -> None:
             )
         plain = copy.deepcopy(subject.backbone).to(precision)
         if not _differing(merged, plain.state_dict()):
-            raise ContractBroken("the merged state is that of the backbone: nothing of the adaptation is in it")
+            raise ContractBroken("the merged state equals the backbone's; it must contain the adaptation")
         plain.load_state_dict(merged)
         apart = difference(subject.output(plain), subject.output(model))
         if not apart <= tolerance:
             raise ContractBroken(
-                f"the merged model's output differs by {apart:.1e} in {precision}; at most {tolerance:.0e} was expected"
+                f"the merged model's output differs by {apart:.1e} in {precision}; expected at most {tolerance:.0e}"
             )
 
 
 def check_count(subject: Subject) -> None:
-    """What trains is counted once, is what is saved, and is what the plan says where it says so (`trainable`)."""
+    """Check that trainable parameters count once, are all saved, and match the plan's `trainable` if declared."""
     parameters = trainable_parameters(subject.attached)
     counted = trainable_count(subject.attached)
     distinct = {(p.data_ptr(), p.numel()): p.numel() for p in parameters.values() if p.numel()}
     if sum(distinct.values()) != counted:
         raise ContractBroken(
-            f"{counted} parameters are counted, but they share memory and are {sum(distinct.values())}"
+            f"{counted} parameters are counted, but some share memory: only {sum(distinct.values())} are distinct"
         )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "adaptation.safetensors"
@@ -210,7 +208,7 @@ CHECKS: Mapping[str, Callable[[Subject], None]] = {
 
 
 class _ShiftedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Everything random that torch draws comes out differently: one number is drawn before it from the same source."""
+    """Make every random draw of torch come out differently by drawing one number from the same source first."""
 
     def __torch_dispatch__(
         self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -221,7 +219,7 @@ class _ShiftedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _watched:
-    """Global generators at a state of their own inside, which nothing inside may change."""
+    """Seed the global generators inside the block; raise `ContractBroken` if the block draws from them."""
 
     def __init__(self, function: str) -> None:
         self.function = function
@@ -244,7 +242,7 @@ class _watched:
 
 
 def _differing(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> list[str]:
-    """Names that are on one side only or differ in a bit."""
+    """Return the names that are missing on one side or differ in a bit."""
     return [
         name
         for name in dict.fromkeys([*first, *second])
@@ -260,5 +258,5 @@ def _refuse_changes(before: Mapping[str, torch.Tensor], after: Mapping[str, torc
 
 
 def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Largest difference relative to the largest expected value; not a number where either is not finite."""
+    """Return the largest difference relative to the largest expected value; NaN if either is not finite."""
     return float((found - expected).abs().max() / expected.abs().max())

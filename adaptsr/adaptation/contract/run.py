@@ -49,7 +49,7 @@ class CheckResult:
 
 
 def check_subject(subject: Subject) -> Iterator[CheckResult]:
-    """All checks of one variant on one backbone; a single skipped one where the backbone is refused."""
+    """Yield the results of all checks of a variant on a backbone, or one skipped result if it refuses the backbone."""
     try:
         _ = subject.attached
     except UserError as refusal:
@@ -73,10 +73,10 @@ def _result(subject: Subject, check: str, status: Literal["passed", "failed", "s
 
 
 def check_baseline(path: Path, progress: Progress = lambda line: None) -> list[CheckResult]:
-    """The whole contract of one file: its literals, its variants on the small backbones, and a fresh process.
+    """Check a baseline file: its literals, its variants on the small backbones, and reloading in a fresh process.
 
-    A backbone that the file refuses with a `UserError` is skipped, but one at least has to be taken.
-    `UserError` when the file cannot be read at all.
+    Skips a backbone that the file refuses with a `UserError`; the file must accept at least one. `progress` receives a
+    line per variant and backbone. Raises `UserError` if the file cannot be read.
     """
     file = read_literals(path.resolve())
     results = [_file_check("literals", lambda: check_literals(file))]
@@ -98,7 +98,7 @@ def check_baseline(path: Path, progress: Progress = lambda line: None) -> list[C
 def check_takes_a_backbone(results: Sequence[CheckResult]) -> None:
     planned = [result for result in results if result.backbone]
     if planned and all(result.status == "skipped" for result in planned):
-        raise ContractBroken(f"no backbone is taken; {planned[0].backbone} is refused with: {planned[0].message}")
+        raise ContractBroken(f"the file refuses every backbone; {planned[0].backbone} with: {planned[0].message}")
 
 
 def _file_check(name: str, check: Callable[[], None]) -> CheckResult:
@@ -116,7 +116,7 @@ def _summary(variant: Variant, backbone: str, results: Iterable[CheckResult]) ->
 
 
 def check_fresh_process(folders: Sequence[Path]) -> list[CheckResult]:
-    """Load saved subjects in a new process, which has no data, and compare their outputs. One process for all."""
+    """Load all saved subjects in one new process, without data, and compare their outputs."""
     if not folders:
         return []
     paths = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -127,21 +127,21 @@ def check_fresh_process(folders: Sequence[Path]) -> list[CheckResult]:
         text=True,
     )
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        return [CheckResult("fresh process", "failed", f"it ended with status {done.returncode}: {last}")]
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        return [CheckResult("fresh process", "failed", f"the process ended with status {done.returncode}: {last}")]
     results = []
     for folder in folders:
-        saved = files.read_json(folder / "subject.json", "what a contract check left behind")
+        saved = files.read_json(folder / "subject.json", "the files of a contract check")
         row = f"{Path(saved['path']).stem}/{saved['variant']}"
-        outcome = files.read_json(folder / "reloaded.json", "what a contract check left behind")
+        outcome = files.read_json(folder / "reloaded.json", "the files of a contract check")
         message = str(outcome["message"])
         results.append(CheckResult("fresh process", "failed" if message else "passed", message, row, saved["backbone"]))
     return results
 
 
 def reload_saved(folder: Path) -> None:
-    """Attach and load one saved subject and compare its output; the side of `check_fresh_process` that is fresh."""
-    saved = files.read_json(folder / "subject.json", "what a contract check left behind")
+    """Attach and load one saved subject and compare its output; runs in the process of `check_fresh_process`."""
+    saved = files.read_json(folder / "subject.json", "the files of a contract check")
     variant = Variant(read_literals(Path(saved["path"])), saved["variant"], saved["options"])
     message = ""
     try:

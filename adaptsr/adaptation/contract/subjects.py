@@ -1,4 +1,4 @@
-"""What the contract is checked on: variants, each planned, attached and trained once on a small backbone."""
+"""The subjects of the contract: variants, each planned, attached and trained once on a small backbone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SEED, OTHER_SEED = 1, 2
 
 
 class CannotMerge(Exception):
-    """The baseline's own `merge` says, with a `UserError`, that there is no plain model of what it does."""
+    """The baseline's own `merge` raised a `UserError`: the method has no plain model."""
 
 
 @dataclass(eq=False)
@@ -60,7 +60,7 @@ class Subject:
 
     @cached_property
     def budget(self) -> dict[str, int]:
-        """What the variant's budget comes to on this backbone, counted once for all seeds."""
+        """The variant's budget on this backbone, counted once for all seeds."""
         return budget_option(self.variant, self.fresh, self.sites, self.batch, SEED)
 
     def plan(self, seed: int) -> Plan:
@@ -96,21 +96,21 @@ class Subject:
         return model.eval()
 
     def output(self, model: nn.Module) -> torch.Tensor:
-        """What the model makes of the first LR batch, in the model's own precision."""
+        """Return the model's output for the first LR batch, in the model's own precision."""
         precision = next(model.parameters()).dtype
         with torch.no_grad():
             output: torch.Tensor = model(self.batch(0)[0].to(precision))
         return output
 
     def merged(self, model: nn.Module) -> dict[str, torch.Tensor]:
-        """The plain state of a copy of the model, by the baseline's own `merge` where it has one."""
+        """Merge a copy of the model into a plain state dict. Raises `CannotMerge` if the baseline's `merge` refuses."""
         try:
             return merge(copy.deepcopy(model), self.variant.baseline, self.planned, list(self.backbone.state_dict()))
         except UserError as refusal:
             raise CannotMerge(str(refusal)) from None
 
     def save(self, folder: Path) -> None:
-        """Leave behind what a run does, and the output that it has to give again."""
+        """Save what a run saves, and the output that a reload must reproduce."""
         self.planned.save(folder)
         save_tensors(folder / "adaptation.safetensors", adaptation_state(self.trained), {})
         save_tensors(folder / "output.safetensors", {"output": self.output(self.trained)}, {})
@@ -127,7 +127,7 @@ class Subject:
 
 
 def subjects(file: BaselineFile) -> list[tuple[Variant, str]]:
-    """What is checked: the chosen variants on all small backbones, those that differ in numbers alone on the first."""
+    """List what to check: variants on all small backbones, or on the first if they differ only in numbers."""
     seen: set[str] = set()
     pairs = []
     for variant in chosen_variants(file):
@@ -138,9 +138,9 @@ def subjects(file: BaselineFile) -> list[tuple[Variant, str]]:
 
 
 def chosen_variants(file: BaselineFile) -> list[Variant]:
-    """The variants of ROWS, and of the others the first that has an option at a value which none before it has.
+    """Return the variants of ROWS, then each other variant with an option value that none before it has.
 
-    All numbers count as one value: r = 2 shows nothing that r = 1 does not.
+    All numbers but zero count as one value: r = 2 shows nothing that r = 1 does not.
     """
     known = {**discover(), file.name: file}
     seen: set[str] = set()
@@ -155,7 +155,7 @@ def chosen_variants(file: BaselineFile) -> list[Variant]:
 
 
 def option_kinds(options: Mapping[str, Any]) -> set[str]:
-    """Every option with its value, a number told from others only by being zero or not."""
+    """Return every option with its value; numbers differ only in being zero or not."""
     kinds = set()
     for key, value in options.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -166,6 +166,6 @@ def option_kinds(options: Mapping[str, Any]) -> set[str]:
 
 
 def all_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of all parameters and buffers, those included that no state dict shows."""
+    """Copy all parameters and buffers, including those outside the state dict."""
     named: dict[str, torch.Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     return {name: tensor.detach().clone() for name, tensor in named.items()}

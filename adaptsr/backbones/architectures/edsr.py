@@ -1,4 +1,4 @@
-"""EDSR (Lim et al., CVPRW 2017), the class of basicsr: its defaults and its checkpoint layouts."""
+"""EDSR (Lim et al., CVPRW 2017), as implemented in basicsr: defaults and checkpoint layouts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class EDSR(Family):
     def translated(self, state: StateDict) -> StateDict:
         """Rename the keys of the authors' repository to basicsr's.
 
-        The authors' mean-shift layers (`sub_mean`, `add_mean`) are constants, which basicsr keeps outside the state dict.
+        Drops the authors' mean-shift layers (`sub_mean`, `add_mean`): basicsr keeps these constants outside the state dict.
         """
         if not {"head.0.weight", "body.0.body.0.weight"} <= state.keys():
             return state

@@ -1,4 +1,4 @@
-"""What a family of architectures may declare; each family is one small file that overrides what it knows better."""
+"""The interface of an architecture family; each family is one small file that overrides these defaults."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Family(ABC):
     """The models of one architecture."""
 
     architecture: ClassVar[str]
-    """The name in a profile."""
+    """Its name in a profile."""
     rebuilt: ClassVar[frozenset[str]] = frozenset()
-    """Last parts of the names of buffers that depend on the size trained on: never taken from a checkpoint."""
+    """Last name parts of buffers that depend on the training size; never loaded from a checkpoint."""
 
     @abstractmethod
     def small(self, scale: int, lr_size: int) -> dict[str, Any]:
-        """Return options of a small model, on which the contract checks baselines with LR images of this side."""
+        """Return options of a small model for the contract's checks, for LR images of side `lr_size` in pixels."""
 
     def sizes(self, model: nn.Module) -> Sizes:
-        """Return the image sizes that this model takes."""
+        """Return the image sizes that this model accepts."""
         return Sizes()
 
     def construct(self, options: Mapping[str, Any], scale: int) -> nn.Module:
@@ -36,20 +36,20 @@ class Family(ABC):
         return spandrel_class(self.architecture)(**options)
 
     def detect(self, state: StateDict) -> tuple[dict[str, Any], int] | None:
-        """Return the options and the scale of a checkpoint of this family; None for others and for what spandrel detects."""
+        """Return the options and scale of this family's checkpoint; None for others and where spandrel detects them."""
         return None
 
     def translated(self, state: StateDict) -> StateDict:
-        """Return a checkpoint with the keys of the class; one that has them already, or is of another family, as it is."""
+        """Rename a checkpoint's keys to those of the class; return those of other families unchanged."""
         return state
 
     def gelu_mlp(self, module: nn.Module) -> tuple[nn.Module, nn.Module] | None:
-        """Return the two layers of a module that computes fc2(gelu(fc1(x))) and nothing else; None for other modules."""
+        """Return (fc1, fc2) of a module that computes exactly fc2(gelu(fc1(x))); None for other modules."""
         return None
 
     def fast_forward(self, module: nn.Module) -> Callable[..., torch.Tensor] | None:
-        """Return a faster forward with the same result for training; None where there is none.
+        """Return a faster training forward with the same result, or None.
 
-        To be asked when what trains is settled: a form may hold only while some parameter is frozen.
+        Call this once `requires_grad` is settled: a fast form may hold only while some parameter is frozen.
         """
         return None

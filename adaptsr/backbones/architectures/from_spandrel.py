@@ -1,4 +1,4 @@
-"""What spandrel knows of an architecture: its class, what a checkpoint holds, the sizes that a model takes."""
+"""Ask spandrel about an architecture: its class, its checkpoints and the image sizes it accepts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from adaptsr.errors import UserError, suggestion
 
 
 def spandrel_class(architecture: str) -> type[nn.Module]:
-    """Return the class of an architecture; `UserError` for an unknown name."""
+    """Return the class of an architecture. Raises `UserError` for an unknown name."""
     model, _ = _classes(architecture)
     return model
 
 
 def detected(state: Mapping[str, torch.Tensor], where: str) -> Any:
-    """Return spandrel's descriptor of a checkpoint, with the model loaded."""
+    """Return spandrel's descriptor of a checkpoint, with its model loaded. Raises `UserError` if spandrel cannot load it."""
     import spandrel
 
     try:
@@ -36,7 +36,7 @@ def detected(state: Mapping[str, torch.Tensor], where: str) -> Any:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{where}: spandrel knows the keys of this checkpoint, but not its sizes: {reason}; name the architecture and its options"
+            f"{where}: spandrel recognises this checkpoint's keys but cannot read its sizes: {reason}; set `architecture` and `options`"
         ) from None
 
 
@@ -49,8 +49,8 @@ def sizes_of(descriptor: Any) -> Sizes:
 def stated_sizes(architecture: str, model: nn.Module) -> Sizes:
     """Return the sizes that spandrel states for a model constructed here.
 
-    Spandrel states them only for checkpoints, so it loads this model's. Where it cannot read the options off the
-    tensors, the windows of the model are all that is known.
+    Spandrel states them only for checkpoints, so it loads this model's state. If it cannot infer the options from the
+    tensors, the window size decides.
     """
     _, detector = _classes(architecture)
     try:
@@ -63,14 +63,14 @@ def stated_sizes(architecture: str, model: nn.Module) -> Sizes:
 
 @contextmanager
 def meshgrid_silenced() -> Iterator[None]:
-    """Silence torch's warning about how window indices call torch.meshgrid: each process would show it twice."""
+    """Silence torch's warning about torch.meshgrid in window indices: every process would show it twice."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.meshgrid")
         yield
 
 
 def _classes(architecture: str) -> tuple[type[nn.Module], type[Any]]:
-    """Return the model's class and the one that detects and loads its checkpoints."""
+    """Return the model class and the class that detects and loads its checkpoints."""
     known = architectures()
     if architecture not in known:
         raise UserError(

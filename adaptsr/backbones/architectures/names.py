@@ -1,4 +1,4 @@
-"""The architecture names that a profile may use, found without importing torch."""
+"""List the architecture names that a profile may use, without importing torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adaptsr.config.schema import AUTO
 
 
 def architectures() -> list[str]:
-    """Names that `backbones.<name>.architecture` takes: EDSR of basicsr, what spandrel has, read off its folders, and `auto`."""
+    """Return the values of `backbones.<name>.architecture`: `edsr` (basicsr), the names of spandrel's folders, and `auto`."""
     spec = importlib.util.find_spec("spandrel")
     assert spec
     assert spec.origin

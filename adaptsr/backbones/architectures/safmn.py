@@ -1,4 +1,4 @@
-"""SAFMN (Sun et al., ICCV 2023), the class of spandrel."""
+"""SAFMN (Sun et al., ICCV 2023), as implemented in spandrel."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class SAFMN(Family):
         return {"dim": 8, "n_blocks": 2, "upscaling_factor": scale}
 
     def sizes(self, model: nn.Module) -> Sizes:
-        """Return its real limit: the coarsest of four levels pools by 8. Spandrel asks for multiples of 8, the authors do not."""
+        """Return its real limit: the coarsest of four levels pools by 8. Spandrel requires multiples of 8; the authors do not."""
         return Sizes(minimum=8)

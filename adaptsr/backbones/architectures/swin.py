@@ -1,4 +1,4 @@
-"""SwinIR (Liang et al., ICCVW 2021) and DRCT (Hsu et al., CVPRW 2024), the classes of spandrel: shifted-window attention."""
+"""SwinIR (Liang et al., ICCVW 2021) and DRCT (Hsu et al., CVPRW 2024), as implemented in spandrel: shifted-window attention."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Swin(Family):
         return {"upscale": scale, "img_size": lr_size, "embed_dim": 12, "window_size": lr_size // 2, "mlp_ratio": 2}
 
     def sizes(self, model: Any) -> Sizes:
-        """Return whole windows, of the pixels that a model may first fold into channels."""
+        """Return multiples of the window, times the factor by which the model first folds pixels into channels."""
         return Sizes(multiple_of=model.window_size * getattr(model, "start_unshuffle", 1))
 
     def gelu_mlp(self, module: Any) -> tuple[nn.Module, nn.Module] | None:
@@ -30,7 +30,7 @@ class _Swin(Family):
         return (module.fc1, module.fc2) if plain else None
 
     def fast_forward(self, module: Any) -> Callable[..., torch.Tensor] | None:
-        """Take attention with a frozen position bias, and without dropout of its weights: fused, that draws otherwise."""
+        """Return fused attention if the position bias is frozen and there is no dropout, which would draw differently."""
         if not self._defines(module, "WindowAttention"):
             return None
         if module.attn_drop.p != 0 or module.relative_position_bias_table.requires_grad:
@@ -64,20 +64,20 @@ class DRCT(_Swin):
 
 
 def _attention_forward(attention: Any) -> Callable[..., torch.Tensor]:
-    """Softmax attention in one operator, with position bias and shift mask folded into one constant tensor."""
+    """Return softmax attention as one operator, with position bias and shift mask folded into one constant tensor."""
     plain = attention.forward
     folded: list[tuple[torch.Tensor | None, torch.Tensor]] = []
 
     def forward(x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         if not torch.is_grad_enabled():
             return plain(x, mask)  # type: ignore[no-any-return]
-        # The mask of the training size is one tensor for good; those of other sizes are made anew in every call.
+        # The training size has one lasting mask; every call with another size makes a new one.
         if not folded or folded[0][0] is not mask:
             folded[:] = [(mask, _folded_bias(attention, mask))]
         windows, tokens, channels = x.shape
         qkv = _Heads.apply(attention.qkv(x), attention.num_heads)  # type: ignore[no-untyped-call]
         bias = folded[0][1].to(qkv[0].dtype)
-        # One call an image: masks repeat after the windows of an image, which no strides express.
+        # One call per image: masks repeat after an image's windows, which strides cannot express.
         size = windows if mask is None else len(bias)
         images = zip(*(part.split(size) for part in qkv), strict=True) if size < windows else [qkv]
         every_window = bias.expand(size, -1, -1, -1)
@@ -94,7 +94,7 @@ def _attention_forward(attention: Any) -> Callable[..., torch.Tensor]:
 class _Heads(torch.autograd.Function):
     """Queries, keys and values (windows, heads, tokens, channels) as views of the fused layer's output.
 
-    Their gradients go straight to their places; autograd would stack them and copy the stack into order.
+    `backward` writes each gradient straight into place; autograd would stack them and copy the stack into order.
     """
 
     @staticmethod

@@ -1,6 +1,6 @@
-"""How each number and statement of the text is checked: what is computed from what, and by which rule it is judged.
+"""Checks of the text's numbers and statements: what is computed, and which rule judges it.
 
-A module for each theme; a line of `claims.csv` has its check in the `CHECKS` of one of them.
+Each theme is a module; each line of `claims.csv` has its check in one module's `CHECKS`.
 """
 
 from __future__ import annotations

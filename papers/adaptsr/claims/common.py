@@ -1,4 +1,4 @@
-"""What the checks of all themes share: names of the paper's rows, columns and groups, and arithmetic on shares."""
+"""Shared by all themes: names of the paper's rows, columns and groups, and arithmetic on shares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TITLES = {"psnr_y": "PSNR", "ssim_y": "SSIM", "lpips": "LPIPS", "dists": "DISTS"
 DATASETS = {"div2k": "DIV2K", "realsr": "RealSR", "drealsr": "DRealSR"}
 UNIFORM = "lora/r8"
 PERCENT_DENOMINATOR = Fraction(11_000_000)
-"""What the shares of Table 2 are found to be of; no count of the backbone."""
+"""The denominator that Table 2's shares imply; it is not a count of the backbone."""
 
 RATIOS = "Percentages and ratios"
 FORMS = "What the text describes against what was counted"
@@ -32,7 +32,7 @@ Check = Callable[[Counts, Reader, str], Outcome]
 
 @dataclass(frozen=True)
 class TextCheck:
-    """The check of one line of `claims.csv`: where it is shown, what is computed, and the function that judges it."""
+    """The check of one line of `claims.csv`: its group, what is computed, and the function that judges it."""
 
     group: str
     how: str
@@ -40,10 +40,10 @@ class TextCheck:
 
 
 def share(part: int | Fraction, whole: int | Fraction) -> Fraction:
-    """Per cent."""
+    """Return `part` of `whole` in per cent."""
     return 100 * Fraction(part) / Fraction(whole)
 
 
 def fewer(part: int | Fraction, whole: int | Fraction) -> Fraction:
-    """By how many per cent `part` is less than `whole`."""
+    """Return by how many per cent `part` is less than `whole`."""
     return 100 - share(part, whole)

@@ -1,4 +1,4 @@
-"""What the paper says of which method is better: cells of one table's column against each other."""
+"""Check which method the paper calls better: cells of one table's column against each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .common import ADAPTSR, DATASETS, DIFFUSION, GAN, METRICS, STATEMENTS, TITL
 FINETUNED = ("EDSR", "SAFMN", "SwinIR", "DRCT")
 UNIFORM_ROWS = ("r = 1", "r = 4", "r = 8", "r = 16", "r = 64")
 SIMILAR = Fraction(5, 100)
-"""The paper puts no number on "similar performance"; a metric worse by more than this share is not similar here."""
+"""Largest relative loss that counts as similar; the paper puts no number on "similar performance"."""
 
 
 def show_share(share: Fraction) -> str:
@@ -37,7 +37,7 @@ def _against(
     metric: str,
     dataset: str | None = None,
 ) -> Comparison:
-    """Two cells of one table's column."""
+    """Compare two cells of one table's column."""
     return Comparison(
         f"{ours} {TITLES[metric]}{f' on {DATASETS[dataset]}' if dataset else ''}",
         reader.number(table, ours, metric, dataset),
@@ -49,7 +49,7 @@ def _against(
 
 
 def _module(ours: str, relation: Relation, theirs: str, metric: str) -> Check:
-    """Two cells of Table 4."""
+    """Compare two cells of Table 4."""
 
     def judge(counts: Counts, reader: Reader, id: str) -> Outcome:
         return ordered([_against(reader, "table4", ours, relation, theirs, metric)])
@@ -58,7 +58,7 @@ def _module(ours: str, relation: Relation, theirs: str, metric: str) -> Check:
 
 
 def _msas_similar(counts: Counts, reader: Reader, id: str) -> Outcome:
-    """Neither metric worse than fine-tuning's by more than `SIMILAR`."""
+    """Judge that neither metric is worse than fine-tuning's by more than `SIMILAR`."""
     ours, theirs = "MSAs, LoRA", "MSAs, FT"
     losses = {
         "PSNR": 1 - reader.number("table4", ours, "psnr_y") / reader.number("table4", theirs, "psnr_y"),

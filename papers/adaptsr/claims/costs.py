@@ -1,4 +1,4 @@
-"""What the paper says of sizes, shares and times: counts of the model, and hours and iterations of training."""
+"""Check the paper's sizes, shares and times: counts of the model, and hours and iterations of training."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def _reduction(counts: Counts, reader: Reader, id: str) -> Outcome:
 
 
 def _hours(reader: Reader, what: str, name: str) -> Fraction:
-    """GPU hours of `adaptation` or `finetuning` on a backbone (Figure 6)."""
+    """Return the GPU hours of `adaptation` or `finetuning` on a backbone (Figure 6)."""
     return reader.claim(f"{what}-hours-{name}").value
 
 
 def _training_cost(counts: Counts, reader: Reader, id: str) -> Outcome:
-    """The most favourable of hours and iterations: the text says "up to"."""
+    """Judge the largest saving of hours and iterations: the text says "up to"."""
     hours = {
         title: fewer(_hours(reader, "adaptation", name), _hours(reader, "finetuning", name))
         for name, title in TIMED.items()
@@ -146,7 +146,7 @@ def _fewer_than_arc(counts: Counts, reader: Reader, id: str) -> Outcome:
 
 
 def _as_table(table: str, label: str, column: str = "parameters") -> Check:
-    """A number of the text against the same number of a table, both as printed."""
+    """Compare a number of the text with the same number of a table, both as printed."""
 
     def judge(counts: Counts, reader: Reader, id: str) -> Outcome:
         name = f"Table {table[-1]}, {label}"

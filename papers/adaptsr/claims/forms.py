@@ -1,4 +1,4 @@
-"""What the paper says of the form of its low-rank deltas: factorization, ranks, shapes, biases."""
+"""Check the form of low-rank deltas that the paper describes: factorization, ranks, shapes, biases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _counted(row: str) -> Check:
 
 
 def _as_the_text_says(row: str, baseline: str = UNIFORM) -> Check:
-    """The count of the form that a sentence describes; that of the form behind the printed number explains it."""
+    """Judge the count of the form that a sentence describes; the form behind the printed number explains a mismatch."""
 
     def judge(counts: Counts, reader: Reader, id: str) -> Outcome:
         readings = [
@@ -37,7 +37,7 @@ def _as_the_text_says(row: str, baseline: str = UNIFORM) -> Check:
 
 
 def _all_as_written(counts: Counts, reader: Reader, id: str) -> Outcome:
-    """The three sentences above taken together."""
+    """Judge the three sentences above together."""
     written = {"factorization": "1x1-kxk", "qkv": "separate"}
     readings = [
         literal("lora/r8 with all three", counts.trainable(SWINIR, UNIFORM, {**written, "biases": False})),
@@ -48,7 +48,7 @@ def _all_as_written(counts: Counts, reader: Reader, id: str) -> Outcome:
 
 
 def _table4_rank(counts: Counts, reader: Reader, id: str) -> Outcome:
-    """The ranks at which all three LoRA counts of Table 4 come out, with the biases trained or not."""
+    """Find the ranks that give all three LoRA counts of Table 4, with or without trained biases."""
     sites = [site for site in counts.sites(SWINIR) if not site.upsampling and not site.grouped]
     printed = {kind: reader.printed("table4", label, "parameters") for label, kind in TABLE4.items()}
     costs = {kind: sum(cost_per_rank(site, "loralib") for site in sites if site.kind == kind) for kind in printed}
@@ -76,7 +76,7 @@ def _mlp_shape(counts: Counts, reader: Reader, id: str) -> Outcome:
 
 
 def _attention_shape(counts: Counts, reader: Reader, id: str) -> Outcome:
-    """Shape of the product B A from the shapes that the text gives its factors."""
+    """Judge the shape of B A, computed from the shapes that the text gives its factors."""
     width = next(site for site in counts.sites(SWINIR) if site.role == "qkv").in_features
     heads = counts.matrix.profile.backbones[SWINIR].options["num_heads"][0]
     sizes = {"d": width, "d_k": width // heads, "r": 8}

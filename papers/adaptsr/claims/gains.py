@@ -1,4 +1,4 @@
-"""What the paper says of its gains: differences between metrics of its tables, with the test of one of them."""
+"""Check the gains that the paper states: differences between metrics of its tables, and a test of one of them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ADAPTSR_GAN = "AdaptSR-GAN (Ours)"
 
 
 def _gain(reader: Reader, label: str, dataset: str, ours: str = ADAPTSR) -> Fraction:
-    """By how many dB PSNR our row of Table 1 is above another."""
+    """Return by how many dB PSNR our row of Table 1 exceeds another."""
     return reader.number("table1", ours, "psnr_y", dataset) - reader.number("table1", label, "psnr_y", dataset)
 
 
 def _lpips_gain(reader: Reader, label: str, ours: str = ADAPTSR, metric: str = "lpips") -> Fraction:
-    """By how many per cent our LPIPS (or DISTS) on RealSR is below another's."""
+    """Return by how many per cent our LPIPS (or DISTS) on RealSR is below another's."""
     return fewer(reader.number("table1", ours, metric, "realsr"), reader.number("table1", label, metric, "realsr"))
 
 
@@ -85,7 +85,7 @@ def _rank_aware_gain(counts: Counts, reader: Reader, id: str) -> Outcome:
 
 
 def _significance(counts: Counts, reader: Reader, id: str) -> Outcome:
-    """Two-sided paired t-test from the mean, standard deviation and number of seeds that the text gives."""
+    """Judge a two-sided paired t-test of the mean, standard deviation and number of seeds that the text gives."""
     from scipy.stats import t
 
     mean, sd = reader.claim("rank-aware-gain").value, reader.claim("rank-aware-sd").value

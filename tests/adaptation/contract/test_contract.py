@@ -256,7 +256,7 @@ BROKEN = {
     "seed not used": (
         PLAN + attach_noise("torch.randn(shape, generator=torch.Generator().manual_seed(3))"),
         "seeds differ",
-        "depend on chance, but come to the same for seeds 1 and 2",
+        "draw random numbers but give the same result for seeds 1 and 2",
     ),
     "plan changes the backbone": (
         plan_with("backbone.conv_first.weight.data.zero_()") + ATTACH,
@@ -307,7 +307,7 @@ def merge(model, plan):
     return model
 """,
         "merges",
-        "nothing of the adaptation is in it",
+        "it must contain the adaptation",
     ),
     "shape": (
         PLAN
@@ -369,9 +369,9 @@ def test_broken_files_are_caught(tmp_path: Path, body: str, check: str, message:
 @pytest.mark.parametrize(
     ("head", "body", "message"),
     [
-        (HEAD.replace("{size}", "{width}"), PLAN + ATTACH, "TITLE: {width} is none of OPTIONS"),
-        (HEAD, PLAN.replace(", seed)", ")") + ATTACH, "plan was expected to take (backbone, sites, options, calib"),
-        (HEAD, PLAN + ATTACH + "\n\nVARIANTS['large'] = {}\n", "VARIANTS is changed while the file runs"),
+        (HEAD.replace("{size}", "{width}"), PLAN + ATTACH, "TITLE: {width} is not in OPTIONS"),
+        (HEAD, PLAN.replace(", seed)", ")") + ATTACH, "plan must take (backbone, sites, options, calib"),
+        (HEAD, PLAN + ATTACH + "\n\nVARIANTS['large'] = {}\n", "VARIANTS changes while the file runs"),
     ],
 )
 def test_literals_are_caught(tmp_path: Path, head: str, body: str, message: str) -> None:
@@ -407,7 +407,7 @@ class TestDroppedIn:
         refusing = plan_with("raise UserError('scale: nothing here is to my taste')") + ATTACH
         results = check_baseline(written(tmp_path, refusing).path)
         assert [result.status for result in results] == ["passed", *["skipped"] * len(BACKBONES), "failed"]
-        assert "no backbone is taken; batchnorm is refused with: scale: nothing here" in results[-1].message
+        assert "the file refuses every backbone; batchnorm with: scale: nothing here" in results[-1].message
 
     def test_file_that_cannot_be_merged(self, tmp_path: Path) -> None:
         """A `merge` that says it cannot is no fault; all else is checked."""
