@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from adaptsr.cli.common import Commands, known, load_matrix, with_profile
+from adaptsr.data import fetch
 
 
 def add(commands: Commands) -> None:
@@ -36,7 +37,6 @@ def _prepare(parsed: argparse.Namespace) -> None:
 
 
 def _data(parsed: argparse.Namespace) -> int:
-    from adaptsr.data import fetch
 
     action = {"status": fetch.status, "fetch": fetch.fetch, "verify": fetch.verify}[parsed.action]
     states = action(parsed.names)

@@ -18,7 +18,7 @@ import pytest
 
 from adaptsr import files
 from adaptsr.config.schema import Archive
-from adaptsr.data import catalogue, fetch
+from adaptsr.data import catalogue, fetch, transfer
 from adaptsr.data.catalogue import ArchiveFile, DatasetPart, WeightsFile
 from adaptsr.data.manifest import read_manifest
 from adaptsr.data.prepare import prepare
@@ -138,9 +138,9 @@ def server() -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(fetch, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(fetch, "TIMEOUT_SECONDS", (5, 5))
-    monkeypatch.setattr(fetch, "CHUNK_BYTES", 10_000)
+    monkeypatch.setattr(transfer, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(transfer, "TIMEOUT_SECONDS", (5, 5))
+    monkeypatch.setattr(transfer, "CHUNK_BYTES", 10_000)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -272,14 +272,14 @@ def test_refused_in_one_line_and_nothing_is_left(server: Server, case: str) -> N
 
 def stop_after(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the transfer end with this error once 100,000 bytes have arrived."""
-    append = fetch._Part.append
+    append = transfer.Part.append
 
-    def stopped(part: fetch._Part, chunk: bytes) -> None:
+    def stopped(part: transfer.Part, chunk: bytes) -> None:
         if part.size >= 100_000:
             raise error
         append(part, chunk)
 
-    monkeypatch.setattr(fetch._Part, "append", stopped)
+    monkeypatch.setattr(transfer.Part, "append", stopped)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=repr)
@@ -290,7 +290,9 @@ def test_a_call_that_ends_in_the_middle_leaves_a_part_that_the_next_one_resumes(
     with monkeypatch.context() as context:
         stop_after(error, context)
         if isinstance(error, OSError):
-            assert "cannot be written: No space left on device; run the command again to fetch the rest" in refusal(source(server))
+            assert "cannot be written: No space left on device; run the command again to fetch the rest" in refusal(
+                source(server)
+            )
         else:
             with pytest.raises(KeyboardInterrupt):
                 fetch.ensure(source(server))
@@ -304,7 +306,7 @@ def test_a_call_that_ends_in_the_middle_leaves_a_part_that_the_next_one_resumes(
 def test_a_server_that_never_gets_further_is_given_up(server: Server) -> None:
     served = server.serve("/file", Served(cuts=[1000] + [0] * 50))
     assert "attempts in a row got no data" in refusal(source(server))
-    assert len(served.requests) == 1 + fetch.ATTEMPTS
+    assert len(served.requests) == 1 + transfer.ATTEMPTS
     assert fetched_files()["net.pth.part"] == CONTENT[:1000]
     assert "net.pth" not in fetched_files()
 
@@ -348,7 +350,7 @@ def test_two_at_once_fetch_a_file_once_and_say_so(server: Server, capsys: pytest
 
 def test_too_little_room_is_said_before_anything_comes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     served = server.serve("/file")
-    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     assert "needs 300.0 kB, but 1.0 kB are free on this disk" in refusal(source(server))
     assert len(served.requests) <= 1
     assert fetched_files() == {}
@@ -542,7 +544,10 @@ class TestDatasets:
         ("change", "said"),
         [
             ({"lr": LR | {"../evil.png": b""}}, r"lr\.zip: refused: '\.\./evil\.png': a path that leads out"),
-            ({"hr": dict(list(HR.items())[:2])}, r"hr\.zip: 2 images match 'set/hr/\{name\}\.png' for test/hr, expected 3"),
+            (
+                {"hr": dict(list(HR.items())[:2])},
+                r"hr\.zip: 2 images match 'set/hr/\{name\}\.png' for test/hr, expected 3",
+            ),
             ({"hr": HR | {"set/hr/0004.png": png_bytes(4, 24)}}, r"hr\.zip: refused: more than the expected 3 images"),
             (
                 {"lr": {name.replace("0003", "0004"): image for name, image in LR.items()}},

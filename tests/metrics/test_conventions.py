@@ -19,11 +19,11 @@ from tests.factories import scoring_of
     [
         (Metric(name="lpisp"), r"scoring\.metrics\.a\.name: pyiqa has no metric 'lpisp'; close names are lpips"),
         (Metric(name="zzzzzz"), r"full-reference metrics are afine_all, "),
-        (Metric(name="niqe"), r"'niqe' compares with no reference image"),
+        (Metric(name="niqe"), r"'niqe' does not compare with a reference image"),
         (Metric(name="lpips", options={"nett": "vgg"}), r"options\.nett: .*did you mean 'net'"),
         (Metric(name="psnr", options={"colour_space": "yiq"}), r"did you mean 'color_space'"),
         (Metric(name="psnr", options={"color_space": "ycbcrr"}), r"allowed are lhm, ycbcr, yiq"),
-        (Metric(name="ssim", options={"crop_border": 4}), r"the border is scoring\.crop_border"),
+        (Metric(name="ssim", options={"crop_border": 4}), r"set scoring\.crop_border instead"),
         (Metric(name="lpips", options={"net": "squeeze"}), r"would be read as LPIPS with AlexNet"),
         (Metric(name="lpips", options={"net": "resnet"}), r"allowed are 'alex', 'squeeze', 'vgg', found 'resnet'"),
         (Metric(name="lpips", options={"pretrained_model_path": "gone.pth"}), r"no file gone\.pth"),

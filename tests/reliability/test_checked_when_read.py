@@ -232,7 +232,10 @@ def test_scores_and_pictures_are_of_weights_and_not_of_a_key(finished: Place, tm
     place = finished.copy("place", tmp_path)
     shift_weights(place.root / WEIGHTS, 1e-3)
     in_record(adaptation_sha256=file_sha256(place.root / WEIGHTS))(place.root)
-    assert f"{SCORES}: the scores of safmn/lora/r2/seed1 belong to weights that are missing or have changed" in place.run(*REPORT).mistake
+    assert (
+        f"{SCORES}: the scores of safmn/lora/r2/seed1 belong to weights that are missing or have changed"
+        in place.run(*REPORT).mistake
+    )
     said = place.succeed(*SCORE_RUNS).said
     assert "lora/r2 seed 1: scored" in said
     assert "lora/r2 seed 2: scored" not in said
