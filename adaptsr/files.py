@@ -122,3 +122,13 @@ def read_json(path: Path, expected: str) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a JSON object; expected {expected}")
     return content
+
+
+def size_text(size: int | None) -> str:
+    """Format a number of bytes for people: `3.5 GB`."""
+    if size is None:
+        return "unknown"
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"

@@ -19,7 +19,7 @@ from adaptsr.data.catalogue import Source, read_catalogue, weights_file
 from adaptsr.data.checksums import mismatch, record_first_seen, record_path
 from adaptsr.data.transfer import Part, Refused, ask
 from adaptsr.errors import UserError, listing
-from adaptsr.files import expanded
+from adaptsr.files import expanded, size_text
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,6 @@ def as_text(states: Sequence[State]) -> str:
     ]
     problems = [f"{state.source.name}: {state.problem}" for state in states if state.problem]
     return "\n".join([*lines, _totals(states), *problems])
-
-
-def size_text(size: int | None) -> str:
-    """Format a number of bytes for people: `3.5 GB`."""
-    if size is None:
-        return "unknown"
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size} B"
 
 
 def _weights(name: str) -> Source:

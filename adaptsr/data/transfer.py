@@ -20,8 +20,8 @@ from tqdm import tqdm
 from adaptsr import files
 from adaptsr.data.catalogue import Source
 from adaptsr.data.checksums import mismatch
-from adaptsr.data.fetch import size_text
 from adaptsr.errors import UserError
+from adaptsr.files import size_text
 
 ATTEMPTS = 4
 """Attempts in a row without any data before an address is given up."""

@@ -15,10 +15,11 @@ from adaptsr import files
 from adaptsr.adaptation.baseline_files import Variant
 from adaptsr.config import schema
 from adaptsr.data.catalogue import Catalogue, read_catalogue
-from adaptsr.data.fetch import State, as_text, size_text, status
+from adaptsr.data.fetch import State, as_text, status
 from adaptsr.data.kinds import ASSUMED_IMAGES, ASSUMED_LR_PIXELS, SplitSize, kind_of
 from adaptsr.data.manifest import manifest_path
 from adaptsr.errors import UserError
+from adaptsr.files import size_text
 from adaptsr.metrics.conventions import conventions
 from adaptsr.metrics.costs import seconds_of
 from adaptsr.metrics.weights import weight_files

@@ -21,8 +21,9 @@ from adaptsr.backbones.sites import find_sites
 from adaptsr.config.mistakes import validate
 from adaptsr.data.store import PairSet
 from adaptsr.errors import UserError
+from adaptsr.runs.keys import Inputs
 from adaptsr.runs.matrix import Matrix
-from adaptsr.training.context import Workbench
+from adaptsr.training.context import TrainingContext
 from papers.adaptsr.counting import Counts
 
 EXACT = '''"""A method that trains exactly its budget (nobody, nowhere)."""
@@ -56,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def files(folder: Path) -> Mapping[str, BaselineFile]:
-    return discover(folder)
+    return discover([folder])
 
 
 def matrix_of(repository: Path, folder: Path, baselines: Mapping[str, Any]) -> Matrix:
@@ -64,12 +65,12 @@ def matrix_of(repository: Path, folder: Path, baselines: Mapping[str, Any]) -> M
     content["baselines"] = baselines
     content["backbones"] = {"safmn": content["backbones"]["safmn"]}
     content["report"]["comparisons"] = []
-    return Matrix.of(validate(content, Path("paper.yaml")), "paper.yaml", folder)
+    return Matrix.of(validate(content, Path("paper.yaml")), "paper.yaml", [folder])
 
 
 def in_training(matrix: Matrix) -> int:
     backbone = copy.deepcopy(small_backbone("safmn"))
-    bench = Workbench(
+    context = TrainingContext(
         matrix=matrix,
         name="safmn",
         backbone=backbone,
@@ -77,10 +78,10 @@ def in_training(matrix: Matrix) -> int:
         sources=[],
         validation=PairSet("empty", SCALE, [], [], [], []),
         device=torch.device("cpu"),
-        data_key="",
+        inputs=Inputs(weights=None, train=(), validation=""),
     )
     variant = matrix.variant("exact/named")
-    return trainable_count(attach(bench.fresh_backbone(), variant, bench.plan(variant, 1)))
+    return trainable_count(attach(context.fresh_backbone(), variant, context.plan(variant, 1)))
 
 
 def in_counting(matrix: Matrix) -> int:

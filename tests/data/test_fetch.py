@@ -639,7 +639,7 @@ class TestCommands:
 
 
 def test_sizes_for_people() -> None:
-    sizes = [fetch.size_text(size) for size in (None, 12, 1_234, 67_869_037, 3_530_603_713)]
+    sizes = [files.size_text(size) for size in (None, 12, 1_234, 67_869_037, 3_530_603_713)]
     assert sizes == ["unknown", "12 B", "1.2 kB", "67.9 MB", "3.5 GB"]
 
 
