@@ -113,7 +113,7 @@ def test_a_budget_is_what_the_profile_defines(repository: Path, folder: Path) ->
     as_in_file, anew = (matrix_of(repository, folder, chosen) for chosen in ({"lora": {}, "exact": {}}, changed))
     assert anew.variants["exact/named"].budget == anew.variants["lora/r4"]
     assert in_counting(anew) < in_counting(as_in_file)
-    keys = [matrix.job_key("safmn", matrix.variant("exact/named")) for matrix in (as_in_file, anew)]
+    keys = [matrix.variant_key("safmn", "exact/named") for matrix in (as_in_file, anew)]
     assert keys[0] != keys[1]
 
 

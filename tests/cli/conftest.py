@@ -10,7 +10,7 @@ import yaml
 
 from adaptsr.cli import main
 from adaptsr.project import VARIABLE
-from tests.reliability.conftest import small
+from tests.factories import tiny_profile
 
 BASELINES = ["--baselines", "methods"]
 """The words that add the folder of `METHOD`."""
@@ -58,8 +58,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path
     (root / "config").mkdir()
     (root / "Snakefile").touch()
     shutil.copytree(repository / "resources/demo", root / "resources/demo")
-    content = small(yaml.safe_load((repository / "config/demo.yaml").read_text()))
-    content["backbones"] = {"safmn": content["backbones"]["safmn"]}
+    content = tiny_profile(rows={"full_finetuning": ["all"], "lora": ["r1", "r2"], "rank_aware": ["gradient"]})
     (root / "config/demo.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)

@@ -64,7 +64,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["sites", "--backbone", "safnm", "--profile", "config/demo.yaml"], "no backbone or file 'safnm'"),
     (["list", "datasets", "--profile", "config/nowhere.yaml"], "config/nowhere.yaml: cannot read this profile"),
     (["list", "datasets", "--set", "data"], "--set data: expected NAME=VALUE"),
-    (["list", "datasets", "--profile", "config/demo.yaml", "--set", "x=1"], "the setting 'x' is not used"),
+    (["list", "datasets", "--profile", "config/demo.yaml", "--set", "x=1"], "does not use the setting 'x'"),
     (
         ["list", "baselines", "--profile", "config/demo.yaml", "--baselines", "nowhere"],
         "nowhere: no such folder; expected a folder of baseline files",
