@@ -219,7 +219,7 @@ def test_runs_that_the_profile_no_longer_asks_for_are_none_of_its_finished_ones(
     assert finished_runs(place) == 0
     place.succeed(*words)
     assert "Of 2 runs, 0 are trained and scored" in page.read_text()
-    assert "what lies there is a run of another protocol, schedule, data, weights or options" in page.read_text()
+    assert "its folder holds a run of another protocol, schedule, data" in page.read_text()
 
 
 def shift_weights(path: Path, shift: float) -> None:

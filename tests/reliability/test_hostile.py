@@ -101,7 +101,6 @@ COMMANDS: list[list[str]] = [
     [SCORE_RUNS[0], "--backbone", "../evil", "--out", "x.parquet"],
     ["sites", "--backbone", "evil.pth"],
     ["merge", "\x1b[2J", "-o", "x.safetensors"],
-    ["gather", "evil.pth", "--out", "x.parquet"],
 ]
 
 
