@@ -25,7 +25,7 @@ import yaml
 from speed.measuring import Figure, arguments, report
 
 ROOT = Path(__file__).resolve().parent.parent
-LINKED = ("Snakefile", "adaptsr", "baselines", "config", "profiles", "workflow")
+LINKED = ("Snakefile", "adaptsr", "baselines", "config", "papers", "profiles", "workflow")
 SIZES = (1_000, 3_000, 10_000)
 TINY_SIZES = (80,)
 SEEDS = 20

@@ -106,10 +106,15 @@ def weights_source(file):
     return {"name": name, "version": row.version, "checksum": row.checksum}
 
 
-def training_inputs(wildcards):
-    """Return the manifests and the weights that training reads."""
+@cache
+def training_files(backbone):
+    """The manifests of the datasets that training reads, and the weights it starts from."""
     used = [*(source.dataset for source in PROFILE.data.train), PROFILE.data.validation.dataset]
-    return manifests(used) + weights(wildcards.backbone)
+    return manifests(used) + weights(backbone)
+
+
+def training_inputs(wildcards):
+    return training_files(wildcards.backbone)
 
 
 def variant_key(wildcards):
