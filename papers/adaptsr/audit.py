@@ -6,49 +6,20 @@ backbones and attaching the variants. No verdict is fixed in advance: a changed 
 
 from __future__ import annotations
 
-import textwrap
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from adaptsr.errors import UserError, listing, suggestion
 
+from .audit_page import write_audit_page
 from .claims import TEXT_CHECKS
 from .counting import Counts
-from .rules import Outcome, Verdict
+from .findings import Finding, format_text, to_json
+from .rules import Outcome
 from .sources import Cell, Claim, Published, Reader, claim_cell
 from .tables import TableCheck, table_checks
-
-VERDICTS: tuple[Verdict, ...] = ("reproduced", "reproduced with", "contradicted", "not determinable")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One claim and its verdict.
-
-    `published` is the claim's number or word as printed, `source` its location, `how` says what is computed, `computed`
-    pairs names with values, and `cells` are all published numbers used.
-    """
-
-    id: str
-    group: str
-    place: str
-    quote: str
-    published: str
-    source: Cell
-    how: str
-    computed: tuple[tuple[str, str], ...]
-    verdict: Verdict
-    variant: str
-    sentence: str
-    cells: tuple[Cell, ...]
-
-    @property
-    def verdict_text(self) -> str:
-        return f"{self.verdict} {self.variant}".strip()
 
 
 def audit_claims(counts: Counts, published_folder: Path) -> list[Finding]:
@@ -128,46 +99,6 @@ def _judged(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def tally(findings: Iterable[Finding]) -> dict[Verdict, int]:
-    """Count the findings of each verdict."""
-    counted = Counter(finding.verdict for finding in findings)
-    return {verdict: counted[verdict] for verdict in VERDICTS}
-
-
-def format_text(findings: Sequence[Finding]) -> str:
-    """Format the findings for a terminal: the claims by group, then the number of each verdict."""
-    lines: list[str] = []
-    for group, members in groupby(findings, key=lambda finding: finding.group):
-        lines += [group, "=" * len(group), ""]
-        for finding in members:
-            lines.append(f"{finding.id}: {finding.verdict_text}")
-            lines.append(f'  {finding.place}: "{finding.quote}", published {finding.published}')
-            lines += textwrap.wrap(finding.sentence, 110, initial_indent="  ", subsequent_indent="  ")
-            lines.append("")
-    lines += [f"{count:4d} {verdict}" for verdict, count in tally(findings).items()]
-    return "\n".join(lines) + "\n"
-
-
-def to_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Return the findings as plain data, for `json.dumps`."""
-    return [
-        {
-            "id": finding.id,
-            "group": finding.group,
-            "place": finding.place,
-            "quote": finding.quote,
-            "published": finding.published,
-            "how": finding.how,
-            "computed": [{"name": name, "value": value} for name, value in finding.computed],
-            "verdict": finding.verdict_text,
-            "sentence": finding.sentence,
-            "source": str(finding.source),
-            "uses": [str(cell) for cell in finding.cells],
-        }
-        for finding in findings
-    ]
-
-
 @dataclass(frozen=True)
 class PaperAudit:
     """The findings and the ways to show them, as `adaptsr audit` and the reports need."""
@@ -181,6 +112,4 @@ class PaperAudit:
         return to_json(self.findings)
 
     def write_page(self, profile: str, profile_title: str, path: Path) -> None:
-        from .audit_page import write_audit_page
-
         write_audit_page(profile, profile_title, self.findings, path)

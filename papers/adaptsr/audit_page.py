@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adaptsr.reporting.render import render
 
-from .audit import Finding, tally
+from .findings import Finding, tally
 from .rules import Verdict
 
 COLORS: Mapping[Verdict, str] = {

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from adaptsr.config.reading import load_profile
 from adaptsr.errors import UserError
 from adaptsr.runs.matrix import Matrix
-from papers.adaptsr.audit import Counts, Finding, audit_claims, format_text, tally, to_json
+from papers.adaptsr.audit import audit_claims
 from papers.adaptsr.audit_page import write_audit_page
 from papers.adaptsr.claims import TEXT_CHECKS
-from papers.adaptsr.counting import paper_counts
+from papers.adaptsr.counting import Counts, paper_counts
+from papers.adaptsr.findings import Finding, format_text, tally, to_json
 from papers.adaptsr.printed import parse, parse_range, parse_set, parse_shape, round_to, split_share
 from papers.adaptsr.rules import Comparison, bounded, equal, literal, named, ordered, origin, unnamed, within
 from papers.adaptsr.sources import PUBLISHED, Cell, Published
