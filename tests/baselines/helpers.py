@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -10,13 +12,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from adaptsr import randomness
 from adaptsr.adaptation import attaching
 from adaptsr.adaptation.allocation import Batch
 from adaptsr.adaptation.baseline_files import FOLDER, Variant, discover, import_baseline
-from adaptsr.adaptation.reparametrization import Plan
+from adaptsr.adaptation.reparametrization import Plan, freeze
+from adaptsr.backbones.build import build
 from adaptsr.backbones.sites import find_sites
+from adaptsr.config.reading import load_profile
 
 FILES = discover()
+LR_SIZE = {"edsr": 16, "safmn": 16, "swinir": 16, "drct": 32}
+"""Two windows: the least at which shifted windows shift."""
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -28,6 +35,20 @@ DATA = normal(2, 3, 4, 4)
 
 def agree(first: Any, second: Any) -> None:
     torch.testing.assert_close(first, second, rtol=1e-10, atol=1e-10)
+
+
+def agree_in_gradient(
+    first: torch.Tensor,
+    second: torch.Tensor,
+    parameters: Sequence[torch.Tensor],
+    counterparts: Sequence[torch.Tensor] | None = None,
+) -> None:
+    """For a loss in which every output counts differently; the second output may depend on other parameters."""
+    counts = normal(*first.shape, seed=9)
+    own = torch.autograd.grad((first * counts).sum(), parameters)
+    theirs = torch.autograd.grad((second * counts).sum(), counterparts or parameters)
+    for one, other in zip(own, theirs, strict=True):
+        agree(one.reshape(other.shape), other)
 
 
 def calibration(index: int) -> Batch:
@@ -90,6 +111,17 @@ def swin_like() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return SwinLike().eval()
+
+
+@cache
+def paper_backbone(name: str) -> nn.Module:
+    """One of the paper's four at full size, frozen, with random weights; to be copied before anything is attached."""
+    profile = load_profile(FOLDER.parent / "config/paper.yaml")
+    with torch.random.fork_rng():
+        randomness.seed_globals("full size", name)
+        model = build(profile.backbones[name], profile.scale, LR_SIZE[name], load=False)
+    freeze(model)
+    return model
 
 
 def baseline(name: str) -> ModuleType:

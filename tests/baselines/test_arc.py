@@ -12,10 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from adaptsr.adaptation.reparametrization import Plan, trainable_count, trainable_parameters
-from adaptsr.errors import UserError
-from tests.baselines.helpers import DATA, Block, agree, attach, baseline, normal, planned, swin_like
-
-arc = baseline("arc")
+from tests.baselines.helpers import DATA, Block, agree, agree_in_gradient, attach, normal, planned, swin_like
 
 
 def fill(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -41,28 +38,13 @@ def test_explicit_adapter() -> None:
     for name in plan.settings["sites"]:
         before, after = model.get_submodule(name), attached.get_submodule(name)
         weight: Any = after.parametrizations.weight[0]  # type: ignore[index,union-attr]
-        x = normal(7, before.in_features)  # type: ignore[arg-type]
-        explicit = x + ((x @ weight.u) * weight.scales) @ weight.u.T
-        if before.bias is not None:
-            explicit = explicit + after.parametrizations.bias[0].shift  # type: ignore[index,union-attr]
-        agree(after(x), before(explicit))
+        shift = after.parametrizations.bias[0].shift  # type: ignore[index,union-attr]
+        x = normal(7, 8)
+        own, explicit = after(x), before(x + ((x @ weight.u) * weight.scales) @ weight.u.T + shift)
+        agree(own, explicit)
+        agree_in_gradient(own, explicit, [weight.u, weight.scales, shift])
     for name in ("layers.0.attn.proj", "layers.1.mlp.fc2"):
         assert torch.equal(attached.get_parameter(f"{name}.weight"), model.get_parameter(f"{name}.weight"))
-
-
-def test_gradients_of_the_explicit_adapter() -> None:
-    model, attached, _ = adapted(size=5)
-    fill(attached)
-    before, after = model.get_submodule("layers.0.mlp.fc1"), attached.get_submodule("layers.0.mlp.fc1")
-    weight: Any = after.parametrizations.weight[0]  # type: ignore[index,union-attr]
-    shift = after.parametrizations.bias[0].shift  # type: ignore[index,union-attr]
-    parameters = [weight.u, weight.scales, shift]
-    x, counts = normal(7, 8), normal(7, 16, seed=1)
-    explicit = before(x + ((x @ weight.u) * weight.scales) @ weight.u.T + shift)
-    own = torch.autograd.grad((after(x) * counts).sum(), parameters)
-    expected = torch.autograd.grad((explicit * counts).sum(), parameters)
-    for one, other in zip(own, expected, strict=True):
-        agree(one, other)
 
 
 def test_u_is_shared_per_stage_and_kind() -> None:
@@ -80,20 +62,11 @@ def test_u_is_shared_per_stage_and_kind() -> None:
     assert trainable_count(attached) == 6 * 5 * 8 + 12 * (5 + 8)
 
 
-def test_more_columns_than_features() -> None:
-    """N above the width is allowed, as in the paper's svd350 to svd500: more parameters, rank at most the width."""
-    _, attached, _ = adapted(size=20)
-    fill(attached)
-    weight: Any = attached.get_submodule("layers.0.attn.qkv").parametrizations.weight[0]  # type: ignore[index,union-attr]
-    assert torch.linalg.matrix_rank((weight.u * weight.scales) @ weight.u.T) == 8
-
-
 @pytest.mark.parametrize(("options", "equal"), [({"mlp_init": "zero"}, True), ({}, False)])
 def test_start(options: Mapping[str, Any], equal: bool) -> None:
     """As published lambda of the MLP starts at Xavier values, not at the identity; `zero` starts at the backbone."""
     model, attached, _ = adapted(size=5, **options)
-    x = normal(2, 3, 4, 4)
-    assert torch.equal(model(x), attached(x)) == equal
+    assert torch.equal(model(DATA), attached(DATA)) == equal
 
 
 def test_convolutions_take_the_adapter_without_shift() -> None:
@@ -106,15 +79,3 @@ def test_convolutions_take_the_adapter_without_shift() -> None:
     adapter = torch.eye(6, dtype=torch.float64) + (weight.u * weight.scales) @ weight.u.T
     agree(attached[1](x), model[1](functional.conv2d(x, adapter[:, :, None, None])))  # type: ignore[index]
     assert not hasattr(attached[2], "parametrizations")  # type: ignore[index]
-
-
-def test_unknown_start() -> None:
-    with pytest.raises(UserError, match=r"^arc: mlp_init: 'ones' is unknown; there are xavier, zero"):
-        planned("arc", "svd50", swin_like(), mlp_init="ones")
-
-
-def test_attaching_needs_no_data() -> None:
-    """The plan says all: attached twice it gives the same numbers."""
-    model, first, plan = adapted(size=5)
-    second = attach("arc", copy.deepcopy(model), plan)
-    assert torch.equal(first(DATA), second(DATA))

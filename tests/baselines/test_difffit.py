@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 from torch import nn
 
 from adaptsr.adaptation.reparametrization import trainable_count, trainable_parameters
-from adaptsr.errors import UserError
-from tests.baselines.helpers import DATA, SwinLike, agree, attach, normal, planned, swin_like
+from tests.baselines.helpers import DATA, SwinLike, agree, agree_in_gradient, attach, normal, planned, swin_like
 
 
 def gammas(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -45,10 +43,7 @@ def test_scale_on_the_branch_output() -> None:
         return output
 
     agree(attached(DATA), explicit(DATA))
-    own = torch.autograd.grad(attached(DATA).square().sum(), list(found.values()))
-    expected = torch.autograd.grad(explicit(DATA).square().sum(), scales)
-    for one, other in zip(own, expected, strict=True):
-        agree(one, other)
+    agree_in_gradient(attached(DATA), explicit(DATA), list(found.values()), scales)
 
 
 def test_scale_on_a_convolutional_branch() -> None:
@@ -74,21 +69,3 @@ def test_published_form_trains_biases_and_norms() -> None:
     assert trainable_count(attached) == biases + norms + 4 * 8
     assert "relative_position_bias_table" not in trainable_parameters(attached)
     assert "conv_first.bias" in trainable_parameters(attached)
-
-
-def test_starts_at_the_backbone() -> None:
-    model = swin_like().double()
-    for form in ("gamma", "published"):
-        attached = attach("difffit", copy.deepcopy(model), planned("difffit", form, model))
-        assert torch.equal(attached(DATA), model(DATA))
-
-
-def test_no_branch_to_scale() -> None:
-    """A backbone without a known residual branch is refused in a line that says what to give."""
-    with pytest.raises(UserError, match=r"^difffit: no site .* ends a residual branch; .* branch_ends"):
-        planned("difffit", "gamma", nn.Sequential(nn.Conv2d(3, 3, 3)))
-
-
-def test_unknown_form() -> None:
-    with pytest.raises(UserError, match=r"^difffit: form: 'full' is unknown; there are published, gamma"):
-        planned("difffit", "gamma", swin_like(), form="full")

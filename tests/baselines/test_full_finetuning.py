@@ -12,7 +12,6 @@ from adaptsr.adaptation.reparametrization import (
     trainable_count,
     trainable_parameters,
 )
-from adaptsr.errors import UserError
 from tests.baselines.helpers import attach, planned
 
 
@@ -44,9 +43,3 @@ def test_one_kind(kind: str) -> None:
     assert set(adaptation_state(model)) == names
     weights = set(trainable_parameters(attached(f"{kind}-nobias")))
     assert weights == {name for name in names if name.endswith(".weight")}
-
-
-def test_unknown_kind() -> None:
-    model = BatchNormBackbone()
-    with pytest.raises(UserError, match=r"^kinds: unknown kind of site 'norm'"):
-        planned("full_finetuning", "conv", model, sites="norm")

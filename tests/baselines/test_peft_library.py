@@ -11,13 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from adaptsr.adaptation.baseline_files import FOLDER
 from adaptsr.adaptation.reparametrization import merged_state, trainable_count, trainable_parameters
-from adaptsr.backbones.build import build
 from adaptsr.backbones.sites import find_sites
-from adaptsr.config.reading import load_profile
 from adaptsr.errors import UserError
-from tests.baselines.helpers import DATA, attach, baseline, planned, swin_like
+from tests.baselines.helpers import DATA, attach, baseline, paper_backbone, planned, swin_like
+from tests.factories import refusal
 
 peft = pytest.importorskip("peft")
 bridge = baseline("peft_library")
@@ -47,10 +45,7 @@ def with_depthwise() -> nn.Module:
 )
 def test_counts_of_swinir(method: str, config: Mapping[str, Any], expected: int) -> None:
     """SwinIR-M without its upsampling layers, counted with the library alone."""
-    profile = load_profile(FOLDER.parent / "config" / "paper.yaml")
-    with torch.random.fork_rng():
-        model = build(profile.backbones["swinir"], profile.scale, 16, load=False)
-    found = settings(model, method=method, config=dict(config))
+    found = settings(paper_backbone("swinir"), method=method, config=dict(config))
     assert found["trainable"] == expected
     taken = 144 if method == "SHIRA" else 154
     assert len(found["sites"]) == taken
@@ -60,11 +55,23 @@ def test_counts_of_swinir(method: str, config: Mapping[str, Any], expected: int)
 class TestLeftOut:
     """What a method cannot take is listed with the reason, and stays as it is."""
 
-    def test_convolutions_for_a_method_of_linear_layers(self) -> None:
-        found = settings(swin_like(), method="SHIRA", config={"r": 2})
-        assert set(found["left_out"]) == {"conv_first", "conv_last"}
-        assert "Conv2d" in found["left_out"]["conv_first"]
-        assert len(found["sites"]) == 8
+    @pytest.mark.parametrize(
+        ("method", "config", "left_out", "reason"),
+        [
+            ("SHIRA", {"r": 2}, {"conv_first", "conv_last"}, "Conv2d"),
+            # BOFT's blocks of 4 do not divide the 27 inputs of a 3x3 convolution on RGB.
+            ("BOFT", {}, {"conv_first"}, "must be divisible"),
+            # On padded convolutions OFT computes something else than the weight it merges into.
+            ("OFT", {}, {"conv_first", "conv_last"}, "merged by OFT this kind of layer computes something else"),
+        ],
+    )
+    def test_layers_that_a_method_cannot_take(
+        self, method: str, config: Mapping[str, Any], left_out: set[str], reason: str
+    ) -> None:
+        found = settings(swin_like(), method=method, config=dict(config))
+        assert set(found["left_out"]) == left_out
+        assert all(reason in found["left_out"][name] for name in left_out)
+        assert len(found["sites"]) == 10 - len(left_out)
 
     def test_grouped_convolutions(self) -> None:
         found = settings(with_depthwise())
@@ -73,18 +80,6 @@ class TestLeftOut:
 
     def test_upsampling_when_asked_for(self) -> None:
         assert "upsample.0" in settings(with_depthwise(), upsampling=True)["sites"]
-
-    def test_sizes(self) -> None:
-        """BOFT's blocks of 4 do not divide the 27 inputs of a 3x3 convolution on RGB."""
-        found = settings(swin_like(), method="BOFT")
-        assert set(found["left_out"]) == {"conv_first"}
-        assert "must be divisible" in found["left_out"]["conv_first"]
-
-    def test_wrong_merge(self) -> None:
-        """PEFT's OFT on padded convolutions computes something else than the weight it merges into: not taken."""
-        found = settings(swin_like(), method="OFT")
-        assert set(found["left_out"]) == {"conv_first", "conv_last"}
-        assert "merged by OFT this kind of layer computes something else" in found["left_out"]["conv_last"]
 
     def test_sites_are_whole_names(self) -> None:
         """A name that ends like another's is not taken along with it."""
@@ -95,41 +90,30 @@ class TestLeftOut:
         assert {name.split(".lora")[0] for name in trainable_parameters(model)} == {"fc1"}
 
 
-class TestErrors:
-    """One line that names the method and, where it is about one, the layer."""
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "lorra"}, "method: peft has no 'LORRA'; there are ADALORA"),
+        ({"method": "PREFIX_TUNING"}, "method: PREFIX_TUNING does not adapt a model's layers"),
+        ({"method": "XLORA"}, "method: XLORA does not adapt a model's layers"),
+        ({"method": "ADALORA", "config": {"total_step": 10}}, "ADALORA re-allocates during training"),
+        ({"config": {"rank": 4}}, "peft_library: config: LORA has no option 'rank' here; it takes "),
+        ({"config": {"target_modules": 4}}, "peft_library: config: LORA has no option 'target_modules' here; it takes"),
+        ({"config": {"r": 0}}, "`r` should be a positive integer value"),
+    ],
+)
+def test_refused_options(options: Mapping[str, Any], said: str) -> None:
+    assert said in refusal(lambda: settings(swin_like(), **options))
 
-    def line(self, model: nn.Module, **options: Any) -> str:
-        with pytest.raises(UserError) as caught:
-            settings(model, **options)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
 
-    def test_method_that_refuses_every_layer(self) -> None:
-        line = self.line(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3)), method="VERA")
-        assert line.startswith("peft_library: VERA takes no layer of this backbone; 0: No layers types compatible")
+def test_method_that_refuses_every_layer() -> None:
+    line = refusal(lambda: settings(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3)), method="VERA"))
+    assert line.startswith("peft_library: VERA takes no layer of this backbone; 0: No layers types compatible")
 
-    def test_unknown_method(self) -> None:
-        assert "method: peft has no 'LORRA'; there are ADALORA" in self.line(swin_like(), method="lorra")
 
-    @pytest.mark.parametrize("method", ["PREFIX_TUNING", "PROMPT_TUNING", "XLORA"])
-    def test_method_without_layers(self, method: str) -> None:
-        assert f"method: {method} does not adapt a model's layers" in self.line(swin_like(), method=method)
-
-    def test_method_with_a_loop_of_its_own(self) -> None:
-        line = self.line(swin_like(), method="ADALORA", config={"total_step": 10})
-        assert "ADALORA re-allocates during training" in line
-
-    @pytest.mark.parametrize("name", ["rank", "target_modules"])
-    def test_unknown_option(self, name: str) -> None:
-        line = self.line(swin_like(), config={name: 4})
-        assert line.startswith(f"peft_library: config: LORA has no option '{name}' here; it takes ")
-
-    def test_value_that_the_library_refuses(self) -> None:
-        assert "`r` should be a positive integer value" in self.line(swin_like(), config={"r": 0})
-
-    def test_without_peft(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "peft", None)
-        assert "pip install adaptsr[peft]" in self.line(swin_like())
+def test_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    assert "pip install adaptsr[peft]" in refusal(lambda: settings(swin_like()))
 
 
 def test_every_name_of_the_registry_is_taken_or_refused() -> None:
@@ -172,21 +156,6 @@ def test_lora_merges_into_the_explicit_product() -> None:
     assert list(plain.state_dict()) == list(model.state_dict())
     assert {type(module) for module in plain.modules()} == {type(module) for module in model.modules()}
     assert not hasattr(plain, "peft_config")
-
-
-def test_seeds_of_the_library_follow_ours() -> None:
-    """PEFT fixes the seeds of random projections and masks; here another seed gives others."""
-    for method, config in (("VERA", {}), ("SHIRA", {"r": 2}), ("FOURIERFT", {"n_frequency": 9, "init_weights": True})):
-        outputs = []
-        for seed in (1, 1, 2):
-            model = swin_like()
-            attach("peft_library", model, planned("peft_library", "lora", model, seed, method=method, config=config))
-            with torch.no_grad():
-                for parameter in trainable_parameters(model).values():
-                    parameter.fill_(0.3)
-                outputs.append(model(DATA.float()))
-        assert torch.equal(outputs[0], outputs[1]), method
-        assert not torch.equal(outputs[0], outputs[2]), method
 
 
 def test_sites_are_those_of_the_kinds() -> None:

@@ -11,14 +11,13 @@ from torch import nn
 
 from adaptsr.adaptation.reparametrization import trainable_count, trainable_parameters
 from adaptsr.backbones.sites import find_sites
-from adaptsr.errors import UserError
-from tests.baselines.helpers import DATA, agree, attach, calibration, normal, planned, swin_like
+from tests.baselines.helpers import agree, agree_in_gradient, attach, calibration, normal, planned, swin_like
 
 SITE = "layers.0.mlp.fc1"
 
 
-def masks(seed: int = 1, chosen: str = "paper", **options: Any) -> dict[str, torch.Tensor]:
-    return planned("shira", chosen, swin_like().double(), seed=seed, **options).tensors
+def masks(chosen: str = "paper", **options: Any) -> dict[str, torch.Tensor]:
+    return planned("shira", chosen, swin_like().double(), **options).tensors
 
 
 def test_against_peft() -> None:
@@ -45,27 +44,9 @@ def test_against_peft() -> None:
         their_values.copy_(values)
     x = normal(5, 10)
     agree(attached(x), theirs(x))
-    agree(
-        *(
-            torch.autograd.grad((output * normal(5, 6, seed=1)).sum(), parameter)[0]
-            for output, parameter in ((attached(x), values), (theirs(x), their_values))
-        )
-    )
+    agree_in_gradient(attached(x), theirs(x), [values], [their_values])
     theirs.merge()
     agree(attached.weight, theirs.get_base_layer().weight)
-
-
-def test_only_the_mask_changes() -> None:
-    """W + S differs from W exactly where the mask says."""
-    model = swin_like().double()
-    plan = planned("shira", "paper", model)
-    attached = attach("shira", copy.deepcopy(model), plan)
-    with torch.no_grad():
-        for parameter in trainable_parameters(attached).values():
-            parameter.fill_(0.5)
-    weight = attached.get_submodule(SITE).weight
-    changed = (weight - model.get_parameter(f"{SITE}.weight")).flatten()  # type: ignore[operator]
-    assert torch.equal(changed.nonzero().flatten(), plan.tensors[SITE])
 
 
 @pytest.mark.parametrize("mask", ["random", "struct", "wm", "grad", "snip"])
@@ -92,11 +73,8 @@ def test_size_by_rank() -> None:
 
 
 def test_random_masks_differ() -> None:
-    """Between seeds, and between layers of the same shape."""
-    first, again, other = masks(1), masks(1), masks(2)
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not any(torch.equal(first[name], other[name]) for name in first)
-    assert not torch.equal(first["layers.0.mlp.fc1"], first["layers.1.mlp.fc1"])
+    """Between layers of the same shape."""
+    assert not torch.equal(masks()[SITE], masks()["layers.1.mlp.fc1"])
 
 
 @pytest.mark.parametrize("mask", ["wm", "grad", "snip"])
@@ -129,19 +107,8 @@ def test_struct() -> None:
         assert grid.all(1).any()
 
 
-def test_starts_at_the_backbone() -> None:
-    model = swin_like().double()
-    attached = attach("shira", copy.deepcopy(model), planned("shira", "paper", model))
-    assert torch.equal(attached(DATA), model(DATA))
-
-
 def test_convolutions_where_there_is_nothing_else() -> None:
     """On a CNN the entries of its kernels take the place of the Linear layers."""
     model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3, groups=6))
     plan = planned("shira", "paper", model)
     assert {name: len(indices) for name, indices in plan.tensors.items()} == {"0": 16}
-
-
-def test_unknown_mask() -> None:
-    with pytest.raises(UserError, match=r"^shira: mask: 'magnitude' is unknown; there are grad, random, snip, struct"):
-        masks(mask="magnitude")
