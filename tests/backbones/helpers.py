@@ -1,16 +1,14 @@
-"""Small backbones with random weights, an image, and the line of an error."""
+"""Small backbones with random weights, and an image."""
 
 from __future__ import annotations
 
 from functools import cache
 
-import pytest
 import torch
 from torch import nn
 
 from adaptsr.backbones.build import build
 from adaptsr.config.schema import Backbone
-from adaptsr.errors import UserError
 
 SWIN = {"upscale": 4, "img_size": 8, "embed_dim": 12, "num_heads": [2], "window_size": 4, "mlp_ratio": 2}
 TINY: dict[str, Backbone] = {
@@ -34,8 +32,3 @@ def tiny(name: str) -> nn.Module:
 
 def image(*size: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-
-
-def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
-    assert "\n" not in str(error.value)
-    return str(error.value)

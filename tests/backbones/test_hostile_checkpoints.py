@@ -75,7 +75,6 @@ def offsets(first: int, last: int) -> dict[str, Any]:
 
 CHECKPOINTS: dict[str, tuple[str, Callable[[Path], bytes]]] = {
     "a pickle that executes, .pth": ("x.pth", lambda s: pickle.dumps(Touch(s))),
-    "a pickle that executes, .ckpt": ("x.ckpt", lambda s: pickle.dumps(Touch(s))),
     "a pickle that executes, .safetensors": ("x.safetensors", lambda s: pickle.dumps(Touch(s))),
     "the oldest protocol": ("x.pth", lambda s: f"cposix\nsystem\n(S\"touch '{s}'\"\ntR.".encode()),
     "torch.save of an object": ("x.pth", lambda s: saved(Touch(s))),
@@ -88,15 +87,11 @@ CHECKPOINTS: dict[str, tuple[str, Callable[[Path], bytes]]] = {
     "a function of torch": ("x.pth", lambda s: f"ctorch.hub\nload\n(S'{s}'\nS'x'\ntR.".encode()),
     "a module of torch": ("x.pth", lambda s: saved(torch.nn.Linear(2, 2))),
     "TorchScript": ("x.pt", lambda _: torchscript()),
-    "TorchScript called .pth": ("x.pth", lambda _: torchscript()),
-    "nothing": ("x.pth", lambda _: b""),
     "a web page": ("x.pth", lambda _: b"<html><script>alert(1)</script></html>"),
     "cut in the middle": ("x.pth", lambda _: saved(TENSORS)[:400]),
     "a bomb": ("x.pth", lambda _: bombed()),
     "a tensor far larger than the file": ("x.pth", lambda _: saved({"w": torch.zeros(1).expand(1 << 40)})),
-    "a list": ("x.pth", lambda _: saved([torch.zeros(2)])),
     "numbers among tensors": ("x.pth", lambda _: saved({**TENSORS, "epoch": 3})),
-    "no tensors": ("x.pth", lambda _: saved({})),
     "safetensors: a header of exabytes": ("x.safetensors", lambda _: safetensors_of(b"{}", length=1 << 62)),
     "safetensors: not JSON": ("x.safetensors", lambda _: safetensors_of(b"<script>alert(1)</script>")),
     "safetensors: offsets beyond the file": ("x.safetensors", lambda _: safetensors_of(offsets(0, 1 << 40))),

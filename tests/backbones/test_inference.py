@@ -14,8 +14,7 @@ from adaptsr.backbones.gate import gate
 from adaptsr.backbones.inference import restore
 from adaptsr.backbones.sizes import Sizes
 from adaptsr.config import reading
-from adaptsr.data.images import to_float, to_uint8
-from tests.backbones.helpers import image, tiny
+from tests.backbones.helpers import image
 
 
 class Doubling(nn.Module):
@@ -48,15 +47,6 @@ class TestRestore:
         lr = torch.tensor([[[[1, 100, 200]]] * 3], dtype=torch.uint8).view(1, 3, 1, 3)
         assert restore(doubling(1, 1.6), lr, 2)[0, 0, 0, ::2].tolist() == [2, 160, 255]
         assert restore(doubling(1, -1.0), lr, 2).max() == 0
-
-    @pytest.mark.parametrize("name", ["swinir", "drct"])
-    def test_sizes_that_are_no_multiples_of_the_window(self, name: str) -> None:
-        assert restore(tiny(name), image(9, 13), 4).shape == (1, 3, 36, 52)
-
-    def test_same_as_the_model_where_nothing_is_padded(self) -> None:
-        lr = image(8, 8)
-        expected = to_uint8(tiny("edsr")(to_float(lr)).detach())
-        assert torch.equal(restore(tiny("edsr"), lr, 4), expected)
 
 
 def restored_as_before(model: nn.Module, lr: torch.Tensor, scale: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from adaptsr.backbones.build import build, build_from_file
 from adaptsr.config import reading, schema
-from adaptsr.errors import UserError
+from tests.factories import refusal
 
 Shapes = dict[str, tuple[int, ...]]
 State = dict[str, torch.Tensor]
@@ -52,17 +52,17 @@ def edsr_authors() -> Shapes:
     return shapes | conv("tail.1", 3, 64)
 
 
-def safmn() -> Shapes:
+def safmn(width: int = 36, blocks: int = 8) -> Shapes:
     """sunny2109/SAFMN, basicsr/archs/safmn_arch.py."""
-    shapes = conv("to_feat", 36, 3)
-    for block in range(8):
+    shapes = conv("to_feat", width, 3)
+    for block in range(blocks):
         name = f"feats.{block}"
-        shapes |= norm(f"{name}.norm1", 36) | norm(f"{name}.norm2", 36)
+        shapes |= norm(f"{name}.norm1", width) | norm(f"{name}.norm2", width)
         for level in range(4):
-            shapes |= conv(f"{name}.safm.mfr.{level}", 9, 1)
-        shapes |= conv(f"{name}.safm.aggr", 36, 36, 1)
-        shapes |= conv(f"{name}.ccm.ccm.0", 72, 36) | conv(f"{name}.ccm.ccm.2", 36, 72, 1)
-    return shapes | conv("to_img.0", 48, 36)
+            shapes |= conv(f"{name}.safm.mfr.{level}", width // 4, 1)
+        shapes |= conv(f"{name}.safm.aggr", width, width, 1)
+        shapes |= conv(f"{name}.ccm.ccm.0", 2 * width, width) | conv(f"{name}.ccm.ccm.2", width, 2 * width, 1)
+    return shapes | conv("to_img.0", 48, width)
 
 
 def window_block(name: str, width: int, heads: int, window: int, hidden: int, shifted: bool) -> Shapes:
@@ -129,6 +129,7 @@ CONTAINERS: dict[str, Callable[[State], object]] = {
         "params": {key: torch.zeros_like(value) for key, value in state.items()},
         "params_ema": state,
     },
+    "state_dict, in another order": lambda state: {"epoch": 3, "state_dict": dict(reversed(state.items()))},
     "module.": prefixed,
     "module. in params": lambda state: {"params": prefixed(state)},
 }
@@ -159,12 +160,6 @@ def save(backbone: schema.Backbone, content: object, folder: Path) -> schema.Bac
     path = folder / "official.pth"
     torch.save(content, path)
     return backbone.model_copy(update={"weights": str(path)})
-
-
-@pytest.mark.parametrize("name", ["edsr as basicsr writes it", "safmn", "swinir", "drct"])
-def test_the_written_down_layouts_are_those_of_the_published_sizes(name: str) -> None:
-    architecture, layout = LAYOUTS[name]
-    assert sum(value.numel() for value in learned(random_state(layout())).values()) == PARAMETERS[architecture]
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -247,30 +242,14 @@ def test_what_does_not_fit_is_one_line_with_the_key(
         said = f"{ours} has shape (7,), the backbone has {shapes[last]}".replace("[", "(").replace("]", ")")
         shapes[last] = (7,)
     backbone = save(backbones[architecture], {"params": random_state(shapes)}, tmp_path)
-    with pytest.raises(UserError) as caught:
-        build(backbone, 4)
-    message = str(caught.value)
+    message = refusal(lambda: build(backbone, 4))
     assert said in message
     assert message.startswith(str(tmp_path / "official.pth"))
-    assert "\n" not in message
-
-
-def test_a_checkpoint_of_another_size_is_one_line(tmp_path: Path, backbones: Mapping[str, schema.Backbone]) -> None:
-    backbone = save(backbones["swinir"], {"params": random_state(drct())}, tmp_path)
-    with pytest.raises(UserError, match=r"does not fit the backbone: it lacks 'layers\.0\.conv\.bias'"):
-        build(backbone, 4)
 
 
 def test_real_safmn_l_needs_nothing_but_its_file(tmp_path: Path) -> None:
     """The large model for photographs of Table 1: 5.6 M parameters, its size read off the checkpoint."""
-    shapes = conv("to_feat", 128, 3) | conv("to_img.0", 48, 128)
-    for block in range(16):
-        name = f"feats.{block}"
-        shapes |= norm(f"{name}.norm1", 128) | norm(f"{name}.norm2", 128) | conv(f"{name}.safm.aggr", 128, 128, 1)
-        for level in range(4):
-            shapes |= conv(f"{name}.safm.mfr.{level}", 32, 1)
-        shapes |= conv(f"{name}.ccm.ccm.0", 256, 128) | conv(f"{name}.ccm.ccm.2", 128, 256, 1)
-    state = random_state(shapes)
+    state = random_state(safmn(128, 16))
     torch.save({"params": state, "params_ema": state}, tmp_path / "official.pth")
     model = build_from_file(tmp_path / "official.pth")
     assert sum(value.numel() for value in model.parameters()) == 5_600_816

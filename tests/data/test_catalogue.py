@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
 
 from adaptsr.config.reading import load_profile
 from adaptsr.config.schema import Archive
-from adaptsr.data.catalogue import ArchiveFile, DatasetPart, Images, WeightsFile, read_catalogue, weights_file
-from adaptsr.errors import UserError
+from adaptsr.data.catalogue import Images, read_catalogue, weights_file
+from tests.data.tables import write_tables
+from tests.factories import refusal
 
 SOURCE = {
     "name": "set-hr",
@@ -25,23 +25,7 @@ WEIGHTS = SOURCE | {"name": "net", "file": "net.pth"}
 PART = {"name": "set", "scale": "4", "split": "test", "lr": "set-hr:lr/{name}.png", "hr": "set-hr:hr/{name}.png"}
 
 
-def write_tables(
-    folder: Path,
-    archives: list[dict[str, str]] | None = None,
-    datasets: list[dict[str, str]] | None = None,
-    weights: list[dict[str, str]] | None = None,
-) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = {
-        "archives.tsv": (ArchiveFile, [SOURCE] if archives is None else archives),
-        "datasets.tsv": (DatasetPart, [PART] if datasets is None else datasets),
-        "weights.tsv": (WeightsFile, [WEIGHTS] if weights is None else weights),
-    }
-    for name, (model, rows) in tables.items():
-        columns = list(model.model_fields)
-        lines = [columns, *([row.get(column, "") for column in columns] for row in rows)]
-        (folder / name).write_text("".join("\t".join(line) + "\n" for line in lines))
-    return folder
+TABLES = {"archives": [SOURCE], "datasets": [PART], "weights": [WEIGHTS]}
 
 
 class TestOurTables:
@@ -52,17 +36,6 @@ class TestOurTables:
         assert rows
         assert rows <= catalogue.datasets.keys()
         assert {backbone.weights for backbone in profile.backbones.values()} <= catalogue.weights.keys()
-
-    def test_numbers_of_pairs(self) -> None:
-        datasets = read_catalogue().datasets
-
-        def pairs(name: str, split: str) -> list[int | None]:
-            return [part.pairs for part in datasets[name] if part.split == split]
-
-        assert pairs("div2k-bicubic-x4", "train") == pairs("div2k-unknown-x4", "train") == [800]
-        assert pairs("div2k-bicubic-x4", "validation") == [100]
-        assert pairs("realsr-v3-x4", "test") == [50, 50]
-        assert [pairs(f"stablesr-{name}", "test") for name in ("div2k", "realsr", "drealsr")] == [[3000], [100], [93]]
 
     @pytest.mark.parametrize(
         ("dataset", "split", "side", "path", "name"),
@@ -83,6 +56,21 @@ class TestOurTables:
         part = next(part for part in read_catalogue().dataset(dataset) if part.split == split)
         assert {"lr": part.sides["lr"], "hr": part.sides["hr"]}[side].name_of(path) == name
 
+    @pytest.mark.parametrize(
+        ("dataset", "split", "pairs"),
+        [
+            ("div2k-bicubic-x4", "train", [800]),
+            ("div2k-unknown-x4", "train", [800]),
+            ("div2k-bicubic-x4", "validation", [100]),
+            ("realsr-v3-x4", "test", [50, 50]),
+            ("stablesr-div2k", "test", [3000]),
+            ("stablesr-realsr", "test", [100]),
+            ("stablesr-drealsr", "test", [93]),
+        ],
+    )
+    def test_numbers_of_pairs(self, dataset: str, split: str, pairs: list[int]) -> None:
+        assert [part.pairs for part in read_catalogue().dataset(dataset) if part.split == split] == pairs
+
     def test_crops_of_one_image_are_of_one_scene(self) -> None:
         (part,) = read_catalogue().dataset("stablesr-div2k")
         assert part.scene_of("0801_pch_00002") == "0801"
@@ -90,22 +78,16 @@ class TestOurTables:
     def test_whatever_is_fetched_by_itself_has_a_published_checksum(self) -> None:
         assert all(source.checksum for source in read_catalogue().sources() if source.fetch != "manual")
 
-    def test_reading_them_costs_no_torch(self) -> None:
-        code = "import sys; from adaptsr.data.catalogue import read_catalogue; read_catalogue(); print('torch' in sys.modules)"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-        assert done.stdout.strip() == "False", done.stderr
-
 
 def test_names_lead_to_files(tmp_path: Path) -> None:
-    catalogue = read_catalogue(write_tables(tmp_path))
+    catalogue = read_catalogue(write_tables(tmp_path, **TABLES))
     assert [source.name for source in catalogue.sources()] == ["set-hr", "net"]
     assert [source.name for source in catalogue.sources(["set", "set-hr"])] == ["set-hr"]
     assert catalogue.archives["set-hr"].path == Path("resources/archives/set.zip")
     assert catalogue.weights["net"].path == Path("resources/weights/net.pth")
-    with pytest.raises(UserError, match=r"nett: no dataset, archive or weights of this name \(did you mean 'net'\?\)"):
-        catalogue.sources(["nett"])
-    with pytest.raises(UserError, match=r"no dataset 'sett' .*there are set"):
-        catalogue.dataset("sett")
+    said = "nett: no dataset, archive or weights of this name (did you mean 'net'?)"
+    assert said in refusal(lambda: catalogue.sources(["nett"]))
+    assert re.search(r"no dataset 'sett' .*there are set", refusal(lambda: catalogue.dataset("sett")))
 
 
 def test_the_place_of_weights() -> None:
@@ -147,10 +129,7 @@ def test_patterns(pattern: str, path: str, name: str | None) -> None:
         ({"weights": [WEIGHTS | {"name": "set"}]}, "'set' is used twice"),
         ({"datasets": [PART | {"lr": "set-hr:lr/x.png"}]}, r"datasets\.tsv:2: lr: .*\{name\} once"),
         ({"datasets": [PART | {"lr": "set-hr:{name}/x.png"}]}, r"datasets\.tsv:2: lr: .*last part"),
-        (
-            {"datasets": [PART | {"lr": "set-hr:x/{name}"}]},
-            r"datasets\.tsv:2: lr: the path must end in the suffix",
-        ),
+        ({"datasets": [PART | {"lr": "set-hr:x/{name}"}]}, r"datasets\.tsv:2: lr: the path must end in the suffix"),
         ({"datasets": [PART | {"hr": "set_hr:hr/{name}.png"}]}, r"datasets\.tsv:2: hr: no archive 'set_hr'.*'set-hr'"),
         ({"datasets": [PART, PART | {"scale": "2"}]}, r"datasets\.tsv:3: scale: 2 differs from 4"),
         ({"datasets": [PART, PART | {"scene": "_"}]}, r"datasets\.tsv:3: scene: '_' differs from ''"),
@@ -160,29 +139,21 @@ def test_patterns(pattern: str, path: str, name: str | None) -> None:
 def test_mistakes_are_one_line_with_file_line_and_column(
     tmp_path: Path, tables: dict[str, list[dict[str, str]]], said: str
 ) -> None:
-    with pytest.raises(UserError, match=said) as caught:
-        read_catalogue(write_tables(tmp_path, **tables))
-    assert "\n" not in str(caught.value)
+    assert re.search(said, refusal(lambda: read_catalogue(write_tables(tmp_path, **TABLES | tables))))
 
 
-def test_mistakes_of_the_table_itself(tmp_path: Path) -> None:
-    write_tables(tmp_path)
-    table = tmp_path / "weights.tsv"
-    text = table.read_text()
-    table.write_text(text.replace("licence", "license", 1))
-    with pytest.raises(
-        UserError, match=r"weights\.tsv:1: unknown column 'license'; expected the columns name, version"
-    ):
-        read_catalogue(tmp_path)
-    table.write_text(text.replace("\tnote", "", 1))
-    with pytest.raises(UserError, match=r"weights\.tsv:1: missing column 'note'"):
-        read_catalogue(tmp_path)
-    table.write_text(text.replace("net\t1", "net", 1))
-    with pytest.raises(UserError, match=r"weights\.tsv:2: found 9 cells, expected 10"):
-        read_catalogue(tmp_path)
-    table.write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"weights\.tsv: not a text file in UTF-8"):
-        read_catalogue(tmp_path)
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b"licence", b"license", "weights.tsv:1: unknown column 'license'; expected the columns name, version"),
+        (b"\tnote", b"", "weights.tsv:1: missing column 'note'"),
+        (b"net\t1", b"net", "weights.tsv:2: found 9 cells, expected 10"),
+        (b"name", b"\xff\xfe", "weights.tsv: not a text file in UTF-8"),
+    ],
+)
+def test_mistakes_of_the_table_itself(tmp_path: Path, old: bytes, new: bytes, said: str) -> None:
+    table = write_tables(tmp_path, **TABLES) / "weights.tsv"
+    table.write_bytes(table.read_bytes().replace(old, new, 1))
+    assert said in refusal(lambda: read_catalogue(tmp_path))
     table.unlink()
-    with pytest.raises(UserError, match=r"weights\.tsv: cannot read this table: No such file"):
-        read_catalogue(tmp_path)
+    assert "weights.tsv: cannot read this table: No such file" in refusal(lambda: read_catalogue(tmp_path))

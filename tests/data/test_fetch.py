@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import http.server
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,15 +20,15 @@ import pytest
 from adaptsr import files
 from adaptsr.config.schema import Archive
 from adaptsr.data import catalogue, fetch, transfer
-from adaptsr.data.catalogue import ArchiveFile, DatasetPart, WeightsFile
+from adaptsr.data.catalogue import WeightsFile
 from adaptsr.data.manifest import read_manifest
 from adaptsr.data.prepare import prepare
 from adaptsr.data.store import load_split
-from adaptsr.errors import UserError
-from tests.factories import png_bytes, tree, zipped
+from tests.data.tables import write_tables
+from tests.factories import flipped, png_bytes, refusal, tree, zipped
 
 CONTENT = bytes(np.random.default_rng(0).integers(0, 256, 300_000, dtype=np.uint8))
-OTHER = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+OTHER = flipped(CONTENT)
 DRIVE_PAGE = """<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>
 <form action="https://elsewhere.invalid/search"><input type="hidden" name="q" value="no"></form>
 <form id="download-form" action="{action}" method="get"><input type="submit" value="Download anyway">
@@ -52,80 +53,67 @@ class Served:
     """Query without which Google Drive's page is given instead."""
     requests: list[dict[str, str]] = field(default_factory=list)
 
+    def answer(self, wanted: str | None, condition: str | None) -> tuple[int, dict[str, str], bytes]:
+        headers = {"Content-Type": self.type} | ({"ETag": self.etag} if self.etag else {})
+        status, body = self.status, self.body
+        if wanted and self.ranges and condition in (None, self.etag):
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(body):
+                return 416, {"Content-Type": "text/html", "Content-Range": f"bytes */{len(body)}"}, b"<html>no</html>"
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+            status, body = 206, body[start:]
+        if self.length:
+            headers["Content-Length"] = str(len(body))
+        return status, headers, body
 
-class Server:
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
         self.paths: dict[str, Served] = {}
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.answer(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self.root = f"http://127.0.0.1:{self._http.server_port}"
-        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+        self.root = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def serve(self, path: str, served: Served | None = None) -> Served:
         self.paths[path] = served or Served()
         return self.paths[path]
 
     def close(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
+        self.shutdown()
+        self.server_close()
 
-    def answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
-        address = urlsplit(handler.path)
-        served = self.paths.get(address.path)
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        address = urlsplit(self.path)
+        served = self.server.paths.get(address.path)
         if served is None:
-            handler.send_error(404)
+            self.send_error(404)
             return
-        served.requests.append(dict(handler.headers))
+        served.requests.append(dict(self.headers))
         if len(served.requests) <= served.failures:
-            handler.send_error(503)
+            self.send_error(503)
             return
+        cut = None
         if served.confirmation is not None and dict(parse_qsl(address.query)) != served.confirmation:
-            self._send(handler, 200, {"Content-Type": "text/html; charset=utf-8"}, _page(address.path))
-            return
-        status, headers, body = _body(served, handler.headers.get("Range"), handler.headers.get("If-Range"))
-        self._send(handler, status, headers, body, served.cuts.pop(0) if served.cuts else None)
-
-    @staticmethod
-    def _send(
-        handler: http.server.BaseHTTPRequestHandler,
-        status: int,
-        headers: dict[str, str],
-        body: bytes,
-        cut: int | None = None,
-    ) -> None:
-        handler.send_response(status)
+            status, headers = 200, {"Content-Type": "text/html; charset=utf-8"}
+            body = DRIVE_PAGE.format(action=f"{address.path}?").encode()
+        else:
+            status, headers, body = served.answer(self.headers.get("Range"), self.headers.get("If-Range"))
+            cut = served.cuts.pop(0) if served.cuts else None
+        self.send_response(status)
         for name, value in headers.items():
-            handler.send_header(name, value)
-        handler.end_headers()
-        handler.wfile.write(body if cut is None else body[:cut])
-        handler.close_connection = True
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body[:cut])
+        self.close_connection = True
 
-
-def _page(path: str) -> bytes:
-    return DRIVE_PAGE.format(action=f"{path}?").encode()
-
-
-def _body(served: Served, wanted: str | None, condition: str | None) -> tuple[int, dict[str, str], bytes]:
-    headers = {"Content-Type": served.type} | ({"ETag": served.etag} if served.etag else {})
-    status, body = served.status, served.body
-    if wanted and served.ranges and condition in (None, served.etag):
-        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        if start >= len(body):
-            return 416, {"Content-Type": "text/html", "Content-Range": f"bytes */{len(body)}"}, b"<html>no</html>"
-        headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        status, body = 206, body[start:]
-    if served.length:
-        headers["Content-Length"] = str(len(body))
-    return status, headers, body
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 @pytest.fixture
@@ -163,13 +151,9 @@ def source(server: Server, path: str = "/file", **changes: object) -> WeightsFil
     return WeightsFile.model_validate({key: value for key, value in (content | changes).items() if value is not None})
 
 
-def refusal(of: WeightsFile) -> str:
+def refused(of: WeightsFile) -> str:
     """The line with which fetching ends."""
-    with pytest.raises(UserError) as caught:
-        fetch.ensure(of)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+    return refusal(lambda: fetch.ensure(of))
 
 
 def fetched_files() -> dict[str, bytes]:
@@ -199,6 +183,8 @@ class Case:
     part: bytes | None = None
     """What an earlier call left of the file."""
     ranges: tuple[str | None, ...] = (None,)
+    recorded: bool = False
+    """Whether the checksum of the first file seen is kept."""
 
 
 FETCHED: dict[str, Case] = {
@@ -209,6 +195,10 @@ FETCHED: dict[str, Case] = {
     "a part of another file": Case(part=b"x" * 1000, ranges=("bytes=1000-", None)),
     "a part longer than the file": Case(part=CONTENT + b"x"),
     "a busy server": Case({"failures": 2}, ranges=(None, None, None)),
+    "a part that the server cannot confirm": Case(
+        {"etag": None, "cuts": [100_000]}, {"checksum": None}, ranges=(None, None), recorded=True
+    ),
+    "published first digits": Case(source={"checksum": sha256(CONTENT)[:15]}, recorded=True),
     "MD5": Case(source={"checksum": f"md5:{hashlib.md5(CONTENT).hexdigest()}"}),
 }
 
@@ -220,7 +210,8 @@ def test_fetched_whole(server: Server, case: str, capsys: pytest.CaptureFixture[
     if found.part is not None:
         lies_there(found.part, "net.pth.part")
     assert fetch.ensure(source(server, **found.source)) == Path("resources/weights/net.pth")
-    assert fetched_files() == WHOLE
+    record = {"net.pth.sha256": f"{sha256(CONTENT)[7:]}  net.pth\n".encode()} if found.recorded else {}
+    assert fetched_files() == WHOLE | record
     assert tuple(ranges(served)) == found.ranges
     assert not capsys.readouterr().out
 
@@ -230,11 +221,11 @@ REFUSED: dict[str, tuple[Case, str]] = {
         Case({"body": CONTENT + b"x"}),
         "the server's file has 300001 bytes, expected 300000",
     ),
-    "more than expected from a server that does not say it": (
+    "more than expected, unannounced": (
         Case({"body": CONTENT + b"x" * 20_000, "length": False}),
         "received more than the expected 300000 bytes",
     ),
-    "less than expected from a server that does not say it": (
+    "less than expected, unannounced": (
         Case({"body": CONTENT[:-1], "length": False}),
         "299999 bytes, expected 300000",
     ),
@@ -242,6 +233,7 @@ REFUSED: dict[str, tuple[Case, str]] = {
         Case({"body": OTHER}),
         f"its SHA-256 is {sha256(OTHER)[7:]}, expected {sha256(CONTENT)[7:]}",
     ),
+    "wrong first digits": (Case(source={"checksum": "sha256:00000000"}), "expected 00000000"),
     "wrong MD5": (Case(source={"checksum": f"md5:{'0' * 32}"}), "its MD5 is"),
     "an unknown size of an unknown content": (
         Case({"length": False}, {"bytes": None, "checksum": None}),
@@ -265,7 +257,7 @@ REFUSED: dict[str, tuple[Case, str]] = {
 def test_refused_in_one_line_and_nothing_is_left(server: Server, case: str) -> None:
     given, said = REFUSED[case]
     served = server.serve("/file", replace(Served(), **copy.deepcopy(given.served)))
-    assert said in refusal(source(server, **given.source))
+    assert said in refused(source(server, **given.source))
     assert fetched_files() == {}
     assert tuple(ranges(served)) == given.ranges
 
@@ -290,9 +282,8 @@ def test_a_call_that_ends_in_the_middle_leaves_a_part_that_the_next_one_resumes(
     with monkeypatch.context() as context:
         stop_after(error, context)
         if isinstance(error, OSError):
-            assert "cannot be written: No space left on device; run the command again to fetch the rest" in refusal(
-                source(server)
-            )
+            said = "cannot be written: No space left on device; run the command again to fetch the rest"
+            assert said in refused(source(server))
         else:
             with pytest.raises(KeyboardInterrupt):
                 fetch.ensure(source(server))
@@ -305,19 +296,10 @@ def test_a_call_that_ends_in_the_middle_leaves_a_part_that_the_next_one_resumes(
 
 def test_a_server_that_never_gets_further_is_given_up(server: Server) -> None:
     served = server.serve("/file", Served(cuts=[1000] + [0] * 50))
-    assert "attempts in a row got no data" in refusal(source(server))
+    assert "attempts in a row got no data" in refused(source(server))
     assert len(served.requests) == 1 + transfer.ATTEMPTS
     assert fetched_files()["net.pth.part"] == CONTENT[:1000]
     assert "net.pth" not in fetched_files()
-
-
-def test_a_server_that_is_not_there(server: Server) -> None:
-    closed = Server()
-    closed.close()
-    message = refusal(source(server, address=f"{closed.root}/file"))
-    assert message.startswith(f"net: could not be fetched: {closed.root}/file: 4 attempts in a row got no data")
-    assert f"resources/weights/net.pth yourself (300000 bytes, {sha256(CONTENT)})" in message
-    assert fetched_files() == {}
 
 
 @pytest.mark.parametrize(
@@ -333,9 +315,18 @@ def test_the_mirror_is_asked_where_the_address_fails(server: Server, first: Serv
     assert ranges(mirror) == [asked]
 
 
-def test_404_everywhere(server: Server) -> None:
-    message = refusal(source(server, "/gone", mirrors=f"{server.root}/gone2"))
-    assert f"{server.root}/gone: 404 Not Found; {server.root}/gone2: 404 Not Found; try again later" in message
+def test_a_file_that_is_nowhere(server: Server) -> None:
+    closed = Server()
+    closed.close()
+    message = refused(source(server, "/gone", mirrors=f"{server.root}/gone2|{closed.root}/file"))
+    assert message.startswith("net: could not be fetched: ")
+    for said in (
+        f"{server.root}/gone: 404 Not Found; {server.root}/gone2: 404 Not Found; ",
+        f"{closed.root}/file: 4 attempts in a row got no data",
+        "try again later",
+        f"resources/weights/net.pth yourself (300000 bytes, {sha256(CONTENT)})",
+    ):
+        assert said in message
     assert fetched_files() == {}
 
 
@@ -348,23 +339,22 @@ def test_two_at_once_fetch_a_file_once_and_say_so(server: Server, capsys: pytest
     assert capsys.readouterr().err == f"Fetching net (300.0 kB) from {server.root[7:]}\n"
 
 
-def test_too_little_room_is_said_before_anything_comes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    served = server.serve("/file")
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    assert "needs 300.0 kB, but 1.0 kB are free on this disk" in refusal(source(server))
-    assert len(served.requests) <= 1
-    assert fetched_files() == {}
-
-
 def test_a_file_that_lies_there_is_checked_and_used_without_network(server: Server) -> None:
     never = source(server, address="http://127.0.0.1:1/never")
     lies_there(CONTENT)
     fetch.ensure(never)
     lies_there(OTHER)
-    message = refusal(never)
+    message = refused(never)
     assert message.startswith("resources/weights/net.pth: not the file of net: its SHA-256 is")
     assert message.endswith("; delete it and fetch it again")
     assert fetched_files() == {"net.pth": OTHER}
+
+
+def test_too_little_room_is_said_before_anything_comes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.serve("/file")
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    assert "needs 300.0 kB, but 1.0 kB are free on this disk" in refused(source(server))
+    assert fetched_files() == {}
 
 
 class TestFirstSight:
@@ -378,55 +368,36 @@ class TestFirstSight:
         assert fetched_files() == WHOLE | {"net.pth.sha256": record}
         Path("resources/weights/net.pth").unlink()
         served.body = OTHER
-        assert "differs from the one recorded when it was first seen" in refusal(unpublished)
+        assert "differs from the one recorded when it was first seen" in refused(unpublished)
         assert fetched_files() == {"net.pth.sha256": record}
         served.body = CONTENT
         fetch.ensure(unpublished)
         lies_there(OTHER)
-        assert "differs from the one recorded" in refusal(unpublished)
+        assert "differs from the one recorded" in refused(unpublished)
+        Path("resources/weights/net.pth.sha256").write_text("nonsense")
+        assert "resources/weights/net.pth.sha256: expected `<SHA-256>  net.pth`" in refused(unpublished)
 
     def test_a_file_placed_by_hand_is_recorded_too(self, server: Server) -> None:
         lies_there(CONTENT)
         manual = source(server, checksum=None, fetch="manual")
         fetch.ensure(manual)
         lies_there(OTHER)
-        assert refusal(manual).endswith(f"; replace it with the file from {server.root}/file")
+        assert refused(manual).endswith(f"; replace it with the file from {server.root}/file")
 
-    def test_published_first_digits_are_compared_and_the_rest_recorded(self, server: Server) -> None:
-        server.serve("/file")
-        fetch.ensure(source(server, checksum=sha256(CONTENT)[:15]))
-        assert set(fetched_files()) == {"net.pth", "net.pth.sha256"}
-        Path("resources/weights/net.pth").unlink()
-        assert "expected 00000000" in refusal(source(server, checksum="sha256:00000000"))
-
-    def test_a_damaged_record_is_named(self, server: Server) -> None:
-        server.serve("/file")
-        fetch.ensure(source(server, checksum=None))
-        Path("resources/weights/net.pth.sha256").write_text("nonsense")
-        assert refusal(source(server, checksum=None)).startswith(
-            "resources/weights/net.pth.sha256: expected `<SHA-256>  net.pth`"
-        )
-
-    def test_two_contents_are_never_joined(self, server: Server) -> None:
+    def test_two_contents_are_never_joined(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         """The file changes on the server between the cut and the next request: nothing else could tell."""
         served = server.serve("/file", Served(body=OTHER, etag='"old"', cuts=[100_000]))
         changed = bytes(reversed(CONTENT))
-        answer = server.answer
+        answer = Handler.do_GET
 
-        def change_after_the_first(handler: http.server.BaseHTTPRequestHandler) -> None:
+        def change_after_the_first(handler: Handler) -> None:
             answer(handler)
             served.body, served.etag = changed, '"new"'
 
-        server.answer = change_after_the_first  # type: ignore[method-assign]
+        monkeypatch.setattr(Handler, "do_GET", change_after_the_first)
         fetch.ensure(source(server, checksum=None))
         assert served.requests[1]["If-Range"] == '"old"'
         assert fetched_files()["net.pth"] == changed
-
-    def test_a_part_that_the_server_cannot_confirm_is_fetched_anew(self, server: Server) -> None:
-        served = server.serve("/file", Served(etag=None, cuts=[100_000]))
-        fetch.ensure(source(server, checksum=None))
-        assert [request.get("Range") for request in served.requests] == [None, None]
-        assert fetched_files()["net.pth"] == CONTENT
 
 
 def test_the_confirmation_page_of_google_drive_is_answered(server: Server) -> None:
@@ -438,11 +409,11 @@ def test_the_confirmation_page_of_google_drive_is_answered(server: Server) -> No
 
 def test_manual_is_one_line_with_address_place_size_and_checksum(server: Server) -> None:
     manual = source(server, fetch="manual", address="https://example.org/page", note="code osiy")
-    assert refusal(manual) == (
+    assert refused(manual) == (
         "net: this file needs a manual download: get it from https://example.org/page and put it at resources/weights/net.pth "
         f"(300000 bytes, {sha256(CONTENT)}); code osiy"
     )
-    message = refusal(source(server, fetch="manual", bytes=None, checksum=None))
+    message = refused(source(server, fetch="manual", bytes=None, checksum=None))
     assert "(size not published, checksum not published: recorded from the first file)" in message
 
 
@@ -462,22 +433,13 @@ def publish(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         for side, members in (("lr", lr), ("hr", hr)):
             body = server.serve(f"/{side}", Served(body=zipped(members))).body
             row = {"name": f"set-{side}", "version": "1", "file": f"{side}.zip", "address": f"{server.root}/{side}"}
-            archives.append(
-                row | {"bytes": str(len(body)), "checksum": sha256(body), "licence": "MIT", "fetch": "http"}
-            )
+            row |= {"bytes": str(len(body)), "checksum": sha256(body), "licence": "MIT", "fetch": "http"}
+            archives.append(row)
         rows = {"name": "set", "scale": "4", "split": "test", "pairs": "3", **part}
         rows |= {"lr": "set-lr:set/lr/{name}x4.png", "hr": "set-hr:set/hr/{name}.png"}
         net = {"name": "net", "version": "1", "file": "net.pth", "address": f"{server.root}/net", "licence": "MIT"}
-        tables = {
-            "archives.tsv": (ArchiveFile, archives),
-            "datasets.tsv": (DatasetPart, [rows]),
-            "weights.tsv": (WeightsFile, [net | {"fetch": "manual", "bytes": "300000", "checksum": sha256(CONTENT)}]),
-        }
-        (tmp_path / "config").mkdir(exist_ok=True)
-        for name, (model, content) in tables.items():
-            columns = list(model.model_fields)
-            lines = [columns, *([row.get(column, "") for column in columns] for row in content)]
-            (tmp_path / "config" / name).write_text("".join("\t".join(line) + "\n" for line in lines))
+        net |= {"fetch": "manual", "bytes": "300000", "checksum": sha256(CONTENT)}
+        write_tables(tmp_path / "config", archives, [rows], [net])
         monkeypatch.setattr(catalogue, "FOLDER", tmp_path / "config")
 
     return publish
@@ -544,20 +506,7 @@ class TestDatasets:
         ("change", "said"),
         [
             ({"lr": LR | {"../evil.png": b""}}, r"lr\.zip: refused: '\.\./evil\.png': a path that leads out"),
-            (
-                {"hr": dict(list(HR.items())[:2])},
-                r"hr\.zip: 2 images match 'set/hr/\{name\}\.png' for test/hr, expected 3",
-            ),
-            ({"hr": HR | {"set/hr/0004.png": png_bytes(4, 24)}}, r"hr\.zip: refused: more than the expected 3 images"),
-            (
-                {"lr": {name.replace("0003", "0004"): image for name, image in LR.items()}},
-                r"datasets\.crops: 2 problems: test LR 0004\.png: no test HR image of this name; test HR 0003\.png: no test LR",
-            ),
-            (
-                {"lr": LR | {"set/lr/0002x4.png": png_bytes(0, 24)}},
-                r"test HR 0002\.png: 24x24 beside test LR 24x24 is a scale of 1, but the profile has 4",
-            ),
-            ({"hr": HR | {"set/hr/0002.png": b"no image"}}, r"test HR 0002\.png: unreadable"),
+            ({"hr": HR | {"set/hr/0002.png": b"no image"}}, r"datasets\.crops: test HR 0002\.png: unreadable"),
             ({"scale": "2"}, r"datasets\.crops\.row: set has the scale 2, but the profile has 4"),
         ],
     )
@@ -565,9 +514,7 @@ class TestDatasets:
         self, publish: Callable[..., None], change: dict[str, object], said: str
     ) -> None:
         publish(**change)
-        with pytest.raises(UserError, match=said) as caught:
-            prepared()
-        assert "\n" not in str(caught.value)
+        assert re.search(said, refusal(prepared))
         assert below("resources") <= {"archives/lr.zip", "archives/hr.zip"}
         assert not Path("evil.png").exists()
         assert not Path("resources/evil.png").exists()
@@ -579,24 +526,22 @@ class TestDatasets:
         assert len(load_split(prepared(), "test")) == 3
         assert not list(Path("resources").glob(".*"))
 
-    def test_an_unknown_row(self, publish: Callable[..., None]) -> None:
-        publish()
-        with pytest.raises(UserError, match=r"config/datasets\.tsv: no dataset 'sett' \(did you mean 'set'\?\)"):
-            prepare("crops", Archive(kind="archive", row="sett"), Path("resources/crops"), 4)
-
 
 class TestCommands:
     def test_status_fetch_and_verify(self, publish: Callable[..., None]) -> None:
         publish()
         assert [state.state for state in fetch.status()] == ["missing"] * 3
         states = fetch.fetch(["set", "set-lr"])
-        assert [(state.source.name, state.state) for state in states] == [
-            ("set-lr", "verified"),
-            ("set-hr", "verified"),
-        ]
-        assert [state.state for state in fetch.status()] == ["there", "there", "missing"]
+        assert {state.source.name: state.state for state in states} == {"set-lr": "verified", "set-hr": "verified"}
+        lies_there(CONTENT[:100_000], "net.pth.part")
+        assert [state.state for state in fetch.status()] == ["there", "there", "incomplete"]
+        lines = fetch.as_text(fetch.status()).splitlines()
+        assert lines[0].split() == ["NAME", "STATE", "SIZE", "HOW", "LICENCE"]
+        assert lines[3].split() == ["net", "incomplete", "100.0", "kB", "300.0", "kB", "manual", "MIT"]
+        assert lines[4].startswith("2 of 3 files present (")
+        assert "200." in lines[4]
         lr = Path("resources/archives/lr.zip")
-        lr.write_bytes(lr.read_bytes()[:-1] + b"x")
+        lr.write_bytes(flipped(lr.read_bytes()))
         assert [state.state for state in fetch.status(["set"])] == ["there", "there"]
         (wrong, right) = fetch.verify(["set"])
         assert (wrong.state, right.state) == ("wrong", "verified")
@@ -612,40 +557,19 @@ class TestCommands:
         assert "404 Not Found" in str(states["set-lr"].problem)
         assert "this file needs a manual download" in str(states["net"].problem)
 
-    def test_the_table_has_licences_and_totals(self, publish: Callable[..., None]) -> None:
-        publish()
-        fetch.fetch(["set-hr"])
-        lies_there(CONTENT[:100_000], "net.pth.part")
-        lines = fetch.as_text(fetch.status()).splitlines()
-        assert lines[0].split() == ["NAME", "STATE", "SIZE", "HOW", "LICENCE"]
-        assert lines[2].split()[:2] == ["set-hr", "there"]
-        assert lines[3].split() == ["net", "incomplete", "100.0", "kB", "300.0", "kB", "manual", "MIT"]
-        assert lines[4].startswith("1 of 3 files present (")
-        assert "200." in lines[4]
-
     def test_weights_are_never_fetched_when_they_are_only_asked_for(self, publish: Callable[..., None]) -> None:
         publish()
-        with pytest.raises(UserError, match=r"net: these weights are missing; `adaptsr data fetch net` puts"):
-            fetch.fetched_weights("net")
-        with pytest.raises(UserError, match="this file needs a manual download"):
-            fetch.ensure_weights("net")
+        said = "net: these weights are missing; `adaptsr data fetch net` puts"
+        assert said in refusal(lambda: fetch.fetched_weights("net"))
+        assert "this file needs a manual download" in refusal(lambda: fetch.ensure_weights("net"))
         lies_there(CONTENT)
         assert fetch.fetched_weights("net") == fetch.ensure_weights("net") == Path("resources/weights/net.pth")
         lies_there(OTHER)
-        with pytest.raises(UserError, match="not the file of net"):
-            fetch.fetched_weights("net")
-        with pytest.raises(UserError, match=r"nett: no row of this name in config/weights\.tsv; there are net"):
-            fetch.fetched_weights("nett")
+        assert "not the file of net" in refusal(lambda: fetch.fetched_weights("net"))
+        said = "nett: no row of this name in config/weights.tsv; there are net"
+        assert said in refusal(lambda: fetch.fetched_weights("nett"))
 
 
 def test_sizes_for_people() -> None:
     sizes = [files.size_text(size) for size in (None, 12, 1_234, 67_869_037, 3_530_603_713)]
     assert sizes == ["unknown", "12 B", "1.2 kB", "67.9 MB", "3.5 GB"]
-
-
-def test_a_folder_that_cannot_be_written(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_only(_: Path) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(files, "locked", read_only)
-    assert refusal(source(server)).startswith("resources/weights/net.pth: cannot be written: Permission denied")

@@ -1,8 +1,7 @@
-"""Folders of images that mean harm, and manifests that a colleague hands over: one line says what was refused."""
+"""Folders of images that mean harm: one line says what was refused."""
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 import zlib
@@ -10,11 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from adaptsr import files
 from adaptsr.data.images import read_image
-from adaptsr.data.manifest import read_manifest
 from adaptsr.data.prepare import prepare
 from tests.factories import HOSTILE_NAMES, pairs_of, refusal, write_pair, write_pairs
 
@@ -28,26 +24,14 @@ def png(width: int, height: int, data: bytes = b"", extra: bytes = b"") -> bytes
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-def large_jpeg() -> bytes:
-    """A small JPEG that claims to be large."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "JPEG")
-    content = bytearray(buffer.getvalue())
-    start = content.index(b"\xff\xc0")
-    content[start + 5 : start + 9] = struct.pack(">HH", 65_535, 65_535)
-    return bytes(content)
-
-
-def text_bomb() -> bytes:
-    return png(8, 8, extra=chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200 << 20))))
-
-
 IMAGES: dict[str, tuple[Callable[[], bytes], str]] = {
     "just too many pixels": (lambda: png(10_000, 8_001), "more than 80000000 pixels"),
-    "65535 pixels a side, JPEG": (large_jpeg, "more than 80000000 pixels"),
     "no pixels": (lambda: png(0, 0), "unreadable or truncated"),
     "less pixel data than it claims": (lambda: png(640, 640, zlib.compress(bytes(100))), "unreadable or truncated"),
-    "a text chunk that is a bomb": (text_bomb, "unreadable or truncated"),
+    "a text chunk that is a bomb": (
+        lambda: png(8, 8, extra=chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200 << 20)))),
+        "unreadable or truncated",
+    ),
     "PostScript": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "unreadable or truncated"),
     "SVG": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "unreadable or"),
 }
@@ -70,16 +54,12 @@ def test_a_message_about_a_file_of_any_name_is_one_line(tmp_path: Path, name: st
     refusal(lambda: prepare("camera", pairs_of(tmp_path), tmp_path / "prepared", 4))
 
 
-def link_to(target: str) -> Callable[[Path], None]:
-    return lambda path: path.symlink_to(target)
-
-
 LINKS: dict[str, Callable[[Path], object]] = {
-    "absolute": link_to("/etc/hostname"),
-    "relative": link_to("../../outside.png"),
-    "to a device": link_to("/dev/zero"),
-    "to itself": link_to("b.png"),
-    "to nothing": link_to("nowhere"),
+    "absolute": lambda path: path.symlink_to("/etc/hostname"),
+    "relative": lambda path: path.symlink_to("../../outside.png"),
+    "to a device": lambda path: path.symlink_to("/dev/zero"),
+    "to itself": lambda path: path.symlink_to("b.png"),
+    "to nothing": lambda path: path.symlink_to("nowhere"),
     "a pipe, which would never end": os.mkfifo,
 }
 
@@ -92,18 +72,3 @@ def test_links_and_pipes_in_a_data_folder(tmp_path: Path, case: str) -> None:
     path.rename(tmp_path / "outside.png")
     LINKS[case](path)
     assert "LR b.png" in refusal(lambda: prepare("camera", pairs_of(tmp_path / "pairs"), tmp_path / "prepared", 4))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"name": "../../x"}, {"name": "/tmp/x"}, {"name": ".."}, {"name": ""}, {"name": "a\0b"}, {"evil": 1}, {"lr": 3}],
-    ids=repr,
-)
-def test_manifests(tmp_path: Path, change: dict[str, object]) -> None:
-    item = {"name": "a", "scene": "a", "lr": "lr/a.png", "hr": "hr/a.png", "lr_sha256": "0", "hr_sha256": "0"}
-    splits = {"test": [item | change]}
-    path = tmp_path / "manifest.json"
-    files.write_json(path, {"dataset": "x", "scale": 4, "kind": "pairs", "split_rule": "", "splits": splits})
-    assert str(path) in refusal(lambda: read_manifest(path))
-    files.write_json(path, {"dataset": "x", "scale": 4, "kind": "pairs", "split_rule": "", "splits": {"test": [item]}})
-    read_manifest(path)

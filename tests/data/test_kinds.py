@@ -49,16 +49,15 @@ def test_a_folder_is_listed_in_one_way_however_it_is_spelled(folder: Path) -> No
 
 
 def test_every_change_of_a_folder_changes_its_listing(folder: Path) -> None:
-    seen = [listed(own_pairs("lr"))]
-    (folder / "hr/b.png").write_bytes(b"b")
-    seen.append(listed(own_pairs("lr")))
-    (folder / "hr/b.png").write_bytes(b"bb")
-    seen.append(listed(own_pairs("lr")))
-    os.utime(folder / "lr/a.png", (1, 1))
-    seen.append(listed(own_pairs("lr")))
-    (folder / "lr/a.png").unlink()
-    seen.append(listed(own_pairs("lr")))
-    seen += [listed(own_pairs("hr")), listed(own_pairs("lr", rule="none"))]
+    seen = [listed(own_pairs("lr")), listed(own_pairs("hr")), listed(own_pairs("lr", rule="none"))]
+    for change in (
+        lambda: (folder / "hr/b.png").write_bytes(b"b"),
+        lambda: (folder / "hr/b.png").write_bytes(b"bb"),
+        lambda: os.utime(folder / "lr/a.png", (1, 1)),
+        lambda: (folder / "lr/a.png").unlink(),
+    ):
+        change()
+        seen.append(listed(own_pairs("lr")))
     assert all(one != other for index, one in enumerate(seen) for other in seen[:index])
 
 
@@ -109,6 +108,7 @@ def test_every_kind_has_its_module_and_none_costs_torch() -> None:
         f"modules = [importlib.import_module(f'adaptsr.data.kinds.{{kind}}') for kind in {DATASET_KINDS}]\n"
         "functions = ('prepare', 'describe', 'estimate', 'listing')\n"
         "assert all(callable(getattr(module, name)) for module in modules for name in functions)\n"
+        "assert importlib.import_module('adaptsr.data.catalogue').read_catalogue()\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ import torch
 from adaptsr.data.images import write_png
 from adaptsr.data.manifest import Item, Manifest
 from adaptsr.data.store import load_split, open_split
-from adaptsr.errors import UserError
 from adaptsr.files import file_sha256
+from tests.factories import refusal
 
 
 def write_dataset(folder: Path, hr_height: int = 16) -> Path:
@@ -43,29 +44,32 @@ def test_datasets_that_share_images_hold_them_once(tmp_path: Path) -> None:
     assert one.lr[0] is not one.hr[0]
 
 
-def test_a_changed_image_is_named(tmp_path: Path) -> None:
-    manifest = write_dataset(tmp_path)
-    write_png(tmp_path / "hr/a.png", torch.full((3, 16, 20), 8, dtype=torch.uint8))
-    with pytest.raises(UserError, match=r"hr/a\.png: the content differs from the manifest's checksum"):
-        load_split(manifest, "test")
+def replaced(path: Path) -> None:
+    write_png(path, torch.full((3, 16, 20), 8, dtype=torch.uint8))
 
 
-def test_a_missing_image_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (replaced, "the content differs from the manifest's checksum"),
+        (Path.unlink, "this image of the manifest is missing"),
+    ],
+)
+def test_an_image_that_is_not_the_manifests_is_named(tmp_path: Path, spoil: Callable[[Path], None], said: str) -> None:
     manifest = write_dataset(tmp_path)
-    (tmp_path / "lr/a.png").unlink()
-    with pytest.raises(UserError, match=r"lr/a\.png: this image of the manifest is missing"):
-        load_split(manifest, "test")
+    spoil(tmp_path / "hr/a.png")
+    assert f"hr/a.png: {said}" in refusal(lambda: load_split(manifest, "test"))
 
 
 def test_sizes_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"hr/a\.png: 20x12 beside LR 5x4: the sizes do not match; expected LR of 5x3"):
-        load_split(write_dataset(tmp_path, hr_height=12), "test")
+    said = "hr/a.png: 20x12 beside LR 5x4: the sizes do not match; expected LR of 5x3"
+    assert said in refusal(lambda: load_split(write_dataset(tmp_path, hr_height=12), "test"))
 
 
-@pytest.mark.parametrize("split", ["train", "validation", "tset"])
+@pytest.mark.parametrize("split", ["train", "tset"])
 def test_an_empty_or_unknown_split_is_named(tmp_path: Path, split: str) -> None:
-    with pytest.raises(UserError, match=f"the split '{split}' has no pairs; those with pairs: test"):
-        load_split(write_dataset(tmp_path), split)
+    said = f"the split '{split}' has no pairs; those with pairs: test"
+    assert said in refusal(lambda: load_split(write_dataset(tmp_path), split))
 
 
 def test_a_part_of_a_split_is_decoded_alone(tmp_path: Path) -> None:
@@ -73,17 +77,13 @@ def test_a_part_of_a_split_is_decoded_alone(tmp_path: Path) -> None:
     manifest_path = write_dataset(tmp_path)
     first = Manifest.model_validate_json(manifest_path.read_text()).splits["test"][0]
     second = first.model_copy(update={"name": "b", "lr": "lr/gone.png"})
-    manifest = Manifest(
-        dataset="d", scale=4, kind="pairs", split_rule="All.", splits={"test": [first, second], "train": []}
-    )
+    manifest = Manifest(dataset="d", scale=4, kind="pairs", split_rule="All.", splits={"test": [first, second]})
     manifest.write(manifest_path)
     split = open_split(manifest_path, "test")
     assert (len(split), split.names) == (2, ("a", "b"))
     assert split.load(0, 1).names == ("a",)
-    with pytest.raises(UserError, match=r"lr/gone\.png: this image of the manifest is missing"):
-        split.load(1, 2)
-    with pytest.raises(UserError, match=r"lr/gone\.png: this image of the manifest is missing"):
-        split.check()
+    for act in (lambda: split.load(1, 2), split.check):
+        assert "lr/gone.png: this image of the manifest is missing" in refusal(act)
 
 
 def test_sizes_are_known_without_decoding(tmp_path: Path) -> None:
@@ -93,5 +93,4 @@ def test_sizes_are_known_without_decoding(tmp_path: Path) -> None:
     hr.write_bytes(hr.read_bytes()[:50])
     assert split.hr_sizes() == [(16, 20)]
     hr.write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"hr/a\.png: unreadable or truncated image"):
-        split.hr_sizes()
+    assert "hr/a.png: unreadable or truncated image" in refusal(split.hr_sizes)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,11 @@ from adaptsr.data import patches as patches_module
 from adaptsr.data.degradation import bicubic
 from adaptsr.data.images import read_image, to_float, to_uint8, write_png
 from adaptsr.data.kinds.pairs import split_names
-from adaptsr.data.manifest import Manifest, read_manifest
+from adaptsr.data.manifest import read_manifest
 from adaptsr.data.patches import detail, most_detailed_patches
 from adaptsr.data.prepare import prepare
 from adaptsr.data.store import load_split
-from adaptsr.errors import UserError
+from tests.factories import noise, pairs_of, refusal, tree, write_pairs
 
 
 def sample_images(**changes: object) -> SampleImages:
@@ -39,43 +38,21 @@ def sample_images(**changes: object) -> SampleImages:
     return SampleImages.model_validate(content | changes)
 
 
-def random_image(seed: int, height: int, width: int) -> torch.Tensor:
-    return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-
-
-def folder_of_pairs(root: Path, names: list[str], scale: int = 4, side: int = 6) -> Pairs:
-    for seed, name in enumerate(names):
-        write_png(root / "lr" / f"{name}.png", random_image(seed, side, side + 1))
-        write_png(root / "hr" / f"{name}.png", random_image(1000 + seed, scale * side, scale * (side + 1)))
-    return pairs(root, train="rest", test="last 1")
-
-
-def pairs(root: Path, **split: str) -> Pairs:
-    return Pairs.model_validate({"kind": "pairs", "lr": str(root / "lr"), "hr": str(root / "hr"), "split": split})
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
+def own_pairs(root: Path, names: list[str]) -> Pairs:
+    write_pairs(root, names, lr=(6, 7))
+    return pairs_of(root, train="rest", test="last 1")
 
 
 class TestSampleImages:
     def test_patches_and_manifest(self, tmp_path: Path) -> None:
         manifest = read_manifest(prepare("demo", sample_images(), tmp_path, 4))
         assert {split: len(items) for split, items in manifest.splits.items()} == {"train": 6, "test": 6}
-        files = {item.lr for part in manifest.splits.values() for item in part} | {
-            item.hr for part in manifest.splits.values() for item in part
-        }
+        files = {path for part in manifest.splits.values() for item in part for path in (item.lr, item.hr)}
+        assert "test (at most 2 of each photograph): motorcycle_left, grace_hopper" in manifest.split_rule
         assert tree(tmp_path).keys() == files | {"manifest.json"}
         test = load_split(tmp_path / "manifest.json", "test")
         assert test.scenes == ("motorcycle_left",) * 4 + ("grace_hopper",) * 2
-        assert [name.rpartition("-")[0].rpartition("-")[0] for name in test.names][1:3] == [
-            "motorcycle_left",
-            "motorcycle_right",
-        ]
+        assert [name.rsplit("-", 2)[0] for name in test.names][1:3] == ["motorcycle_left", "motorcycle_right"]
         assert all(hr.shape == (3, 64, 64) for hr in test.hr)
         assert all(lr.shape == (3, 16, 16) for lr in test.lr)
 
@@ -104,11 +81,6 @@ class TestSampleImages:
         assert all(torch.equal(one, other) for one, other in zip(first.hr, second.hr, strict=True))
         assert not any(torch.equal(one, other) for one, other in zip(first.lr, second.lr, strict=True))
 
-    def test_the_split_rule_is_a_sentence_with_the_scenes(self, tmp_path: Path) -> None:
-        rule = read_manifest(prepare("demo", sample_images(), tmp_path, 4)).split_rule
-        assert "test (at most 2 of each photograph): motorcycle_left, grace_hopper" in rule
-        assert rule.endswith(".")
-
     def test_killed_in_the_middle_there_is_no_manifest_and_the_next_call_cleans_up(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -135,17 +107,6 @@ class TestSampleImages:
         assert tree(tmp_path) == whole
         assert not (tmp_path / "validation").exists()
 
-    @pytest.mark.slow
-    def test_heavy_packages_are_found_without_being_imported(self) -> None:
-        code = (
-            "import sys; from adaptsr.config.schema import SampleImages; from adaptsr.data.kinds.sample_images import find_photographs;"
-            "find_photographs('d', SampleImages(kind='sample_images', scenes={'test': ['skimage/coffee.png',"
-            "'sklearn/china.jpg', 'matplotlib/grace_hopper.jpg']}, patch=64, patches_per_scene={'test': 1},"
-            "degradation='bicubic')); print({'skimage', 'sklearn', 'matplotlib', 'torchvision'} & set(sys.modules))"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-        assert done.stdout.strip() == "set()", done.stderr
-
     @pytest.mark.parametrize(
         ("changes", "said"),
         [
@@ -163,16 +124,14 @@ class TestSampleImages:
         ],
     )
     def test_mistakes_are_named(self, tmp_path: Path, changes: dict[str, object], said: str) -> None:
-        with pytest.raises(UserError, match=said) as caught:
-            prepare("demo", sample_images(**changes), tmp_path, 4)
-        assert "\n" not in str(caught.value)
+        assert re.search(said, refusal(lambda: prepare("demo", sample_images(**changes), tmp_path, 4)))
         assert not (tmp_path / "manifest.json").exists()
 
 
 def test_the_most_detailed_patches_are_kept_in_the_order_of_the_grid() -> None:
     image = torch.zeros(3, 20, 30, dtype=torch.uint8)
-    image[:, :10, 20:30] = random_image(0, 10, 10)
-    image[:, 10:20, :10] = random_image(1, 10, 10) // 2
+    image[:, :10, 20:30] = noise(0, 10, 10)
+    image[:, 10:20, :10] = noise(1, 10, 10) // 2
     assert [patch.name for patch in most_detailed_patches(image, "x", 10, 2)] == ["x-0-2", "x-1-0"]
     assert [patch.name for patch in most_detailed_patches(image, "x", 10, 1)] == ["x-0-2"]
     assert len(most_detailed_patches(image, "x", 10, 99)) == 6
@@ -185,106 +144,46 @@ def test_detail_of_a_ramp_is_its_slope() -> None:
 
 class TestPairs:
     def test_nothing_is_copied_and_the_pairs_load(self, tmp_path: Path) -> None:
-        config = folder_of_pairs(tmp_path / "own", ["b", "a", "c"])
+        config = own_pairs(tmp_path / "own", ["b", "a", "c"])
         path = prepare("own", config, tmp_path / "out", 4)
         assert tree(tmp_path / "out").keys() == {"manifest.json"}
         train, test = load_split(path, "train"), load_split(path, "test")
         assert (train.names, test.names) == (("a", "b"), ("c",))
         assert test.scenes == ("c",)
         assert torch.equal(test.hr[0], read_image(tmp_path / "own/hr/c.png"))
+        assert "test takes 'last 1' (1 pairs)" in read_manifest(path).split_rule
 
     def test_own_pairs_below_the_prepared_folder_are_left_alone(self, tmp_path: Path) -> None:
-        config = folder_of_pairs(tmp_path / "train", ["a", "b"])
+        config = own_pairs(tmp_path / "train", ["a", "b"])
         for _ in range(2):
             prepare("own", config, tmp_path, 4)
         assert load_split(tmp_path / "manifest.json", "train").names == ("a",)
 
-    def test_other_suffixes_and_hidden_files(self, tmp_path: Path) -> None:
-        config = folder_of_pairs(tmp_path, ["a", "b"])
-        Image.open(tmp_path / "hr/a.png").save(tmp_path / "hr/a.jpg")
-        (tmp_path / "hr/a.png").unlink()
-        (tmp_path / "lr/.DS_Store").write_bytes(b"x")
-        assert prepare("own", config, tmp_path / "out", 4).exists()
-
-    def test_digest_does_not_change_when_the_folder_moves(self, tmp_path: Path) -> None:
-        config = folder_of_pairs(tmp_path / "own", ["a", "b"])
-        before = read_manifest(prepare("own", config, tmp_path / "out", 4)).digest()
-        shutil.move(tmp_path / "own", tmp_path / "moved")
-        after = read_manifest(prepare("own", pairs(tmp_path / "moved", **config.split), tmp_path / "out", 4)).digest()
-        assert before == after
-
     def test_everything_wrong_is_said_at_once_by_file_name(self, tmp_path: Path) -> None:
-        names = ["fine", "size", "multiple", "scale2", "torn", "deep", "grey", "onlylr", "onlyhr", "linked", "fine2"]
-        config = folder_of_pairs(tmp_path, names)
-        write_png(tmp_path / "hr/size.png", random_image(1, 24, 24))
-        write_png(tmp_path / "hr/multiple.png", random_image(2, 25, 28))
-        write_png(tmp_path / "hr/scale2.png", random_image(3, 12, 14))
-        torn = tmp_path / "lr/torn.png"
-        torn.write_bytes(torn.read_bytes()[:-50])
+        config = own_pairs(tmp_path, ["fine", "size", "multiple", "scale2", "deep", "fine2"])
+        write_png(tmp_path / "hr/size.png", noise(1, 24, 24))
+        write_png(tmp_path / "hr/multiple.png", noise(2, 25, 28))
+        write_png(tmp_path / "hr/scale2.png", noise(3, 12, 14))
         Image.new("I;16", (28, 24)).save(tmp_path / "hr/deep.png")
-        Image.new("L", (28, 24)).save(tmp_path / "hr/grey.png")
-        (tmp_path / "hr/onlylr.png").unlink()
-        (tmp_path / "lr/onlyhr.png").unlink()
-        shutil.move(tmp_path / "hr/linked.png", tmp_path / "outside.png")
-        (tmp_path / "hr/linked.png").symlink_to(tmp_path / "outside.png")
         (tmp_path / "lr/notes.txt").write_text("hello")
-        with pytest.raises(UserError) as caught:
-            prepare("own", config, tmp_path / "out", 4)
-        message = str(caught.value)
-        assert "\n" not in message
-        assert "10 problems" in message
+        message = refusal(lambda: prepare("own", config, tmp_path / "out", 4))
         for expected in (
+            "5 problems",
             "HR size.png: 24x24 beside LR 7x6: the sizes do not match",
             "HR multiple.png: 28x25 beside LR 7x6: HR is not a multiple of the scale 4",
             "HR scale2.png: 14x12 beside LR 7x6 is a scale of 2, but the profile has 4",
-            "LR torn.png: unreadable or truncated",
             "HR deep.png: a 16-bit image",
-            "HR grey.png: a grey image",
-            "LR onlylr.png: no HR image of this name",
-            "HR onlyhr.png: no LR image of this name",
-            "HR linked.png: a link that leads out of the folder",
             "LR notes.txt: not an image",
         ):
             assert expected in message
         assert "fine" not in message
         assert not (tmp_path / "out/manifest.json").exists()
 
-    def test_two_files_of_one_name_are_refused(self, tmp_path: Path) -> None:
-        config = folder_of_pairs(tmp_path, ["a", "b"])
-        Image.open(tmp_path / "lr/a.png").save(tmp_path / "lr/a.jpg")
-        with pytest.raises(UserError, match=r"LR a\.png: has the same name as LR a\.jpg"):
-            prepare("own", config, tmp_path / "out", 4)
-
-    def test_missing_and_empty_folders(self, tmp_path: Path) -> None:
-        with pytest.raises(
-            UserError,
-            match=r"datasets\.own: 2 problems: no such folder .*/lr; give the folder that holds the LR images",
-        ):
-            prepare("own", pairs(tmp_path, train="all"), tmp_path / "out", 4)
-        (tmp_path / "lr").mkdir()
-        (tmp_path / "hr").mkdir()
-        with pytest.raises(UserError, match=r"no LR images in .*/lr; .*no HR images in .*/hr"):
-            prepare("own", pairs(tmp_path, train="all"), tmp_path / "out", 4)
-
     def test_one_image_under_two_names_may_not_stand_in_two_splits(self, tmp_path: Path) -> None:
-        config = folder_of_pairs(tmp_path, ["a", "b"])
+        config = own_pairs(tmp_path, ["a", "b"])
         shutil.copy(tmp_path / "hr/a.png", tmp_path / "hr/b.png")
-        with pytest.raises(UserError, match=r"HR b \(test\) is the same image as a \(train\)"):
-            prepare("own", config, tmp_path / "out", 4)
-
-    def test_the_split_rule_is_a_sentence_with_counts(self, tmp_path: Path) -> None:
-        folder_of_pairs(tmp_path, ["Canon_1", "Canon_2", "Nikon_1", "Nikon_2"])
-        config = pairs(tmp_path, train="rest", test="1 last of each camera")
-        rule = read_manifest(prepare("own", config, tmp_path / "out", 4)).split_rule
-        assert "'_'" in rule
-        assert "test takes '1 last of each camera' (2 pairs)" in rule
-
-    def test_the_realsr_pairs(self, assets: Path, tmp_path: Path) -> None:
-        config = pairs(assets / "pairs/realsr", train="rest", test="15 last of each camera")
-        path = prepare("realsr", config, tmp_path, 4)
-        manifest: Manifest = read_manifest(path)
-        assert [len(manifest.splits[split]) for split in ("train", "test")] == [70, 30]
-        assert len({item.name.partition("_")[0] for item in manifest.splits["test"]}) == 2
+        message = refusal(lambda: prepare("own", config, tmp_path / "out", 4))
+        assert "HR b (test) is the same image as a (train)" in message
 
 
 NAMES = [f"{camera}_{index:02d}" for camera in ("Canon", "Nikon") for index in range(6)]
@@ -310,8 +209,7 @@ class TestSplitNames:
 
     def test_names_without_a_group_are_one_group(self) -> None:
         names = ["001", "002", "003", "004"]
-        splits = split_names(names, {"train": "rest", "test": "2 last of each camera"})
-        assert splits == {"train": names[:2], "test": names[2:]}
+        assert split_names(names, {"train": "rest", "test": "2 last of each camera"})["train"] == names[:2]
 
     @given(st.integers(0, 3), st.integers(0, 3), st.sampled_from(["train", "validation"]))
     def test_with_rest_every_pair_is_taken_once(self, first: int, last: int, resting: str) -> None:
@@ -333,5 +231,4 @@ class TestSplitNames:
         ],
     )
     def test_mistakes_are_named(self, rules: dict[str, str], said: str) -> None:
-        with pytest.raises(UserError, match=said):
-            split_names(NAMES, rules, "x")  # type: ignore[arg-type]
+        assert re.search(said, refusal(lambda: split_names(NAMES, rules, "x")))  # type: ignore[arg-type]

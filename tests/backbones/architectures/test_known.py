@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from adaptsr.backbones.architectures.family import Family
-from adaptsr.backbones.architectures.known import FAMILIES, family_of, fast_forward, gelu_mlp, is_rebuilt
+from adaptsr.backbones.architectures.known import FAMILIES, family_of, fast_forward, gelu_mlp
 from adaptsr.backbones.architectures.names import architectures
 from adaptsr.backbones.build import build
 from adaptsr.backbones.gate import facts
@@ -68,9 +68,3 @@ def test_gelu_mlps(name: str) -> None:
 @pytest.mark.parametrize("name", ["edsr", "safmn"])
 def test_other_modules_have_no_special_form(name: str) -> None:
     assert not any(gelu_mlp(module) or fast_forward(module) for module in fresh(name).modules())
-
-
-def test_rebuilt_buffers() -> None:
-    assert is_rebuilt("layers.0.swin2.attn_mask")
-    assert is_rebuilt("layers.0.swin2.attn.relative_position_index")
-    assert not is_rebuilt("layers.0.swin2.attn.relative_position_bias_table")
