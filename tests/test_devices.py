@@ -15,10 +15,9 @@ import pytest
 import torch
 
 from adaptsr import devices
-from adaptsr.config import reading, schema
+from adaptsr.config import schema
 from adaptsr.devices import Gpu, Listed, choose, parse_listing, take_slot
 from adaptsr.errors import UserError
-from adaptsr.runs.matrix import Matrix
 
 CARDS = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
@@ -117,11 +116,6 @@ def test_only_the_visible_gpus_are_shared_out(start: Start) -> None:
     assert start("0").line() == "0"
 
 
-def test_uuids_are_passed_on_as_they_were_given(start: Start) -> None:
-    both = "GPU-aaaa,MIG-GPU-bbbb/7/0"
-    assert {start(both).line(), start(both).line()} == {"GPU-aaaa", "MIG-GPU-bbbb/7/0"}
-
-
 def test_without_the_variable_the_gpus_are_those_that_nvidia_smi_lists(start: Start, tmp_path: Path) -> None:
     """And an index means the same GPU as its UUID."""
     tool = tmp_path / "nvidia-smi"
@@ -157,15 +151,12 @@ def test_a_gpu_to_itself_is_shared_with_nobody(tmp_path: Path) -> None:
     assert len(refused) == 2
 
 
-def test_the_listing_of_cards_and_their_parts() -> None:
+def test_cards_are_listed_with_their_parts_which_are_shared_out() -> None:
     first, second = parse_listing(CARDS)
     assert first.uuid == "GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77"
     assert [part[:12] for part in first.parts] == ["MIG-c6d4f1ef", "MIG-cba663e8"]
     assert second.parts == ()
     assert parse_listing("No devices found.\n") == []
-
-
-def test_a_card_in_parts_is_shared_out_by_its_parts() -> None:
     assert [gpu.entry[:7] for gpu in choose(None, parse_listing(CARDS))] == ["MIG-c6d", "MIG-cba", "GPU-7ae"]
 
 
@@ -182,6 +173,7 @@ def test_a_card_in_parts_is_shared_out_by_its_parts() -> None:
         ("0,GPU-aaaa", TWO, ["0"], ["GPU-aaaa-1111"]),
         ("GPU-bbbb", TWO, ["GPU-bbbb"], ["GPU-bbbb-2222"]),
         ("3,4", [], ["3", "4"], ["3", "4"]),
+        ("GPU-cccc,MIG-GPU-dddd/7/0", [], *2 * [["GPU-cccc", "MIG-GPU-dddd/7/0"]]),
     ],
 )
 def test_the_variable_is_read_as_cuda_reads_it(
@@ -257,10 +249,3 @@ def test_a_gpu_that_torch_cannot_use_is_said_once(
     assert capsys.readouterr().err.count("found a GPU, but torch cannot use it") == 1
     with pytest.raises(UserError, match="`cuda` is set, but torch cannot use a GPU"):
         devices.prepare_device(schema.Compute(device="cuda"))
-
-
-def test_how_many_share_a_gpu_makes_no_run_stale(repository: Path) -> None:
-    profile = reading.load_profile(repository / "config/demo.yaml")
-    shared = profile.model_copy(update={"compute": profile.compute.model_copy(update={"jobs_per_gpu": 4})})
-    matrix, other = Matrix.of(profile, "demo.yaml"), Matrix.of(shared, "demo.yaml")
-    assert matrix.variant_key("safmn", "lora/r4") == other.variant_key("safmn", "lora/r4")

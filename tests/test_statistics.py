@@ -157,11 +157,10 @@ def test_bootstrap_covers_the_true_difference(seed_sd: float, scene_sd: float, n
 
 
 def test_bootstrap_is_the_same_twice_and_for_any_order_of_images() -> None:
-    differences = np.random.default_rng(0).normal(size=(5, 6))
-    scenes = list("aabbcc")
-    shuffled = [4, 0, 2, 5, 1, 3]
+    differences, scenes = np.random.default_rng(0).normal(size=(5, 6)), list("aabbcc")
     first = bootstrap_interval(differences, scenes)
     assert bootstrap_interval(differences, scenes) == first
+    shuffled = [4, 0, 2, 5, 1, 3]
     again = bootstrap_interval(differences[:, shuffled], [scenes[i] for i in shuffled])
     assert again == pytest.approx(first, rel=1e-12)
 
@@ -286,13 +285,11 @@ def test_holm_corrects_within_family_backbone_dataset_and_metric() -> None:
 
 
 def test_a_backbone_without_scores_has_lines_that_say_so() -> None:
-    table = table_of(two_rows(np.random.default_rng(0)), backbones=["net", "absent"], seeds=[1, 2, 3, 4, 5])
-    assert list(table["verdict"])[1] == "nothing to compare"
-    assert table["left_out"].iloc[1] == "not scored: seeds 1, 2, 3, 4, 5"
-
-
-def test_no_comparisons_give_an_empty_table_with_its_columns() -> None:
-    table = table_of(two_rows(np.random.default_rng(0)), comparisons=[])
+    """Without comparisons there are no lines, and their columns all the same."""
+    scores = two_rows(np.random.default_rng(0))
+    line = table_of(scores, backbones=["net", "absent"], seeds=[1, 2, 3, 4, 5]).iloc[1]
+    assert (line["verdict"], line["left_out"]) == ("nothing to compare", "not scored: seeds 1, 2, 3, 4, 5")
+    table = table_of(scores, comparisons=[])
     assert list(table.columns) == COLUMNS
     assert table.empty
 

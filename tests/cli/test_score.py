@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 
 from adaptsr.cli import main
 from adaptsr.data.images import write_png
-from adaptsr.randomness import generator
+from tests.factories import noise
 
 
 def test_score_runs_and_gather(author: tuple[Path, Path]) -> None:
@@ -28,9 +27,7 @@ def test_fetch_metric_weights(elsewhere: Path) -> None:
 
 
 def test_score(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    image = (torch.rand(3, 64, 64, generator=generator("score")) * 255).to(torch.uint8)
-    (elsewhere / "sr").mkdir()
-    write_png(elsewhere / "sr/only.png", image)
+    write_png(elsewhere / "sr/only.png", noise("score", 64, 64))
     shutil.copytree(elsewhere / "sr", elsewhere / "hr")
     assert main(["score", "--sr", "sr", "--hr", "hr"]) == 0
     shown = capsys.readouterr()

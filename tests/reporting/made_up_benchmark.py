@@ -191,6 +191,15 @@ class World:
             mask &= (self.scores[column] == value).fillna(False)
         return mask
 
+    def without(self, **where: Any) -> None:
+        """Take out the scores that have these values."""
+        self.scores = self.scores[~self.lines(**where)]
+
+    def change(self, backbone: str, row: str, seed: int, **values: Any) -> None:
+        """Give a record other values."""
+        run = Run(backbone, row, seed)
+        self.records[run] = self.records[run].model_copy(update=values)
+
     def write(self) -> World:
         folder = self.results
         folder.mkdir(parents=True, exist_ok=True)
@@ -230,11 +239,11 @@ class World:
 NASTY = r"<script>alert(1)</script> 50% of a_b & c | d * \e {f} $g$ # `h` ~ ^"
 """A title that means something in HTML, Markdown and LaTeX."""
 
-VOID = {"meta", "br", "link"}
+VOID = {"meta", "br", "link", "img", "input", "wbr", "hr"}
 
 
 class Page(HTMLParser):
-    """Reads a page strictly: balanced tags, and the rows of every table with their widths."""
+    """Reads a page strictly: balanced tags, the rows of every table with their widths, and every measured number."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -242,6 +251,10 @@ class Page(HTMLParser):
         self.widths: list[list[int]] = []
         self.scopeless: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.table: tuple[str, str] = ("", "")
+        self.row = ""
+        self.values: dict[tuple[str, str, str], list[str]] = {}
+        """The `data-value` of body cells by table, backbone and row, in order."""
         self.text = ""
         self.feed(text)
         self.close()
@@ -254,12 +267,21 @@ class Page(HTMLParser):
             self.open.append(tag)
         if tag == "table":
             self.widths.append([])
+            self.table = (attributes.get("data-table") or "", attributes.get("data-backbone") or "")
         if tag == "tr":
             self.widths[-1].append(0)
+            self.row = attributes.get("data-row") or ""
         if tag in ("th", "td"):
             self.widths[-1][-1] += int(attributes.get("colspan") or 1)
+        if tag == "td" and self.row and attributes.get("class") != "published":
+            self.values.setdefault((*self.table, self.row), []).append(attributes.get("data-value") or "")
         if tag == "th" and "scope" not in attributes:
             self.scopeless.append(self.get_starttag_text() or "")
+
+    @property
+    def links(self) -> list[str]:
+        targets = (attributes.get("href") or attributes.get("src") for _, attributes in self.tags)
+        return [target for target in targets if target]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag

@@ -45,9 +45,6 @@ def test_the_box_is_that_of_a_search_over_all_of_them() -> None:
     sums = {(top, left): variance[top : top + 8, left : left + 8].sum() for top in range(13) for left in range(17)}
     top, left = max(sums, key=lambda corner: sums[corner])
     assert most_different(groups, 8) == Box(left, top, 8)
-
-
-def test_equal_pictures_are_cropped_at_the_corner() -> None:
     same = np.zeros((16, 16, 3), dtype=np.uint8)
     assert most_different([[same, same]], 8) == Box(0, 0, 8)
 
@@ -73,7 +70,7 @@ def test_errors_are_absolute_differences_on_one_scale() -> None:
 def test_files_hold_the_crops_as_they_are(world: World, tmp_path: Path) -> None:
     furnish(world)
     picture = gallery_of(world, tmp_path).pictures[0]
-    tile = next(tile for tile in picture.groups[0].tiles if tile.title == "SHiRA")
+    [tile] = (tile for tile in picture.groups[0].tiles if tile.title == "SHiRA")
     restored = np.asarray(Image.open(world.results / f"edsr/shira/paper/seed1/pictures/photos/{PICTURES[0]}.png"))
     assert (np.asarray(Image.open(tmp_path / tile.image)) == picture.box.cut(restored)).all()
     with Image.open(tmp_path / tile.error) as error:
@@ -92,12 +89,11 @@ def test_scores_are_those_of_the_whole_picture_and_the_first_seed(world: World, 
 
 
 def test_holes_say_why(world: World, tmp_path: Path) -> None:
-    key = ("edsr", "lora/r1", 1)
-    world.records[key] = world.records[key].model_copy(update={"status": "diverged", "diverged_at": 9})
+    world.change("edsr", "lora/r1", 1, status="diverged", diverged_at=9)
     furnish(world)
     (world.results / "edsr/lora/r2/seed1/pictures/photos" / f"{PICTURES[0]}.png").unlink()
     lost = ("edsr", "lora/r8", 1)
-    world.scores = world.scores[~world.lines(backbone="edsr", baseline="lora", variant="r8", seed=1)]
+    world.without(backbone="edsr", baseline="lora", variant="r8", seed=1)
     del world.records[lost]
     (Run(*lost).record_path(world.results)).unlink()
     world.write()

@@ -6,7 +6,8 @@ import csv
 import io
 import math
 import re
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,8 +60,7 @@ def test_numbers_are_those_of_a_few_lines_of_pandas(world: World) -> None:
 
 
 def test_parameters_come_from_the_records(world: World) -> None:
-    record = world.records["swinir", "lora/r8", 3]
-    world.records["swinir", "lora/r8", 3] = record.model_copy(update={"trainable_parameters": 1_520})
+    world.change("swinir", "lora/r8", 3, trainable_parameters=1_520)
     table = table_of(world)
     assert line_of(table, "swinir", "full_finetuning/all").parameters.text == "20,000"
     assert line_of(table, "swinir", "full_finetuning/all").parameters.percent_text == "100.0%"
@@ -75,29 +75,16 @@ def test_parameters_come_from_the_records(world: World) -> None:
 def test_rows_stand_in_the_profiles_order_and_unnamed_ones_join_every_table(world: World) -> None:
     world.rows.append(row_of("mine/a", "My method"))
     assert titles(table_of(world), "edsr") == [
-        "Unadapted",
-        "Full fine-tuning",
-        "LoRA, r = 1",
-        "LoRA, r = 2",
-        "LoRA, r = 8",
-        "Rank-aware LoRA",
-        "SHiRA",
-        "My method",
-    ]
+        "Unadapted", "Full fine-tuning", "LoRA, r = 1", "LoRA, r = 2", "LoRA, r = 8", "Rank-aware LoRA", "SHiRA", "My method",
+    ]  # fmt: skip
     assert titles(table_of(world, "table3"), "edsr")[-2:] == ["SHiRA", "My method"]
 
 
 def test_published_rows_that_are_not_run_stand_where_the_paper_has_them(world: World) -> None:
     table = table_of(world)
     assert titles(table, "swinir")[2:9] == [
-        "LoRA, r = 1",
-        "LoRA, r = 2",
-        "r = 4",
-        "LoRA, r = 8",
-        "r = 16",
-        "r = 64",
-        "Rank-aware LoRA",
-    ]
+        "LoRA, r = 1", "LoRA, r = 2", "r = 4", "LoRA, r = 8", "r = 16", "r = 64", "Rank-aware LoRA",
+    ]  # fmt: skip
     absent = line_of(table, "swinir", "r = 16")
     assert notes_of(table, absent) == {"Published row that is not in this profile."}
     assert [cell.mean_text for cell in absent.cells] == ["-"] * 4
@@ -119,20 +106,18 @@ def test_published_rows_around_rows_of_our_own() -> None:
     ]  # fmt: skip
 
 
-def test_published_numbers_stand_beside_the_first_alternative_that_is_run(world: World) -> None:
-    assert line_of(table_of(world, "table3"), "swinir", "difffit/published").cells[0].published == "28.27"
-    world.rows.append(row_of("difffit/gamma", "DiffFit, gamma"))
-    table = table_of(world, "table3")
-    assert line_of(table, "swinir", "difffit/gamma").cells[0].published == "28.27"
-    assert line_of(table, "swinir", "difffit/published").cells[0].published == "-"
-
-
 def test_published_numbers_keep_their_digits_and_stand_beside_their_backbone_alone(world: World) -> None:
+    """And, of alternatives, beside the first that is run."""
     table = table_of(world)
     line = line_of(table, "swinir", "rank_aware/gradient")
     assert [cell.published for cell in line.cells] == ["28.4685", "0.7985", "0.2680", "-"]
     assert {cell.published for cell in line_of(table, "edsr", "rank_aware/gradient").cells} == {"-"}
     assert [head.published for head in table.columns] == [True, True, True, False]
+    assert line_of(table_of(world, "table3"), "swinir", "difffit/published").cells[0].published == "28.27"
+    world.rows.append(row_of("difffit/gamma", "DiffFit, gamma"))
+    table = table_of(world, "table3")
+    assert line_of(table, "swinir", "difffit/gamma").cells[0].published == "28.27"
+    assert line_of(table, "swinir", "difffit/published").cells[0].published == "-"
 
 
 def test_a_dataset_of_the_papers_name_takes_the_published_numbers(world: World) -> None:
@@ -146,56 +131,48 @@ def test_a_dataset_of_the_papers_name_takes_the_published_numbers(world: World) 
 # Marks
 
 
-def line_with(name: str, *cells: tuple[float, int]) -> Line:
-    made = tuple(Cell(dict.fromkeys(range(seeds), mean), 2, 3, "-") for mean, seeds in cells)
-    return Line(name, name, "", (), Parameters(), "", "-", made)
-
-
-def test_best_and_second_by_the_digits_shown_with_ties(world: World) -> None:
-    metric = table_of(world).columns[0].metric
+@pytest.mark.parametrize(
+    ("column", "cells", "marks"),
+    [
+        (
+            "psnr_y",
+            [("unadapted", 30.0, 2), ("a/1", 28.1004, 2), ("b/1", 28.0996, 2), ("c/1", 27.0, 2), ("d/1", 27.0001, 2),
+             ("e/1", 29.0, 1), ("f/1", math.nan, 0)],
+            ["", "best", "best", "second", "second", "", ""],
+        ),
+        ("lpips", [("a/1", 0.3, 2), ("b/1", 0.2, 2)], ["second", "best"]),
+    ],
+)  # fmt: skip
+def test_best_and_second_by_the_digits_shown_with_ties(
+    world: World, column: str, cells: list[tuple[str, float, int]], marks: list[str]
+) -> None:
+    """Less is better where the metric says so."""
+    metric = next(head.metric for head in table_of(world).columns if head.metric.name == column)
+    assert metric.arrow == ("↓" if column == "lpips" else "↑")
     lines = [
-        line_with("unadapted", (30.0, 2)),
-        line_with("a/1", (28.1004, 2)),
-        line_with("b/1", (28.0996, 2)),
-        line_with("c/1", (27.0, 2)),
-        line_with("d/1", (27.0001, 2)),
-        line_with("e/1", (29.0, 1)),
-        line_with("f/1", (math.nan, 0)),
+        Line(name, name, "", (), Parameters(), "", "-", (Cell(dict.fromkeys(range(seeds), mean), 2, 3, "-"),))
+        for name, mean, seeds in cells
     ]
-    assert [line.cells[0].mark for line in mark_best(lines, [metric])] == [
-        "", "best", "best", "second", "second", "", "",
-    ]  # fmt: skip
-
-
-def test_less_is_better_where_the_metric_says_so(world: World) -> None:
-    table = table_of(world)
-    lpips = next(head.metric for head in table.columns if head.metric.name == "lpips")
-    assert (lpips.arrow, table.columns[0].metric.arrow) == ("↓", "↑")
-    lines = mark_best([line_with("a/1", (0.3, 2)), line_with("b/1", (0.2, 2))], [lpips])
-    assert [line.cells[0].mark for line in lines] == ["second", "best"]
+    assert [line.cells[0].mark for line in mark_best(lines, [metric])] == marks
 
 
 # Holes
 
 
-def test_a_diverged_run_is_a_visible_hole_and_takes_part_in_no_mark(world: World) -> None:
-    record = world.records["edsr", "shira/paper", 2]
-    world.records["edsr", "shira/paper", 2] = record.model_copy(update={"status": "diverged"})
-    world.scores = world.scores[~world.lines(backbone="edsr", baseline="shira", seed=2)]
+@pytest.mark.parametrize("scored", [False, True])
+def test_a_diverged_run_is_a_visible_hole_and_takes_part_in_no_mark(world: World, scored: bool) -> None:
+    """Also where it has scores: they do not count."""
+    world.change("edsr", "shira/paper", 2, status="diverged")
+    if not scored:
+        world.without(backbone="edsr", baseline="shira", seed=2)
     table = table_of(world)
     line = line_of(table, "edsr", "shira/paper")
     assert notes_of(table, line) == {"1 of 5 seeds: diverged in training (seed 2)."}
     assert line.notes
     assert not any(cell.notes for cell in line.cells)
-    assert [len(cell.seeds) for cell in line.cells] == [4] * 4
+    assert [sorted(cell.seeds) for cell in line.cells] == [[1, 3, 4, 5]] * 4
     assert {cell.mark for cell in line.cells} == {""}
     assert {cell.mark for cell in line_of(table, "swinir", "shira/paper").cells} == {"best"}
-
-
-def test_scores_of_a_diverged_run_do_not_count(world: World) -> None:
-    record = world.records["edsr", "shira/paper", 2]
-    world.records["edsr", "shira/paper", 2] = record.model_copy(update={"status": "diverged"})
-    assert 2 not in line_of(table_of(world), "edsr", "shira/paper").cells[0].seeds
 
 
 def test_a_metric_without_weights_is_a_dash_with_its_reason_once(world: World) -> None:
@@ -208,34 +185,46 @@ def test_a_metric_without_weights_is_a_dash_with_its_reason_once(world: World) -
     assert cell.notes
 
 
-def test_one_missing_image_takes_its_seed_out_and_says_so(world: World) -> None:
-    one = world.lines(backbone="edsr", baseline="lora", variant="r1", seed=4, metric="psnr_y", image="cat-0")
+R1: dict[str, Any] = {"backbone": "edsr", "baseline": "lora", "variant": "r1"}
+
+
+def without_an_image(world: World) -> None:
+    one = world.lines(**R1, seed=4, metric="psnr_y", image="cat-0")
     world.scores.loc[one, ["value", "reason"]] = [math.nan, "image too small"]
-    table = table_of(world)
-    line = line_of(table, "edsr", "lora/r1")
-    assert sorted(line.cells[0].seeds) == [1, 2, 3, 5]
-    assert notes_of(table, line) == {"1 of 5 seeds: PSNR-Y is missing: image too small (seed 4)."}
-    assert [len(cell.seeds) for cell in line.cells[1:]] == [5, 5, 5]
 
 
-def test_runs_that_are_not_there_are_counted(world: World) -> None:
+def without_runs(world: World) -> None:
+    world.without(**R1)
     for seed in SEEDS:
         del world.records["edsr", "lora/r1", seed]
-    world.scores = world.scores[~world.lines(backbone="edsr", baseline="lora", variant="r1")]
+
+
+@pytest.mark.parametrize(
+    ("change", "seeds", "note"),
+    [
+        (
+            without_an_image,
+            [[1, 2, 3, 5], SEEDS, SEEDS, SEEDS],
+            "1 of 5 seeds: PSNR-Y is missing: image too small (seed 4).",
+        ),
+        (without_runs, [[], [], [], []], "5 of 5 seeds: not run or not finished."),
+        (lambda world: world.without(**R1, metric="vif"), [SEEDS, SEEDS, SEEDS, []], "VIF is not scored."),
+    ],
+)
+def test_what_is_missing_is_left_out_and_said(
+    world: World, change: Callable[[World], None], seeds: list[list[int]], note: str
+) -> None:
+    change(world)
     table = table_of(world)
     line = line_of(table, "edsr", "lora/r1")
-    assert notes_of(table, line) == {"5 of 5 seeds: not run or not finished."}
-    assert (line.parameters.text, line.cells[0].mean_text) == ("-", "-")
-
-
-def test_finished_runs_without_scores_are_told_apart(world: World) -> None:
-    world.scores = world.scores[~world.lines(backbone="edsr", baseline="lora", variant="r1", metric="vif")]
-    table = table_of(world)
-    assert notes_of(table, line_of(table, "edsr", "lora/r1")) == {"VIF is not scored."}
+    assert [sorted(cell.seeds) for cell in line.cells] == seeds
+    assert notes_of(table, line) == {note}
+    assert [cell.mean_text == "-" for cell in line.cells] == [not of for of in seeds]
+    assert (line.parameters.text == "-") == (not any(seeds))
 
 
 def test_infinite_psnr_is_shown_as_it_is(world: World) -> None:
-    world.scores.loc[world.lines(backbone="edsr", baseline="lora", variant="r1", metric="psnr_y"), "value"] = math.inf
+    world.scores.loc[world.lines(**R1, metric="psnr_y"), "value"] = math.inf
     cell = line_of(table_of(world), "edsr", "lora/r1").cells[0]
     assert (cell.mean_text, cell.sd_text) == ("∞", "")
 
@@ -284,15 +273,15 @@ def test_every_format_says_that_the_numbers_are_not_comparable_unless_they_are(w
 # Files
 
 
-def nasty(world: World) -> list[Path]:
+def nasty(world: World, suffix: str) -> str:
+    """A written table with a title that means something in every format."""
     world.rows[4] = row_of(world.rows[4].name, NASTY)
-    world.write()
-    return write_table(table_of(world), world.reports)
+    write_table(table_of(world), world.reports)
+    return (world.reports / "table2").with_suffix(suffix).read_text(encoding="utf-8")
 
 
 def test_html_is_well_formed_self_contained_and_escaped(world: World) -> None:
-    nasty(world)
-    text = (world.reports / "table2.html").read_text(encoding="utf-8")
+    text = nasty(world, ".html")
     page = Page(text)
     assert NASTY in page.text
     assert "script" not in {tag for tag, _ in page.tags}
@@ -310,8 +299,7 @@ def test_html_is_well_formed_self_contained_and_escaped(world: World) -> None:
 
 
 def test_markdown_tables_are_rectangular_and_escaped(world: World) -> None:
-    nasty(world)
-    text = (world.reports / "table2.md").read_text(encoding="utf-8")
+    text = nasty(world, ".md")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {11}
     assert "<script>" not in text
@@ -319,8 +307,7 @@ def test_markdown_tables_are_rectangular_and_escaped(world: World) -> None:
 
 
 def test_latex_tables_are_rectangular_balanced_and_escaped(world: World) -> None:
-    nasty(world)
-    text = (world.reports / "table2.tex").read_text(encoding="utf-8")
+    text = nasty(world, ".tex")
     for environment in ("table", "tabular"):
         assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") == 4
     bare = re.sub(r"\\[\\{}%&$#_]", "", text)
@@ -334,8 +321,7 @@ def test_latex_tables_are_rectangular_balanced_and_escaped(world: World) -> None
 
 
 def test_csv_has_one_line_per_block_and_row(world: World) -> None:
-    nasty(world)
-    lines = list(csv.DictReader(io.StringIO((world.reports / "table2.csv").read_text(encoding="utf-8"))))
+    lines = list(csv.DictReader(io.StringIO(nasty(world, ".csv"))))
     assert len(lines) == sum(len(block.lines) for block in table_of(world).blocks)
     absent = next(line for line in lines if line["title"] == "r = 16")
     assert (absent["psnr_y_mean"], absent["psnr_y_published"]) == ("", "28.3575")

@@ -10,26 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from adaptsr.config.mistakes import validate
 from adaptsr.errors import UserError
 from adaptsr.runs import estimate
 from adaptsr.runs.keys import Inputs
-from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.records import RunRecord
+from tests.factories import matrix_of, profile_content
 
 Change = Callable[[dict[str, Any]], None]
 
 
-def matrix(repository: Path, name: str, change: Change = lambda content: None) -> Matrix:
-    content = yaml.safe_load((repository / "config" / name).read_text())
+def made(name: str, change: Change = lambda content: None) -> estimate.Estimate:
+    content = profile_content(name)
     change(content)
-    return Matrix.of(validate(content, Path(name)), name)
-
-
-def made(repository: Path, name: str, change: Change = lambda content: None) -> estimate.Estimate:
-    return estimate.estimate(matrix(repository, name, change))
+    return estimate.estimate(matrix_of(content))
 
 
 @pytest.fixture(autouse=True)
@@ -63,25 +57,23 @@ def one_run(backbone: str, baseline: str, variant: str) -> Change:
         ("safmn", "full_finetuning", "all", 9),
     ],
 )
-def test_the_hours_that_the_paper_prints(
-    repository: Path, backbone: str, baseline: str, variant: str, hours: float
-) -> None:
-    plan = made(repository, "paper.yaml", one_run(backbone, baseline, variant))
+def test_the_hours_that_the_paper_prints(backbone: str, baseline: str, variant: str, hours: float) -> None:
+    plan = made("paper", one_run(backbone, baseline, variant))
     assert plan.backbones[0].runs == 1
     assert plan.backbones[0].training_hours == pytest.approx(hours, abs=0.1)
     assert plan.backbones[0].how == "published"
 
 
-def test_hours_follow_the_pixels_of_an_iteration(repository: Path) -> None:
+def test_hours_follow_the_pixels_of_an_iteration() -> None:
     def halve(content: dict[str, Any]) -> None:
         one_run("swinir", "lora", "r8")(content)
         content["training"].update(batch_size=16, crop=128)
 
-    assert made(repository, "paper.yaml", halve).backbones[0].training_hours == pytest.approx(2, abs=0.05)
+    assert made("paper", halve).backbones[0].training_hours == pytest.approx(2, abs=0.05)
 
 
-def test_the_paper_profile_says_what_is_estimated_and_what_has_to_be_got(repository: Path) -> None:
-    plan = made(repository, "paper.yaml")
+def test_the_paper_profile_says_what_is_estimated_and_what_has_to_be_got() -> None:
+    plan = made("paper")
     how = {backbone.name: backbone.how for backbone in plan.backbones}
     assert how["edsr"].startswith("estimate: not published")
     assert how["drct"].startswith("estimate: training not published")
@@ -98,37 +90,37 @@ def test_the_paper_profile_says_what_is_estimated_and_what_has_to_be_got(reposit
     assert "realsr-v3" in text.partition("Disk:")[2], "its size is not published"
 
 
-def test_images_that_two_datasets_share_are_counted_for_both(repository: Path) -> None:
+def test_images_that_two_datasets_share_are_counted_for_both() -> None:
     """DIV2K's HR images are unpacked for the bicubic and for the unknown degradation."""
 
     def without_unknown(content: dict[str, Any]) -> None:
         content["data"]["train"] = [content["data"]["train"][0]]
         content["data"]["validation"]["dataset"] = "div2k"
 
-    with_both, with_one = made(repository, "paper.yaml"), made(repository, "paper.yaml", without_unknown)
+    with_both, with_one = made("paper"), made("paper", without_unknown)
     hr = 3_530_603_713 + 448_993_893
     assert with_both.image_bytes - with_one.image_bytes >= hr
     assert with_both.archive_bytes - with_one.archive_bytes < 10**9
 
 
-def test_the_iphone_profile_takes_less_than_an_hour(repository: Path) -> None:
-    plan = made(repository, "iphone.yaml")
+def test_the_iphone_profile_takes_less_than_an_hour() -> None:
+    plan = made("iphone")
     assert plan.hours is not None
     assert 0 < plan.hours < 1
 
 
-def test_what_nothing_is_published_for_has_no_hours(repository: Path) -> None:
-    plan = made(repository, "demo.yaml")
+def test_what_nothing_is_published_for_has_no_hours() -> None:
+    plan = made("demo")
     assert {backbone.training_hours for backbone in plan.backbones} == {None}
     assert plan.hours is None
     assert not plan.downloads
     assert "No downloads" in estimate.to_text(plan)
 
 
-def test_finished_runs_are_counted_and_measured(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_runs_are_counted_and_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the finished seeds of a row took is what the others will take."""
 
-    asked = matrix(repository, "demo.yaml")
+    asked = matrix_of(profile_content())
 
     def found(path: Path) -> RunRecord:
         """The first seed is of this profile, the second of an earlier one, the others are not there."""
@@ -147,8 +139,8 @@ def test_finished_runs_are_counted_and_measured(repository: Path, monkeypatch: p
     assert plan.training_hours == pytest.approx(plan.finished * (seeds - 1))
 
 
-def test_the_plan_as_json(repository: Path) -> None:
-    plan = json.loads(json.dumps(estimate.to_json(made(repository, "paper.yaml"))))
+def test_the_plan_as_json() -> None:
+    plan = json.loads(json.dumps(estimate.to_json(made("paper"))))
     assert plan["gpu_hours"] > 1000
     assert plan["bytes"]["archives"] > 7e9
     assert len(plan["backbones"]) == 4

@@ -9,19 +9,16 @@ from typing import Any
 import pydantic
 import pytest
 import torch
-import yaml
 
 from adaptsr.backbones.build import build
 from adaptsr.config import schema
-from adaptsr.config.mistakes import validate
 from adaptsr.data.images import write_png
 from adaptsr.data.manifest import manifest_path
 from adaptsr.data.prepare import prepare
-from adaptsr.randomness import generator
 from adaptsr.runs import keys
 from adaptsr.runs.matrix import Matrix
+from tests.factories import Json, matrix_of, profile_content, write_pair, write_pairs
 
-Json = dict[str, Any]
 Change = Callable[[Json], Any]
 
 GOLDEN = {
@@ -35,9 +32,9 @@ INPUTS = keys.Inputs(weights="1" * 64, train=("2" * 64,), validation="3" * 64)
 
 
 def demo(change: Change = lambda content: None) -> Matrix:
-    content = yaml.safe_load(Path(__file__).parents[2].joinpath("config/demo.yaml").read_text())
+    content = profile_content()
     change(content)
-    return Matrix.of(validate(content, Path("demo.yaml")), "demo.yaml")
+    return matrix_of(content)
 
 
 def variant_keys(matrix: Matrix) -> dict[tuple[str, str], str]:
@@ -104,32 +101,31 @@ def test_what_changes_results_changes_keys(change: Change, stale: set[tuple[str,
 
 def test_a_new_option_with_a_default_changes_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """In every section that enters a key, as code of a later day would have it."""
-    for name in ("Compute", "Backbone", "Training", "Source", "Degradation", "Blur"):
+    changed = ("Blur", "Degradation", "Compute", "Backbone", "Training", "Source")
+
+    def rebuild() -> None:
+        for name in (*changed, "Data", "Profile"):
+            getattr(schema, name).model_rebuild(force=True)
+
+    for name in changed:
         section: type[pydantic.BaseModel] = getattr(schema, name)
         section.model_fields["new_option"] = pydantic.fields.FieldInfo(annotation=int, default=7)
     try:
-        for name in ("Blur", "Degradation", "Compute", "Backbone", "Training", "Source", "Data", "Profile"):
-            getattr(schema, name).model_rebuild(force=True)
+        rebuild()
         matrix = demo()
         assert matrix.profile.training.model_dump()["new_option"] == 7
         assert variant_keys(matrix) == GOLDEN
         assert variant_keys(demo(lambda c: c["training"].update(new_option=8))) != GOLDEN
     finally:
-        for name in ("Blur", "Degradation", "Compute", "Backbone", "Training", "Source"):
+        for name in changed:
             del getattr(schema, name).model_fields["new_option"]
-        for name in ("Blur", "Degradation", "Compute", "Backbone", "Training", "Source", "Data", "Profile"):
-            getattr(schema, name).model_rebuild(force=True)
+        rebuild()
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name in "abc":
-        for side, size in (("lr", 8), ("hr", 32)):
-            write_png(
-                Path(f"pairs/{side}/{name}.png"),
-                (torch.rand(3, size, size, generator=generator(side, name)) * 255).to(torch.uint8),
-            )
+    write_pairs(Path("pairs"), "abc", (8, 8))
     torch.manual_seed(0)
     small = schema.Backbone(architecture="edsr", options={"num_feat": 4, "num_block": 1})
     torch.save(build(small, 4).state_dict(), "edsr.pth")
@@ -140,9 +136,8 @@ def on_pairs(lr: str, hr: str, weights: str = "edsr.pth") -> keys.Inputs:
     """The inputs of a profile on a folder of pairs, prepared anew."""
 
     def change(content: Json) -> None:
-        content["datasets"] = {
-            "pairs": {"kind": "pairs", "lr": lr, "hr": hr, "split": {"train": "rest", "test": "last 1"}}
-        }
+        split = {"train": "rest", "test": "last 1"}
+        content["datasets"] = {"pairs": {"kind": "pairs", "lr": lr, "hr": hr, "split": split}}
         content["data"] = {
             "train": [{"dataset": "pairs"}],
             "validation": {"dataset": "pairs", "split": "train"},
@@ -166,6 +161,12 @@ def test_a_folder_is_known_by_its_images(folder: Path) -> None:
     changed = on_pairs("moved/lr", "moved/hr")
     assert changed.train != first.train
     assert changed.weights == first.weights
+    write_pair(Path("moved"), "0", (8, 8))
+    added = on_pairs("moved/lr", "moved/hr")
+    assert added.train not in (first.train, changed.train)
+    for side in ("lr", "hr"):
+        Path(f"moved/{side}/0.png").unlink()
+    assert on_pairs("moved/lr", "moved/hr") == changed
 
 
 def test_weights_are_known_by_their_content(folder: Path) -> None:

@@ -7,33 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from adaptsr.config.mistakes import validate
 from adaptsr.config.schema import RESERVED_DATASETS
 from adaptsr.data.catalogue import read_catalogue
 from adaptsr.errors import UserError
 from adaptsr.runs.matrix import Matrix
+from tests.factories import matrix_of, profile_content
 
-Change = Callable[[dict[str, Any]], None]
+Change = Callable[[dict[str, Any]], Any]
 
 
-def paper(repository: Path, change: Change = lambda content: None) -> Matrix:
-    content = yaml.safe_load((repository / "config/paper.yaml").read_text())
+def paper(change: Change = lambda content: None) -> Matrix:
+    content = profile_content("paper")
     change(content)
-    return Matrix.of(validate(content, Path("paper.yaml")), "paper.yaml")
+    return matrix_of(content)
 
 
-def only(pattern: str, backbones: list[str]) -> Change:
-    def change(content: dict[str, Any]) -> None:
-        content["baselines"]["lora"]["only"] = {pattern: backbones}
-
-    return change
-
-
-def test_table_4_is_run_on_swinir_alone(repository: Path) -> None:
+def test_table_4_is_run_on_swinir_alone() -> None:
     """EDSR and SAFMN have neither attention nor MLP sites; everything else is run everywhere."""
-    matrix = paper(repository)
+    matrix = paper()
     on = {name: {row.name for row in matrix.rows_on(name)} for name in matrix.profile.backbones}
     of_table_4 = {f"lora/table4-{kind}" for kind in ("conv", "mlp", "attention")}
     of_table_4 |= {f"full_finetuning/{kind}" for kind in ("conv", "mlp", "attention")}
@@ -41,39 +33,58 @@ def test_table_4_is_run_on_swinir_alone(repository: Path) -> None:
     assert on["edsr"] == on["safmn"] == on["drct"]
 
 
-def test_external_models_are_rows_of_no_backbone(repository: Path) -> None:
-    matrix = paper(repository)
+def test_external_models_are_rows_of_no_backbone() -> None:
+    matrix = paper()
     assert [row.name for row in matrix.rows_on(None)] == [f"external/{name}" for name in matrix.profile.external]
     assert not any(row.trained for row in matrix.rows_on(None))
     assert not any(row.name.startswith("external/") for row in matrix.rows_on("swinir"))
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (only("table5-*", ["swinir"]), r"baselines\.lora\.only: 'table5-\*' is none of the rows"),
-        (only("r8", ["swimir"]), r"baselines\.lora\.only: no backbone 'swimir' \(did you mean 'swinir'\?\)"),
-    ],
-)
-def test_a_mistaken_restriction_is_one_line(repository: Path, change: Change, said: str) -> None:
+def with_dataset(name: str) -> Change:
+    return lambda content: content["datasets"].update({name: {"kind": "archive", "row": "div2k-bicubic-x4"}})
+
+
+MISTAKES: list[tuple[Change, str]] = [
+    (
+        lambda content: content["baselines"]["lora"].update(only={"table5-*": ["swinir"]}),
+        r"baselines\.lora\.only: 'table5-\*' is none of the rows",
+    ),
+    (
+        lambda content: content["baselines"]["lora"].update(only={"r8": ["swimir"]}),
+        r"baselines\.lora\.only: no backbone 'swimir' \(did you mean 'swinir'\?\)",
+    ),
+    *((with_dataset(name), f"datasets: {name!r} is reserved") for name in RESERVED_DATASETS),
+    (
+        lambda content: content["backbones"].update(external={"architecture": "edsr"}),
+        "backbones: 'external' is reserved",
+    ),
+    (
+        lambda content: content["report"]["tables"]["table4"].update(datasets=["drealsr_crop"]),
+        r"report\.tables\.table4\.datasets: no test dataset 'drealsr_crop'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), MISTAKES)
+def test_a_mistake_is_one_line(change: Change, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        paper(repository, change)
+        paper(change)
 
 
 def test_an_optional_dataset_waits_for_the_archive_that_only_a_person_can_get(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "drealsr" not in [test.dataset for test in paper(repository).tests]
+    assert "drealsr" not in [test.dataset for test in paper().tests]
     archive = read_catalogue().archives["drealsr-test"].path
     archive.parent.mkdir(parents=True)
     archive.touch()
-    assert "drealsr" in [test.dataset for test in paper(repository).tests]
+    assert "drealsr" in [test.dataset for test in paper().tests]
 
 
-def test_every_variant_has_a_title_of_its_own(repository: Path) -> None:
+def test_every_variant_has_a_title_of_its_own() -> None:
     """Rows are known by their titles wherever they are drawn."""
-    matrix = paper(repository)
+    matrix = paper()
     titles = [
         matrix.variant(f"{name}/{variant}").title
         for name, file in matrix.baselines.items()
@@ -83,11 +94,8 @@ def test_every_variant_has_a_title_of_its_own(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
-def test_scoring_jobs_are_blocks_of_whole_rows(repository: Path, size: int) -> None:
-    def change(content: dict[str, Any]) -> None:
-        content["scoring"]["rows_per_job"] = size
-
-    matrix = paper(repository, change)
+def test_scoring_jobs_are_blocks_of_whole_rows(size: int) -> None:
+    matrix = paper(lambda content: content["scoring"].update(rows_per_job=size))
     for backbone in matrix.backbones:
         blocks = matrix.blocks(backbone)
         assert [row for part in blocks.values() for row in part] == matrix.rows_on(backbone)
@@ -95,43 +103,17 @@ def test_scoring_jobs_are_blocks_of_whole_rows(repository: Path, size: int) -> N
         assert (len(blocks) == 1) == (size >= len(matrix.rows_on(backbone)))
 
 
-def test_a_new_variant_makes_its_own_block_only(repository: Path) -> None:
+def test_a_new_variant_makes_its_own_block_only() -> None:
     def add(content: dict[str, Any]) -> None:
         content["baselines"]["lora"]["variants"] = {"another": {"rank": 3}}
         content["baselines"]["lora"]["rows"] = [*content["baselines"]["lora"].get("rows", ["*"]), "another"]
 
-    before, after = paper(repository).blocks("swinir"), paper(repository, add).blocks("swinir")
+    before, after = paper().blocks("swinir"), paper(add).blocks("swinir")
     assert set(after) - set(before) == {"lora.another"}
     assert {name: after[name] for name in before} == before
 
 
-@pytest.mark.parametrize("name", RESERVED_DATASETS)
-def test_a_dataset_may_not_take_a_folder_that_holds_something_else(repository: Path, name: str) -> None:
-    def add(content: dict[str, Any]) -> None:
-        content["datasets"][name] = {"kind": "archive", "row": "div2k-bicubic-x4"}
-
-    with pytest.raises(UserError, match=f"datasets: {name!r} is reserved"):
-        paper(repository, add)
-
-
-def test_a_backbone_may_not_take_the_name_of_external_models(repository: Path) -> None:
-    def add(content: dict[str, Any]) -> None:
-        content["backbones"]["external"] = {"architecture": "edsr"}
-
-    with pytest.raises(UserError, match="backbones: 'external' is reserved"):
-        paper(repository, add)
-
-
 def test_a_baseline_file_may_not_take_the_name_of_external_models(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "external.py").write_text((repository / "baselines/lora.py").read_text())
-    content = yaml.safe_load((repository / "config/paper.yaml").read_text())
     with pytest.raises(UserError, match=r"external\.py: invalid baseline name 'external'"):
-        Matrix.of(validate(content, Path("paper.yaml")), "paper.yaml", [tmp_path])
-
-
-def test_a_table_of_an_unknown_dataset_is_one_line(repository: Path) -> None:
-    def add(content: dict[str, Any]) -> None:
-        content["report"]["tables"]["table4"]["datasets"] = ["drealsr_crop"]
-
-    with pytest.raises(UserError, match=r"report\.tables\.table4\.datasets: no test dataset 'drealsr_crop'"):
-        paper(repository, add)
+        Matrix.of(paper().profile, "paper.yaml", [tmp_path])

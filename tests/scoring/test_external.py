@@ -12,7 +12,6 @@ import torch
 
 from adaptsr.backbones.build import build
 from adaptsr.backbones.inference import restore
-from adaptsr.config.mistakes import validate
 from adaptsr.config.schema import EXTERNAL, Backbone
 from adaptsr.data.images import read_image, write_png
 from adaptsr.data.manifest import manifest_path
@@ -20,7 +19,6 @@ from adaptsr.data.prepare import prepare
 from adaptsr.data.store import PairSet, load_split
 from adaptsr.errors import UserError
 from adaptsr.metrics.psnr import psnr_y
-from adaptsr.randomness import generator
 from adaptsr.reporting.results import read_results
 from adaptsr.reporting.tables import build_table, write_table
 from adaptsr.runs.matrix import Matrix
@@ -28,56 +26,35 @@ from adaptsr.scoring.external import folders_as_they_are
 from adaptsr.scoring.score_runs import score_block
 from adaptsr.scoring.sources import digest_of
 from adaptsr.scoring.table import collect_scores, fingerprint_of, write_scores
+from tests import factories
+from tests.factories import noise, pairs_profile, write_pairs
 
-NAMES = ["a", "b", "c", "d"]
+ABSENT = {"photos": "nowhere"}
 FOLDER = Path("resources/external/model/photos")
 
 
 def write_image(path: Path, side: int, key: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(path, (torch.rand(3, side, side, generator=generator("outputs", key)) * 255).to(torch.uint8))
+    write_png(path, noise(key, side, side))
 
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a dataset of four pairs, two of them for testing."""
     monkeypatch.chdir(tmp_path)
-    for name in NAMES:
-        write_image(Path(f"pairs/lr/{name}.png"), 8, f"lr {name}")
-        write_image(Path(f"pairs/hr/{name}.png"), 32, f"hr {name}")
+    write_pairs(Path("pairs"), "abcd", (8, 8))
     return tmp_path
 
 
-def profile_content(outputs: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "name": "small",
-        "title": "Small",
-        "seeds": [1],
-        "compute": {"device": "cpu"},
-        "datasets": {
-            "photos": {
-                "kind": "pairs",
-                "lr": "pairs/lr",
-                "hr": "pairs/hr",
-                "split": {"train": "rest", "test": "last 2"},
-            }
-        },
-        "data": {
-            "train": [{"dataset": "photos"}],
-            "validation": {"dataset": "photos"},
-            "test": [{"dataset": "photos"}],
-        },
-        "backbones": {"edsr": {"architecture": "edsr", "options": {"num_feat": 4, "num_block": 1}}},
-        "external": outputs,
-        "training": {"iterations": 1, "batch_size": 1, "crop": 32, "lr": 0.001, "validate_every": 1},
-        "baselines": {"lora": {"rows": ["r1"]}},
-        "scoring": {"metrics": {"psnr_y": {"name": "psnr", "title": "PSNR-Y"}, "gmsd": {"name": "gmsd"}}},
-        "report": {"tables": {"table": {"title": "A table", "rows": ["unadapted", "external/*"]}}},
-    }
-
-
-def matrix_of(outputs: dict[str, Any]) -> Matrix:
-    return Matrix.of(validate(profile_content(outputs), Path("small.yaml")), "small.yaml")
+def matrix_of(**model: Any) -> Matrix:
+    """A profile with one model of these settings, and one whose images are not there."""
+    return factories.matrix_of(
+        pairs_profile(
+            {"train": "rest", "test": "last 2"},
+            external={"model": {"title": "A model", **model}, "absent": {"title": "Another", "folders": ABSENT}},
+            scoring={"metrics": {"psnr_y": {"name": "psnr", "title": "PSNR-Y"}, "gmsd": {"name": "gmsd"}}},
+            report={"tables": {"table": {"title": "A table", "rows": ["unadapted", "external/*"]}}},
+        )
+    )
 
 
 def prepared(matrix: Matrix) -> PairSet:
@@ -97,33 +74,35 @@ def score(matrix: Matrix) -> tuple[pd.DataFrame, list[str]]:
     return rows, said
 
 
+def psnr_of_model(scores: pd.DataFrame) -> dict[str, float]:
+    mine = scores[(scores["variant"] == "model") & (scores["metric"] == "psnr_y")]
+    return {str(name): value for name, value in mine.set_index("image")["value"].items()}
+
+
 def place_outputs(test: PairSet, folder: Path = FOLDER) -> None:
     for name in test.names:
         write_image(folder / f"{name}.png", 32, f"restored {name}")
 
 
 def test_a_folder_is_scored_as_a_row_without_backbone_and_seed(work: Path) -> None:
-    matrix = matrix_of({"model": {"title": "A model"}})
+    """An image that the test dataset does not have is left alone."""
+    matrix = matrix_of()
     test = prepared(matrix)
     place_outputs(test)
+    write_image(FOLDER / "another.png", 16, "another")
     scores, _ = score(matrix)
-    assert set(zip(scores["backbone"], scores["baseline"], scores["variant"], strict=True)) == {("", EXTERNAL, "model")}
+    assert set(scores["backbone"]) == {""}
+    assert set(scores["baseline"]) == {EXTERNAL}
     assert scores["seed"].isna().all()
-    measured = scores[scores["metric"] == "psnr_y"].set_index("image")["value"].to_dict()
     expected = {
         name: float(psnr_y(read_image(FOLDER / f"{name}.png")[None], hr[None]))
         for name, hr in zip(test.names, test.hr, strict=True)
     }
-    assert measured == pytest.approx(expected, abs=1e-4)
-
-
-def test_a_missing_folder_is_missing_numbers_with_the_reason(work: Path) -> None:
-    matrix = matrix_of({"model": {"title": "A model", "folders": {"photos": "nowhere"}}})
-    prepared(matrix)
-    scores, _ = score(matrix)
-    assert len(scores) == 4
-    assert scores["value"].isna().all()
-    assert set(scores["reason"]) == {"not measured: no folder nowhere"}
+    assert psnr_of_model(scores) == pytest.approx(expected, abs=1e-4)
+    absent = scores[scores["variant"] == "absent"]
+    assert len(absent) == 4
+    assert absent["value"].isna().all()
+    assert set(absent["reason"]) == {"not measured: no folder nowhere"}
 
 
 def test_a_checkpoint_restores_the_images_here(work: Path) -> None:
@@ -131,15 +110,15 @@ def test_a_checkpoint_restores_the_images_here(work: Path) -> None:
     torch.manual_seed(0)
     model = build(source, 4)
     torch.save({"params": model.state_dict()}, "model.pth")
-    matrix = matrix_of({"model": {"title": "A model", "weights": "model.pth"}})
+    matrix = matrix_of(weights="model.pth")
     test = prepared(matrix)
     scores, _ = score(matrix)
     expected = [float(psnr_y(restore(model, lr[None], 4), hr[None])) for lr, hr in zip(test.lr, test.hr, strict=True)]
-    assert scores[scores["metric"] == "psnr_y"]["value"].tolist() == pytest.approx(expected, abs=1e-4)
+    assert list(psnr_of_model(scores).values()) == pytest.approx(expected, abs=1e-4)
 
 
 def test_scores_are_made_again_for_other_images_only(work: Path) -> None:
-    matrix = matrix_of({"model": {"title": "A model"}})
+    matrix = matrix_of()
     test = prepared(matrix)
     place_outputs(test)
     first, said = score(matrix)
@@ -150,11 +129,12 @@ def test_scores_are_made_again_for_other_images_only(work: Path) -> None:
     write_image(FOLDER / f"{test.names[0]}.png", 32, "better")
     changed, said = score(matrix)
     assert said
-    assert (changed["value"] != first["value"]).sum() == 2
+    mine = first["variant"] == "model"
+    assert (changed[mine]["value"] != first[mine]["value"]).sum() == 2
 
 
 def test_the_workflow_sees_images_come_and_change(work: Path) -> None:
-    matrix = matrix_of({"model": {"title": "A model"}})
+    matrix = matrix_of()
     states = [folders_as_they_are(matrix.profile, ["photos"])]
     write_image(FOLDER / "c.png", 32, "one")
     states.append(folders_as_they_are(matrix.profile, ["photos"]))
@@ -166,7 +146,7 @@ def test_the_workflow_sees_images_come_and_change(work: Path) -> None:
 
 
 def test_everything_wrong_with_a_folder_is_one_line(work: Path) -> None:
-    matrix = matrix_of({"model": {"title": "A model"}})
+    matrix = matrix_of()
     test = prepared(matrix)
     place_outputs(test)
     first, second = test.names
@@ -186,46 +166,31 @@ def test_everything_wrong_with_a_folder_is_one_line(work: Path) -> None:
         score(matrix)
 
 
-def test_images_that_are_not_in_the_test_dataset_are_left_alone(work: Path) -> None:
-    matrix = matrix_of({"model": {"title": "A model"}})
-    place_outputs(prepared(matrix))
-    write_image(FOLDER / "another.png", 16, "another")
-    scores, _ = score(matrix)
-    assert set(scores["image"]) == {"c", "d"}
-
-
 def test_the_row_stands_among_other_methods_with_count_and_source(work: Path) -> None:
-    matrix = matrix_of(
-        {
-            "model": {"title": "A model", "parameters": 123456, "source": "their page"},
-            "absent": {"title": "Another model"},
-        }
-    )
+    matrix = matrix_of(parameters=123456, source="their page")
     place_outputs(prepared(matrix))
     scores, _ = score(matrix)
     results = read_results(matrix.profile, matrix.rows, matrix.matches(), matrix.results)
     write_table(build_table(results, "table"), matrix.reports)
     table = pd.read_csv(matrix.reports / "table.csv").set_index("row")
-    mean = scores.query("metric == 'psnr_y' and variant == 'model'")["value"].mean()
+    mean = pd.Series(psnr_of_model(scores)).mean()
     assert table.loc["external/model", "psnr_y_mean"] == pytest.approx(mean)
     assert table.loc["external/model", "trainable_parameters_max"] == 123456
     assert "their page" in str(table.loc["external/model", "notes"])
     assert pd.isna(table.loc["external/absent", "psnr_y_mean"])
-    assert (
-        "not measured: no folder resources/external/absent/photos" in str(table.loc["external/absent", "notes"]).lower()
-    )
+    assert "not measured: no folder nowhere" in str(table.loc["external/absent", "notes"]).lower()
     text = (matrix.reports / "table.md").read_text()
     assert "Other methods on photos" in text
     assert "photos: Pairs in the order of their names: " in text, "the split is stated"
 
 
-def test_folders_and_weights_exclude_each_other() -> None:
-    with pytest.raises(UserError, match=r"external\.model: give either `folders`"):
-        matrix_of({"model": {"title": "A model", "weights": "x.pth", "folders": {"photos": "x"}}})
-
-
-def test_a_folder_for_an_unknown_dataset_is_one_line() -> None:
-    with pytest.raises(
-        UserError, match=r"external\.model\.folders: no test dataset 'phots' \(did you mean 'photos'\?\)"
-    ):
-        matrix_of({"model": {"title": "A model", "folders": {"phots": "x"}}})
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"weights": "x.pth", "folders": {"photos": "x"}}, r"external\.model: give either `folders`"),
+        ({"folders": {"phots": "x"}}, r"external\.model\.folders: no test dataset 'phots' \(did you mean 'photos'\?\)"),
+    ],
+)
+def test_mistaken_settings_are_one_line(model: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        matrix_of(**model)

@@ -11,25 +11,23 @@ import torch
 
 from adaptsr.backbones.build import build
 from adaptsr.backbones.inference import restore
-from adaptsr.config.mistakes import validate
-from adaptsr.data.images import read_image, write_png
+from adaptsr.data.images import read_image
 from adaptsr.data.manifest import manifest_path
 from adaptsr.data.prepare import prepare
 from adaptsr.data.store import Split, load_split
-from adaptsr.errors import UserError
-from adaptsr.randomness import generator
 from adaptsr.runs.loading import load_run
 from adaptsr.runs.matrix import Matrix
-from adaptsr.runs.records import read_record
 from adaptsr.runs.run import Run
 from adaptsr.scoring import score_runs, scorer
 from adaptsr.scoring.pictures import Picture, kept_pictures, picture_path
-from adaptsr.scoring.score_runs import ScoringJob, score_block
+from adaptsr.scoring.score_runs import score_block
 from adaptsr.scoring.scorer import Scorer, ScoreRow
 from adaptsr.scoring.sources import gather
 from adaptsr.scoring.table import metric_key, read_scores
 from adaptsr.training.train_runs import ensure_runs
 from speed.scoring import write_random_weights
+from tests import factories
+from tests.factories import baselines, pairs_profile, write_pairs
 
 OUT = Path("scores.parquet")
 LIST = Path("list.json")
@@ -40,53 +38,31 @@ OF_PICTURE = (3, 4)
 SUBJECTS = 3
 """The unadapted backbone and two runs."""
 
-
-def write_image(path: Path, side: int, key: str) -> None:
-    coarse = torch.rand(1, 3, side // 8, side // 8, generator=generator("evaluation", key))
-    image = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp(0, 1)
-    write_png(path, (image[0] * 255).to(torch.uint8))
+PSNR = {"name": "psnr", "title": "PSNR-Y"}
+GMSD = {"name": "gmsd"}
+LPIPS = {"name": "lpips", "title": "LPIPS (AlexNet)"}
 
 
-def matrix_of(metrics: dict[str, Any]) -> Matrix:
-    content: dict[str, Any] = {
-        "name": "small",
-        "title": "Small",
-        "seeds": [1, 2],
-        "compute": {"device": "cpu"},
-        "datasets": {
-            "photos": {
-                "kind": "pairs",
-                "lr": "pairs/lr",
-                "hr": "pairs/hr",
-                "split": {"train": "rest", "test": f"last {TESTED}"},
-            }
-        },
-        "data": {
-            "train": [{"dataset": "photos"}],
-            "validation": {"dataset": "photos", "split": "train"},
-            "test": [{"dataset": "photos"}],
-        },
-        "backbones": {
-            "edsr": {"architecture": "edsr", "options": {"num_feat": 4, "num_block": 1}, "weights": "edsr.pth"}
-        },
-        "training": {"iterations": 2, "batch_size": 1, "crop": 32, "lr": 0.01, "validate_every": 2},
-        "baselines": {"full_finetuning": {"rows": ["all"]}},
-        "scoring": {"metrics": metrics},
-        "report": {"tables": {"table": {"title": "A table", "rows": ["*"]}}, "pictures": ["5"]},
-    }
-    only: dict[str, Any] = {path.stem: {"rows": []} for path in (Path(__file__).parents[2] / "baselines").glob("*.py")}
-    content["baselines"] = {**only, **content["baselines"]}
-    return Matrix.of(validate(content, Path("small.yaml")), "small.yaml")
+def matrix_of(**metrics: dict[str, Any]) -> Matrix:
+    content = pairs_profile(
+        {"train": "rest", "test": f"last {TESTED}"},
+        seeds=[1, 2],
+        training={"iterations": 2, "batch_size": 1, "crop": 32, "lr": 0.01, "validate_every": 2},
+        baselines=baselines({"full_finetuning": ["all"]}),
+        scoring={"metrics": metrics},
+    )
+    content["data"]["validation"]["split"] = "train"
+    content["backbones"]["edsr"]["weights"] = "edsr.pth"
+    content["report"]["pictures"] = ["5"]
+    return factories.matrix_of(content)
 
 
 @pytest.fixture
 def matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Matrix:
     """Two trained runs on a small backbone, five test images, in the working folder."""
     monkeypatch.chdir(tmp_path)
-    for name in map(str, range(TESTED + 2)):
-        write_image(Path(f"pairs/lr/{name}.png"), SIDE // 4, f"lr {name}")
-        write_image(Path(f"pairs/hr/{name}.png"), SIDE, f"hr {name}")
-    matrix = matrix_of({"psnr_y": {"name": "psnr", "title": "PSNR-Y"}, "gmsd": {"name": "gmsd"}})
+    write_pairs(Path("pairs"), map(str, range(TESTED + 2)), (SIDE // 4, SIDE // 4))
+    matrix = matrix_of(psnr_y=PSNR, gmsd=GMSD)
     backbone = matrix.profile.backbones["edsr"]
     torch.manual_seed(0)
     torch.save(build(backbone, 4, load=False).state_dict(), "edsr.pth")
@@ -115,10 +91,6 @@ def run_folder(matrix: Matrix, seed: int) -> Path:
 
 def kept_files(matrix: Matrix) -> list[Path]:
     return sorted(matrix.results.rglob("scores/photos.parquet"))
-
-
-def job(matrix: Matrix) -> ScoringJob:
-    return ScoringJob(matrix, "edsr", matrix.tests[0])
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> list[tuple[Any, ...]]:
@@ -155,36 +127,41 @@ def test_values_are_those_of_scoring_run_by_run(matrix: Matrix, room_for_two: No
     assert len(set(expected.values())) == len(expected)
 
 
-def test_groups_change_no_byte(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("together", "said"),
+    [
+        (10, "edsr unadapted to edsr full_finetuning/all seed 2: photos up to image 4 of 5"),
+        (2, "edsr full_finetuning/all seed 2: photos up to image 4 of 5"),
+    ],
+)
+def test_groups_of_images_and_portions_of_runs_change_no_byte(
+    matrix: Matrix, monkeypatch: pytest.MonkeyPatch, together: int, said: str
+) -> None:
+    """The weights of no more runs than that are in memory at once."""
     score(matrix)
-    together = OUT.read_bytes()
+    expected = OUT.read_bytes()
     kept = {path: path.read_bytes() for path in kept_files(matrix)}
     assert len(kept) == SUBJECTS
     for path in kept:
         path.unlink()
     monkeypatch.setattr(Scorer, "capacity", lambda *_: 2)
-    said = score(matrix)
-    assert OUT.read_bytes() == together
+    monkeypatch.setattr(score_runs, "SUBJECTS_TOGETHER", together)
+    lines = score(matrix)
+    assert OUT.read_bytes() == expected
     assert {path: path.read_bytes() for path in kept} == kept
-    assert "edsr unadapted to edsr full_finetuning/all seed 2: photos up to image 4 of 5" in said
-    assert sum(line.endswith(": scored on photos") for line in said) == SUBJECTS
+    assert said in lines
+    assert sum(line.endswith(": scored on photos") for line in lines) == SUBJECTS
 
 
-def test_the_groups_are_of_what_fits(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert job(matrix).batches == [(0, TESTED)]
-    monkeypatch.setattr(Scorer, "capacity", lambda *_: 2)
-    assert job(matrix).batches == [(0, 2), (2, 4), (4, 5)]
-    monkeypatch.setattr(Scorer, "capacity", lambda *_: 1)
-    assert job(matrix).batches == [(index, index + 1) for index in range(TESTED)]
-
-
-def test_a_group_is_decoded_once_for_all_runs(
-    matrix: Matrix, room_for_two: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("capacity", "groups"), [(2, [(0, 2), (2, 4), (4, 5)]), (TESTED, [(0, 5)])])
+def test_a_group_is_of_what_fits_and_decoded_once_for_all_runs(
+    matrix: Matrix, monkeypatch: pytest.MonkeyPatch, capacity: int, groups: list[tuple[int, int]]
 ) -> None:
+    monkeypatch.setattr(Scorer, "capacity", lambda *_: capacity)
     reads = counted(monkeypatch, Split, "load")
     score(matrix)
     spans = [arguments[1:] for arguments in reads]
-    assert [span for span in spans if span != OF_PICTURE] == [(0, 2), (2, 4), (4, 5)]
+    assert [span for span in spans if span != OF_PICTURE] == groups
     reads.clear()
     score(matrix)
     assert not reads, "what is kept costs no decoding"
@@ -196,7 +173,7 @@ def test_features_of_a_reference_are_computed_once_across_runs(
     """With memory for two images, which is what a group has: scored run by run, each would be computed for every run."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     write_random_weights(tmp_path / "torch")
-    learned = matrix_of({"lpips": {"name": "lpips", "title": "LPIPS (AlexNet)"}})
+    learned = matrix_of(lpips=LPIPS)
     monkeypatch.setitem(scorer._FEATURE_MEMORY_BYTES, "cpu", 2 * 12 * 4 * SIDE * SIDE)
     extracted: list[str] = []
     recall = scorer._FeatureMemory.recall
@@ -246,38 +223,25 @@ def test_a_killed_job_goes_on_where_it_was(matrix: Matrix, room_for_two: None, m
     assert not list(matrix.results.rglob("*.parts"))
 
 
-def test_parts_of_other_weights_do_not_count(matrix: Matrix) -> None:
-    """A run that is trained again under the same key may have other weights: its scores are made again."""
-    score(matrix)
-    path = run_folder(matrix, 1) / "record.json"
-    read_record(path).model_copy(update={"adaptation_sha256": "others"}).write(path)
-    with pytest.raises(UserError, match=r"seed1/scores/photos\.parquet: no scores with the present weights"):
-        gather(matrix, OUT)
-
-
-def with_metrics(**metrics: dict[str, Any]) -> Matrix:
-    return matrix_of({"psnr_y": {"name": "psnr", "title": "PSNR-Y"}, "gmsd": {"name": "gmsd"}} | metrics)
-
-
 def test_a_new_metric_is_the_only_one_scored(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
     score(matrix)
     before = read_scores(OUT).rows
     calls = counted(monkeypatch, Scorer, "score")
-    score(with_metrics(ssim_y={"name": "ssim"}))
+    score(matrix_of(psnr_y=PSNR, gmsd=GMSD, ssim_y={"name": "ssim"}))
     assert [arguments[-1] for arguments in calls] == [["ssim_y"]] * SUBJECTS
     after = read_scores(OUT).rows
     assert after[after["metric"] != "ssim_y"].reset_index(drop=True).equals(before)
     assert after.query("metric == 'ssim_y'")["value"].notna().sum() == SUBJECTS * TESTED
 
 
-@pytest.mark.parametrize("rename", ["title", "column"])
-def test_a_renamed_metric_is_not_scored_again(matrix: Matrix, monkeypatch: pytest.MonkeyPatch, rename: str) -> None:
+@pytest.mark.parametrize(("name", "title"), [("psnr_y", "Another title"), ("psnr_of_y", "PSNR-Y")])
+def test_a_renamed_metric_is_not_scored_again(
+    matrix: Matrix, monkeypatch: pytest.MonkeyPatch, name: str, title: str
+) -> None:
     score(matrix)
     before = read_scores(OUT).rows
     calls = counted(monkeypatch, Scorer, "score")
-    psnr = {"name": "psnr", "title": "Another title" if rename == "title" else "PSNR-Y"}
-    name = "psnr_y" if rename == "title" else "psnr_of_y"
-    assert score(matrix_of({name: psnr, "gmsd": {"name": "gmsd"}})) == []
+    assert score(matrix_of(**{name: PSNR | {"title": title}, "gmsd": GMSD})) == []
     assert not calls
     after = read_scores(OUT).rows
     renamed = before.assign(metric=before["metric"].replace("psnr_y", name).astype("string"))
@@ -290,7 +254,7 @@ def test_a_metric_that_is_taken_out_and_put_back_costs_nothing(matrix: Matrix, m
     score(matrix)
     before = OUT.read_bytes()
     calls = counted(monkeypatch, Scorer, "score")
-    score(matrix_of({"gmsd": {"name": "gmsd"}}))
+    score(matrix_of(gmsd=GMSD))
     assert set(read_scores(OUT).rows["metric"]) == {"gmsd"}
     score(matrix)
     assert not calls
@@ -301,7 +265,7 @@ def test_a_metric_without_its_network_is_measured_once_it_is_there(
     matrix: Matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    learned = with_metrics(lpips={"name": "lpips", "title": "LPIPS (AlexNet)"})
+    learned = matrix_of(psnr_y=PSNR, gmsd=GMSD, lpips=LPIPS)
     score(learned)
     without = read_scores(OUT).rows.query("metric == 'lpips'")
     assert without["value"].isna().all()
@@ -317,15 +281,13 @@ def test_a_metric_without_its_network_is_measured_once_it_is_there(
 
 def test_the_key_of_a_metric_is_of_what_it_measures() -> None:
     def key(metric: dict[str, Any], border: int = 0) -> str:
-        scoring = matrix_of({"column": metric}).profile.scoring.model_copy(update={"crop_border": border})
+        scoring = matrix_of(column=metric).profile.scoring.model_copy(update={"crop_border": border})
         return metric_key(scoring, "column")
 
     plain = key({"name": "psnr"})
-    assert plain == key({"name": "psnr", "title": "A title"})
-    assert (
-        len({plain, key({"name": "ssim"}), key({"name": "psnr"}, 4), key({"name": "psnr", "options": {"eps": 1.0}})})
-        == 4
-    )
+    assert plain == key(PSNR)
+    others = {key({"name": "ssim"}), key({"name": "psnr"}, 4), key({"name": "psnr", "options": {"eps": 1.0}})}
+    assert len(others - {plain}) == 3
 
 
 def test_pictures_of_the_first_seed_are_kept(matrix: Matrix, room_for_two: None) -> None:
@@ -342,15 +304,3 @@ def test_pictures_of_the_first_seed_are_kept(matrix: Matrix, room_for_two: None)
     picture_path(first, picture).unlink()
     assert score(matrix) == ["edsr full_finetuning/all seed 1: scored on photos"]
     assert torch.equal(read_image(picture_path(first, picture)), expected)
-
-
-def test_a_portion_of_runs_at_a_time(matrix: Matrix, room_for_two: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The weights of no more runs than that are in memory at once; the scores are the same."""
-    score(matrix)
-    expected = OUT.read_bytes()
-    for path in kept_files(matrix):
-        path.unlink()
-    monkeypatch.setattr(score_runs, "SUBJECTS_TOGETHER", 2)
-    said = score(matrix)
-    assert OUT.read_bytes() == expected
-    assert "edsr full_finetuning/all seed 2: photos up to image 2 of 5" in said

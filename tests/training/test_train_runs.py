@@ -12,28 +12,20 @@ import torch
 
 from adaptsr.backbones.build import build
 from adaptsr.config import schema
-from adaptsr.config.mistakes import validate
-from adaptsr.data.images import write_png
 from adaptsr.data.manifest import manifest_path
 from adaptsr.data.prepare import prepare
 from adaptsr.errors import UserError
-from adaptsr.randomness import generator
 from adaptsr.runs.loading import merge_run
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.records import RecordTooNew, RunRecord, read_record
 from adaptsr.runs.run import Run
 from adaptsr.training.train_runs import ensure_runs
+from tests import factories
+from tests.factories import pairs_profile, write_pairs
 
 ROW = "lora/r1"
 SMALL = schema.Backbone(architecture="edsr", options={"num_feat": 4, "num_block": 1})
 PAST = Path(__file__).parents[1] / "runs/past/record-1.json"
-
-
-def write_pairs(folder: str) -> None:
-    for name in "abc":
-        for side, size in (("lr", 8), ("hr", 32)):
-            pixels = torch.rand(3, size, size, generator=generator(folder, side, name)) * 255
-            write_png(Path(f"{folder}/{side}/{name}.png"), pixels.to(torch.uint8))
 
 
 def write_weights(path: str, seed: int) -> None:
@@ -42,31 +34,15 @@ def write_weights(path: str, seed: int) -> None:
 
 
 def matrix_of(data: str = "a", weights: str = "a.pth", **training: Any) -> Matrix:
-    content: dict[str, Any] = {
-        "name": "small",
-        "title": "Small",
-        "seeds": [1],
-        "compute": {"device": "cpu"},
-        "datasets": {
-            "pairs": {
-                "kind": "pairs",
-                "lr": f"{data}/lr",
-                "hr": f"{data}/hr",
-                "split": {"train": "rest", "test": "last 1"},
-            }
-        },
-        "data": {
-            "train": [{"dataset": "pairs"}],
-            "validation": {"dataset": "pairs", "split": "train"},
-            "test": [{"dataset": "pairs"}],
-        },
-        "backbones": {"edsr": {**SMALL.model_dump(include={"architecture", "options"}), "weights": weights}},
-        "training": {"iterations": 2, "batch_size": 1, "crop": 32, "lr": 0.01, "validate_every": 2, **training},
-        "scoring": {"metrics": {"psnr_y": {"name": "psnr"}}},
-        "report": {"tables": {"table": {"title": "A table", "rows": ["*"]}}},
-    }
-    matrix = Matrix.of(validate(content, Path("small.yaml")), "small.yaml")
-    prepare("pairs", matrix.profile.datasets["pairs"], manifest_path("pairs").parent, 4)
+    content = pairs_profile(
+        {"train": "rest", "test": "last 1"},
+        training={"iterations": 2, "batch_size": 1, "crop": 32, "lr": 0.01, "validate_every": 2, **training},
+    )
+    content["datasets"]["photos"].update(lr=f"{data}/lr", hr=f"{data}/hr")
+    content["data"]["validation"]["split"] = "train"
+    content["backbones"]["edsr"]["weights"] = weights
+    matrix = factories.matrix_of(content)
+    prepare("photos", matrix.profile.datasets["photos"], manifest_path("photos").parent, 4)
     return matrix
 
 
@@ -74,7 +50,7 @@ def matrix_of(data: str = "a", weights: str = "a.pth", **training: Any) -> Matri
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in "ab":
-        write_pairs(name)
+        write_pairs(Path(name), [f"{name}{i}" for i in range(3)], (8, 8))
         write_weights(f"{name}.pth", ord(name))
     return tmp_path
 
@@ -118,30 +94,6 @@ def test_a_then_b_keeps_both_and_a_comes_back_without_training(other: dict[str, 
     assert read_record(matrix.results / "superseded" / second.key / "record.json") == second
 
 
-def test_the_same_data_by_another_path_trains_nothing() -> None:
-    train(matrix_of("a", "a.pth"))
-    shutil.copytree("a", "elsewhere/pairs")
-    shutil.copy("a.pth", "elsewhere/weights.pth")
-    assert train(matrix_of("./a/", "./a.pth")) == []
-    assert train(matrix_of(str(Path("elsewhere/pairs").resolve()), "elsewhere/weights.pth")) == []
-
-
-def test_an_added_a_removed_and_a_changed_pair_make_another_run() -> None:
-    matrix = matrix_of()
-    train(matrix)
-    keys = {record_of(matrix).key}
-    for change in ("add", "remove", "change"):
-        for side, size in (("lr", 8), ("hr", 32)):
-            path = Path(f"a/{side}/{'0' if change in ('add', 'remove') else 'a'}.png")
-            if change == "remove":
-                path.unlink()
-            else:
-                write_png(path, torch.full((3, size, size), 7 * size % 256, dtype=torch.uint8))
-        assert trained(train(matrix_of())) or change == "remove"
-        keys.add(record_of(matrix).key)
-    assert len(keys) == 3, "without the pair that was added it is the first run again"
-
-
 def test_a_record_of_older_code_is_set_aside_and_said() -> None:
     matrix = matrix_of()
     train(matrix)
@@ -165,16 +117,6 @@ def test_a_run_of_later_code_is_left_alone() -> None:
     with pytest.raises(RecordTooNew, match="schema 99"):
         train(matrix)
     assert path.read_text() == content
-
-
-def test_a_damaged_run_is_trained_again() -> None:
-    matrix = matrix_of()
-    train(matrix)
-    adaptation = place(matrix) / "adaptation.safetensors"
-    sound = adaptation.read_bytes()
-    adaptation.write_bytes(sound[:-1])
-    assert any("training it again" in line for line in train(matrix))
-    assert adaptation.read_bytes() == sound
 
 
 def test_a_run_is_not_merged_into_exchanged_weights() -> None:
