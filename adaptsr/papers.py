@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 from adaptsr.errors import UserError, listing, suggestion
@@ -74,14 +75,9 @@ def published_tables(name: str) -> dict[str, Path]:
 
 
 def load_paper(name: str) -> Paper:
-    """Import a paper by its path, once. Raises `UserError` if the paper is unknown."""
-    folder, module = paper_folder(name), f"papers.{name}"
-    if module not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            module, folder / "__init__.py", submodule_search_locations=[str(folder)]
-        )
-        assert spec
-        assert spec.loader
-        sys.modules[module] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[module])
-    return cast(Paper, sys.modules[module])
+    """Import a paper by its path, once. Raises `UserError` if there is none of this name."""
+    paper_folder(name)
+    # The checkout is not on the path of an installed command, so the folder becomes a package by hand.
+    guests = sys.modules.setdefault("papers", ModuleType("papers"))
+    guests.__path__ = [str(FOLDER)]
+    return cast(Paper, importlib.import_module(f"papers.{name}"))
