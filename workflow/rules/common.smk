@@ -148,13 +148,14 @@ def block_rows(wildcards):
     return [row.name for row in blocks(backbone_of(wildcards))[wildcards.block]]
 
 
+def metric_keys():
+    """Return the metrics without their names and titles: renaming a column scores nothing again."""
+    return sorted({metric_key(PROFILE.scoring, column) for column in PROFILE.scoring.metrics})
+
+
 def scoring_key(wildcards):
-    """Return what makes a scoring job stale besides its files: metrics without their names, pictures, rows, external images."""
-    key = [
-        sorted({metric_key(PROFILE.scoring, column) for column in PROFILE.scoring.metrics}),
-        PROFILE.report.pictures,
-        block_rows(wildcards),
-    ]
+    """Return what makes a scoring job stale besides its files: metrics, pictures, rows, external images."""
+    key = [metric_keys(), PROFILE.report.pictures, block_rows(wildcards)]
     return [*key, folders_as_they_are(PROFILE, [wildcards.dataset])] if wildcards.backbone == EXTERNAL else key
 
 

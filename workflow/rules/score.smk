@@ -10,7 +10,7 @@ rule metric_weights:
         f"results/{NAME}/logs/metric_weights.log",
     localrule: True
     params:
-        metrics=lambda wildcards: PROFILE.scoring.model_dump(mode="json"),
+        metrics=lambda wildcards: metric_keys(),
     message:
         "Fetching the network weights that metrics need"
     shell:
