@@ -106,7 +106,7 @@ def _measured(
     means = []
     for seed in range(1, seeds + 1):
         run = folder / str(seed)
-        with contextlib.nullcontext() if accelerated else mock.patch("adaptsr.training.accelerate"):
+        with contextlib.nullcontext() if accelerated else mock.patch("adaptsr.training.train_runs.accelerate"):
             train_runs.train_run(bench, variant, seed, run, print, lambda: False)
         model = load_run(run).to(bench.device)
         scores = [
