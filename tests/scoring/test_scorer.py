@@ -309,7 +309,7 @@ def test_missing_weights_are_a_reason_at_once_and_in_silence(
     [
         ("deepdc", "vgg19-dcbb9e9d.pth"),
         ("pieapp", "PieAPPv0.1-0937b014.pth"),
-        pytest.param("topiq_fr", "the cache of the model hub", marks=pytest.mark.slow),
+        pytest.param("topiq_fr", "their model hub's cache", marks=pytest.mark.slow),
     ],
 )
 def test_other_learned_metrics_without_weights_are_missing_too(

@@ -50,7 +50,7 @@ def own(workspace: Workspace) -> Workspace:
     content["backbones"] = {"given": {"architecture": "auto", "weights": "${weights}"}}
     content["baselines"] = {name: {"rows": []} for name in content["baselines"]} | {"lora": {"rows": ["r1"]}}
     content["seeds"] = [1]
-    content.pop("pretraining")
+    content.pop("pretraining", None)
     content["report"]["comparisons"] = []
     workspace.write_profile(content)
     return workspace
