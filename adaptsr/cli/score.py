@@ -65,7 +65,7 @@ def _score_runs(parsed: argparse.Namespace) -> None:
 def _gather(parsed: argparse.Namespace) -> None:
     matrix = load_matrix(parsed)
 
-    from adaptsr.scoring.sources import gather
+    from adaptsr.scoring.gather import gather
 
     gather(matrix, parsed.out)
 

@@ -40,7 +40,7 @@ def _as_it_is(folder: Path) -> list[str | int]:
 
 
 def images_digest(folder: Path, names: Sequence[str]) -> str:
-    """Hash the contents of the images of these names; return an empty text if there is no folder."""
+    """Hash the contents of the named images; return an empty string if the folder is missing."""
     if not folder.is_dir():
         return ""
     problems: list[str] = []
@@ -50,7 +50,7 @@ def images_digest(folder: Path, names: Sequence[str]) -> str:
 
 
 def read_external(folder: Path, test: PairSet) -> list[torch.Tensor] | str:
-    """Read the restored images of a test dataset, uint8 (3, H, W) in its order; return the reason if there is no folder.
+    """Read a test dataset's restored images, uint8 (3, H, W), in its order; return a reason if the folder is missing.
 
     Images are matched by name, whatever their suffix; other images are left alone. Raises one `UserError` that names every
     image that is missing, unreadable or of another size than its HR image.

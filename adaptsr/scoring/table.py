@@ -68,7 +68,7 @@ class Fingerprint(pydantic.BaseModel):
     metrics: dict[str, str]
 
     def difference(self, now: Fingerprint) -> str | None:
-        """Name the first test dataset or metric whose fingerprint differs; one that is only in one is no difference."""
+        """Name the first test dataset or metric whose fingerprint differs; ignore those that only one side has."""
         for name, digest in self.tests.items():
             if now.tests.get(name, digest) != digest:
                 return f"with other images of {name}"

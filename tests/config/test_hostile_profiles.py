@@ -48,7 +48,7 @@ def test_profiles(tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
-OUTSIDE = ["../x", "/tmp/x", "-x", "a\nb", "$(x)", ""]
+OUTSIDE = ["../x", "/nowhere/x", "-x", "a\nb", "$(x)", ""]
 
 
 def put(*path: str) -> Callable[[Json, str], None]:

@@ -19,10 +19,10 @@ from adaptsr.runs.loading import load_run
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.run import Run
 from adaptsr.scoring import score_runs, scorer
+from adaptsr.scoring.gather import gather
 from adaptsr.scoring.pictures import Picture, kept_pictures, picture_path
 from adaptsr.scoring.score_runs import score_block
 from adaptsr.scoring.scorer import Scorer, ScoreRow
-from adaptsr.scoring.sources import gather
 from adaptsr.scoring.table import metric_key, read_scores
 from adaptsr.training.train_runs import ensure_runs
 from speed.scoring import write_random_weights

@@ -30,7 +30,7 @@ class _Swin(Family):
         return (module.fc1, module.fc2) if plain else None
 
     def fast_forward(self, module: Any) -> Callable[..., torch.Tensor] | None:
-        """Return fused attention if the position bias is frozen and there is no dropout, which would draw differently."""
+        """Return fused attention if the position bias is frozen and dropout is off: the fused operator draws dropout differently."""
         if not self._defines(module, "WindowAttention"):
             return None
         if module.attn_drop.p != 0 or module.relative_position_bias_table.requires_grad:

@@ -66,7 +66,7 @@ def complexity(results: Results, dataset: str) -> Drawing | None:
 
 
 def headline_metrics(results: Results, dataset: str) -> list[MetricColumn]:
-    """Return the first metric of the profile and LPIPS, as far as they are measured on a dataset."""
+    """Return those of the profile's first metric and LPIPS that are measured on a dataset."""
     columns = metric_columns(results.profile)
     wanted = [columns[0], *(column for column in columns[1:] if column.measure.startswith("lpips"))]
     measured = {(key[1], key[3]) for key in results.means}
