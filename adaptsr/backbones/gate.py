@@ -43,12 +43,14 @@ def gate(
     All tensors must be finite and a color image must come out `scale` times as large; without `scale`, any whole number
     passes. Raises `UserError` naming `where`, the file or backbone.
     """
-    # Convolutions run fastest with channels-last kernels.
-    model = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.eval()
     if stated is not None:
         _check_channels(where, stated.channels)
         _check_scale(where, stated.scale, scale)
     _check_finite(where, model)
+    if all(parameter.dim() <= 4 for parameter in model.parameters()):
+        # Convolutions run fastest with channels-last kernels; torch refuses this layout for 5-D weights.
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = _measured_scale(where, model, sizes)
     _check_scale(where, found, scale)
     setattr(model, _ATTRIBUTE, Facts(found, sizes))

@@ -194,3 +194,20 @@ class TestFacts:
         gate(model, "it", Sizes(), 1)
         assert torch.equal(torch.get_rng_state(), state)
         model(torch.ones(1, 3, 4, 4)).sum().backward()
+
+
+class Volumetric(nn.Module):
+    """Enlarges by `scale` after a convolution with 5-D weights, for which torch has no channels-last layout."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.conv = nn.Conv3d(1, 1, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.interpolate(self.conv(x[:, None])[:, 0], scale_factor=float(self.scale))
+
+
+def test_a_model_with_5d_weights_is_checked_like_any_other() -> None:
+    assert facts(gate(Volumetric(4), "a model", Sizes(), 4)).scale == 4
+    assert "scale" in refusal(lambda: gate(Volumetric(2), "a model", Sizes(), 4))
