@@ -333,10 +333,18 @@ class Table(Section):
     published: str | None = Field(
         None, description="published numbers to show beside: a file in `published/` of the folder of `paper`"
     )
+    published_datasets: dict[Name, str] = Field(
+        default_factory=dict,
+        description="test dataset to the dataset of `published` whose numbers stand beside it; no others are shown",
+    )
 
 
 class Comparison(Section):
-    """A family of paired tests: each of `rows` against `compared_with`, with Holm's correction over the family."""
+    """Paired tests of each of `rows` against `compared_with`, on every backbone and test dataset.
+
+    Those in the first metric of `scoring.metrics` are the primary family, those in the other metrics an exploratory one;
+    Holm's method corrects each as a whole.
+    """
 
     title: str
     rows: list[str] = Field(description="`<baseline>/<variant>` or patterns with `*`")
@@ -346,6 +354,10 @@ class Comparison(Section):
 class Report(Section):
     tables: dict[Name, Table]
     comparisons: list[Comparison] = Field(default_factory=list)
+    margins: dict[Name, PositiveFloat] = Field(
+        default_factory=dict,
+        description="metric to the largest difference that does not matter, in its unit; default: 0.05 dB for a PSNR, none for other metrics",
+    )
     comparable_with_paper: bool = Field(
         False, description="true if results may be compared with the paper's; if false, reports say so"
     )
@@ -418,6 +430,10 @@ class Profile(Section):
             if tests.count(name) > 1:
                 raise ValueError(f"data.test: the dataset {name!r} is listed twice; list every dataset once")
         named = [(f"report.tables.{key}.datasets", table.datasets or []) for key, table in self.report.tables.items()]
+        named += [
+            (f"report.tables.{key}.published_datasets", list(t.published_datasets))
+            for key, t in self.report.tables.items()
+        ]
         named += [(f"external.{key}.folders", list(model.folders)) for key, model in self.external.items()]
         for where, datasets in named:
             for name in datasets:
@@ -425,6 +441,11 @@ class Profile(Section):
                     raise ValueError(
                         f"{where}: no test dataset {name!r}{suggestion(name, tests)}; there are {listing(tests)}"
                     )
+        for name in self.report.margins:
+            if name not in self.scoring.metrics:
+                raise ValueError(
+                    f"report.margins: no metric {name!r}{suggestion(name, self.scoring.metrics)}; scoring.metrics has {listing(self.scoring.metrics)}"
+                )
         for key, table in self.report.tables.items():
             if table.published and self.paper is None:
                 raise ValueError(

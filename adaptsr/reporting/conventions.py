@@ -54,7 +54,7 @@ def table_conventions(
             and test.dataset in (table.datasets or [test.dataset])
         ):
             yield f"{test.dataset}: {NOT_MEASURED}, because an archive that must be downloaded by hand is missing (`adaptsr data status` names it)."
-    if table.published:
+    if table.published_datasets:
         yield f"“Published” numbers are those printed in the {load_paper(str(profile.paper)).TITLE} paper, digit for digit; “-” means that it prints none. They are for full-size models, so other backbones and rows have none."
     if profile.report.note:
         yield profile.report.note

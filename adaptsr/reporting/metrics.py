@@ -13,16 +13,23 @@ from adaptsr.metrics.conventions import conventions
 if TYPE_CHECKING:
     from adaptsr.config.schema import Profile
 
+PSNR_MARGIN = 0.05
+"""Margin in dB of every PSNR for which a profile declares none."""
+
 
 @dataclass(frozen=True)
 class MetricColumn:
-    """A metric as a column. name: in the profile. title: its heading. measure, options: pyiqa's metric and its options."""
+    """A metric as a column. name: in the profile. title: its heading. measure, options: pyiqa's metric and its options.
+
+    margin: the largest difference that does not matter, in the metric's unit; None where the profile declares none.
+    """
 
     name: str
     title: str
     measure: str
     options: Mapping[str, Any]
     lower_better: bool
+    margin: float | None = None
 
     @property
     def arrow(self) -> str:
@@ -31,6 +38,11 @@ class MetricColumn:
     @property
     def unit(self) -> str:
         return "dB" if self.measure.startswith("psnr") else ""
+
+    @property
+    def in_unit(self) -> str:
+        """The unit as it follows a number: ` dB`, or nothing."""
+        return f" {self.unit}" if self.unit else ""
 
     @property
     def description(self) -> str:
@@ -58,6 +70,9 @@ def metric_columns(profile: Profile, names: Sequence[str] | None = None) -> list
             measure=convention.name,
             options={key: _shown(value) for key, value in convention.options.items()},
             lower_better=convention.lower_is_better,
+            margin=profile.report.margins.get(
+                convention.column, PSNR_MARGIN if convention.name.startswith("psnr") else None
+            ),
         )
         for convention in conventions(profile.scoring)
     }

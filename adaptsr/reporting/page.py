@@ -17,18 +17,15 @@ from adaptsr.reporting.figures.palette import looks
 from adaptsr.reporting.gallery import Gallery, build_gallery
 from adaptsr.reporting.headline import headline
 from adaptsr.reporting.inventory import Inventory, take_inventory
-from adaptsr.reporting.metrics import metric_columns
 from adaptsr.reporting.model import TableModel
 from adaptsr.reporting.provenance import Origin, trace_origin
 from adaptsr.reporting.render import render
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import (
+    ComparisonReport,
     SignificanceReport,
     build_report,
     compare_rows,
-    p_text,
-    short_titles,
-    signed,
     write_significance,
 )
 from adaptsr.reporting.tables import build_table, write_table
@@ -41,29 +38,10 @@ FOLDERS = ("figures", "pictures", RECORDS)
 
 
 @dataclass(frozen=True)
-class Surviving:
-    """A difference that survives Holm's correction, as text; `row` is the name of the row, which determines its color."""
-
-    backbone: str
-    dataset: str
-    row: str
-    title: str
-    metric: str
-    difference: str
-    interval: str
-    p_holm: str
-    verdict: str
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """One comparison: its sentences, its forest plots, and the differences that survive Holm's correction."""
+    """One comparison, and its forest plots."""
 
-    title: str
-    compared_with: str
-    sentences: tuple[str, ...]
-    tests: int
-    surviving: tuple[Surviving, ...]
+    comparison: ComparisonReport
     figures: tuple[DrawnFigure, ...]
 
 
@@ -132,7 +110,7 @@ def build_page(
         test_images=_test_images(results),
         tables=tuple(tables),
         significance=report,
-        outcomes=tuple(_outcomes(results, comparisons, report, figures)),
+        outcomes=tuple(_outcomes(report, figures)),
         figures=tuple(figure for figure in figures if figure.kind != "forest"),
         gallery=build_gallery(results, folder),
         origin=trace_origin(results, command),
@@ -156,36 +134,7 @@ def _test_images(results: Results) -> str:
     return "; ".join(parts)
 
 
-def _outcomes(
-    results: Results, frame: pd.DataFrame, report: SignificanceReport, figures: Sequence[DrawnFigure]
-) -> Iterable[Outcome]:
+def _outcomes(report: SignificanceReport, figures: Sequence[DrawnFigure]) -> Iterable[Outcome]:
     for number, comparison in enumerate(report.comparisons, start=1):
-        lines = frame[frame["comparison"] == comparison.title]
-        yield Outcome(
-            title=comparison.title,
-            compared_with=comparison.compared_with,
-            sentences=comparison.sentences,
-            tests=int(lines["p"].notna().sum()),
-            surviving=tuple(_surviving(results, lines)),
-            figures=tuple(figure for figure in figures if figure.name.startswith(f"forest-{number}-")),
-        )
-
-
-def _surviving(results: Results, lines: pd.DataFrame) -> Iterable[Surviving]:
-    titles = {row.name: row.title for row in results.rows}
-    backbones = short_titles(results.profile)
-    metrics = {metric.name: metric for metric in metric_columns(results.profile)}
-    for _, line in lines[lines["significant"]].iterrows():
-        metric = metrics[line["metric"]]
-        digits = results.decimals.get(metric.name, 4) + 1
-        yield Surviving(
-            backbone=backbones[line["backbone"]],
-            dataset=line["dataset"],
-            row=line["row"],
-            title=titles[line["row"]],
-            metric=f"{metric.title} {metric.arrow}",
-            difference=signed(line["difference"], digits),
-            interval=f"{signed(line['low'], digits)} to {signed(line['high'], digits)}",
-            p_holm=p_text(line["p_holm"]),
-            verdict=line["verdict"],
-        )
+        forests = tuple(figure for figure in figures if figure.name.startswith(f"forest-{number}-"))
+        yield Outcome(comparison, forests)

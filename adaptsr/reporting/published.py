@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from adaptsr.errors import UserError, listing, suggestion
@@ -57,20 +57,3 @@ def _row(line: Mapping[str, str]) -> PublishedRow:
         parameters=line["parameters"],
         values={key: value for key, value in line.items() if key not in IDENTITY and value},
     )
-
-
-def shown_beside(published: Sequence[PublishedRow], datasets: Sequence[str]) -> dict[str, str]:
-    """Map each test dataset of a profile to the published dataset shown beside it.
-
-    A published dataset `name` is shown beside `<name>_crops`, the StableSR crops, or else beside `name`. If this
-    finds none, the first published dataset is shown beside the first test dataset.
-    """
-    available = list(dict.fromkeys(row.dataset for row in published))
-    beside = {}
-    for name in available:
-        measured = next((dataset for dataset in (f"{name}_crops", name) if dataset in datasets), None)
-        if measured:
-            beside[measured] = name
-    if beside or not available or not datasets:
-        return beside
-    return {datasets[0]: available[0]}

@@ -1,4 +1,4 @@
-"""Write the significance report: the profile's comparisons, tested over seeds, as numbers and as sentences."""
+"""Write the significance report: the profile's comparisons, tested over seeds and scenes, as numbers and as sentences."""
 
 from __future__ import annotations
 
@@ -17,34 +17,48 @@ from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import number_text
 from adaptsr.reporting.render import render, write_frame
 from adaptsr.reporting.results import Results
+from adaptsr.reporting.sentences import describe
 from adaptsr.runs.matrix import Row, matching
 from adaptsr.runs.records import RunRecord
 from adaptsr.runs.run import Run
-from adaptsr.statistics import ALPHA, Family, seeds_note, significance
+from adaptsr.statistics import ALPHA, MIN_SCENES, SCOPES, Comparison, Measure, significance
 
 if TYPE_CHECKING:
     from adaptsr.config.schema import Profile
 
 
 @dataclass(frozen=True)
-class SignificanceLine:
-    """One tested row, as text."""
+class ScopeText:
+    """What a line shows within one scope, as text."""
 
+    interval: str
+    p_holm: str
+    p_equivalent: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class SignificanceLine:
+    """One tested row, as text. scopes: for other seeds and scenes, then for other seeds on these images."""
+
+    row: str
     title: str
+    backbone: str
+    dataset: str
     row_mean: str
     compared_mean: str
     difference: str
-    interval: str
-    sd: str
+    scopes: tuple[ScopeText, ScopeText]
     seeds: str
-    t: str
-    p: str
-    p_holm: str
-    wilcoxon_p: str
-    d_z: str
-    g_z: str
-    verdict: str
+    correlation: str
+    sign_flip_p: str
     left_out: str
+
+    @property
+    def verdict_class(self) -> str:
+        """The verdict that may be colored: that for other seeds and other scenes."""
+        verdict = self.scopes[0].verdict
+        return verdict if verdict in ("better", "worse", "equivalent") else ""
 
 
 @dataclass(frozen=True)
@@ -68,12 +82,17 @@ class SignificanceBlock:
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """One comparison: its sentences, and a block for each backbone and test dataset."""
+    """One comparison: its sentences, a block for each backbone and test dataset, and the lines of its primary family."""
 
     title: str
     compared_with: str
     sentences: tuple[str, ...]
     blocks: tuple[SignificanceBlock, ...]
+    primary: str
+
+    @property
+    def primary_lines(self) -> list[SignificanceLine]:
+        return [line for block in self.blocks for line in block.groups[0].lines if not block.groups[0].missing]
 
 
 @dataclass(frozen=True)
@@ -83,7 +102,6 @@ class SignificanceReport:
     profile: str
     profile_title: str
     warning: str
-    seeds_note: str
     conventions: tuple[str, ...]
     comparisons: tuple[ComparisonReport, ...]
 
@@ -98,44 +116,46 @@ def write_significance(results: Results, frame: pd.DataFrame, out_folder: Path) 
     return [out_folder / "significance.html", out_folder / "significance.csv"]
 
 
-def families(profile: Profile, rows: Sequence[Row]) -> list[Family]:
+def comparisons_of(profile: Profile, rows: Sequence[Row]) -> list[Comparison]:
     """Resolve the row patterns of the profile's comparisons; a row is never compared with itself.
 
     External models are left out. Raises `UserError` if the row to compare with is missing or a title is used twice.
     """
     names = [row.name for row in rows]
-    found: list[Family] = []
+    found: list[Comparison] = []
     for comparison in profile.report.comparisons:
         where = f"profile {profile.name}: report.comparisons: {comparison.title!r}"
         if comparison.compared_with not in names:
             raise UserError(
                 f"{where}: no row {comparison.compared_with!r}{suggestion(comparison.compared_with, names)}; this profile runs {listing(names)}"
             )
-        if any(family.title == comparison.title for family in found):
+        if any(other.title == comparison.title for other in found):
             raise UserError(f"{where}: two comparisons have this title; give each its own")
         matched = [row for row in matching(rows, comparison.rows) if row.baseline != EXTERNAL]
         chosen = [row.name for row in matched if row.name != comparison.compared_with]
-        found.append(Family(comparison.title, tuple(chosen), comparison.compared_with))
+        found.append(Comparison(comparison.title, tuple(chosen), comparison.compared_with))
     return found
 
 
 def compare_rows(results: Results) -> pd.DataFrame:
-    """Test the profile's comparisons and return the frame of `statistics.significance`; diverged runs do not count."""
+    """Test the profile's comparisons and return the frame of `statistics.significance`; diverged runs do not count.
+
+    A row that a backbone does not run is no test, and in no family.
+    """
     profile = results.profile
     metrics = metric_columns(profile)
-    frame = significance(
+    rows = {row.name: row for row in results.rows}
+    return significance(
         _without_diverged(results.scores, results.records),
-        families(profile, results.rows),
+        comparisons_of(profile, results.rows),
         backbones=list(profile.backbones),
         datasets=results.datasets,
-        metrics=[metric.name for metric in metrics],
+        measures=[Measure(metric.name, metric.lower_better, metric.margin) for metric in metrics],
+        primary=metrics[0].name,
         scenes=results.scenes,
-        lower_better={metric.name: metric.lower_better for metric in metrics},
         seeds=profile.seeds,
+        runs=lambda backbone, row: rows[row].on(backbone),
     )
-    rows = {row.name: row for row in results.rows}
-    run = [rows[row].on(backbone) for row, backbone in zip(frame["row"], frame["backbone"], strict=True)]
-    return frame[pd.Series(run, index=frame.index, dtype=bool)].reset_index(drop=True)
 
 
 def _without_diverged(scores: pd.DataFrame, records: Mapping[Run, RunRecord]) -> pd.DataFrame:
@@ -151,38 +171,45 @@ def _without_diverged(scores: pd.DataFrame, records: Mapping[Run, RunRecord]) ->
 def build_report(results: Results, frame: pd.DataFrame) -> SignificanceReport:
     """Put the frame of `compare_rows` into words."""
     profile = results.profile
-    largest = int(frame["tests"].max()) if len(frame) else 1
     return SignificanceReport(
         profile=profile.name,
         profile_title=profile.title,
         warning=scale_warning(profile),
-        seeds_note=seeds_note(len(profile.seeds), largest),
         conventions=tuple(_conventions(profile)),
         comparisons=tuple(
-            _comparison(results, frame, family, i) for i, family in enumerate(families(profile, results.rows))
+            _comparison(results, frame, comparison, i)
+            for i, comparison in enumerate(comparisons_of(profile, results.rows))
         ),
     )
 
 
 def _conventions(profile: Profile) -> Iterable[str]:
-    directions = ", ".join(f"{metric.title} {metric.arrow}" for metric in metric_columns(profile))
-    yield f"A difference is a row minus the row it is compared with, raw; the arrow says which direction is better: {directions}. Each seed gives one pair: the means over the same test images of two runs that saw the same data."
-    yield f"p comes from the two-sided paired t test over seeds. Holm's correction is applied within one comparison, backbone, test dataset and metric, at the {ALPHA:.0%} level. Wilcoxon's p is shown only and decides nothing."
-    yield "The interval is for the mean difference over other seeds and other scenes: a bootstrap crossed over seeds and scenes (images of a scene stay together), with percentiles widened for few units. The test is about other seeds on these images; if it is significant and the interval contains 0, the difference is not shown for other scenes."
-    yield "d_z is the mean difference in standard deviations of the paired differences; g_z is d_z with Hedges' small-sample correction. n counts the paired seeds; a seed with a missing or infinite value or a diverged run is left out and named."
+    metrics = metric_columns(profile)
+    directions = ", ".join(f"{metric.title} {metric.arrow}" for metric in metrics)
+    margins = ", ".join(f"{m.title} {m.margin:g}{m.in_unit}" for m in metrics if m.margin is not None)
+    without = ", ".join(metric.title for metric in metrics if metric.margin is None)
+    limits = f"{margins or 'none'}{f'; without one nothing is called equivalent: {without}' if without else ''}"
+    yield f"A difference is a row minus the row it is compared with, raw; the arrow says which direction is better: {directions}. Each seed gives one pair: two runs of that seed, scored on the same test images."
+    yield "A statement is about other seeds on these images, or about other seeds and other scenes. The first takes the seed means as its sample (the paired t test). The second takes seeds and scenes as crossed random effects: the variances of the seed means and of the scene means add up, each with Student's quantile for its own degrees of freedom (Banerjee 1961). Images of one scene count as one scene."
+    yield f"With fewer than {MIN_SCENES} scenes nothing is said about other scenes, and no line is colored."
+    yield f"In each comparison the tests in {metrics[0].title} on all rows, backbones and test datasets are one family, the primary one; those in all other metrics are another, which is exploratory. Holm's method corrects a family as a whole, separately for each scope and question, at the {ALPHA:.0%} level."
+    yield f"better, worse: shown to differ from 0. equivalent: shown to differ by less than the margin (two one-sided tests), even if shown to differ from 0. undecided: neither, which is no evidence of equality. Margins: {limits}."
+    yield "p, sign flips: the exact sign-flip test over the scene means, which supposes symmetry alone; a check that decides nothing, since with 8 scenes it cannot fall below 0.0078."
+    yield "n counts the paired seeds; a seed with a missing or infinite value or a diverged run is left out and named. r is the correlation of the two rows' means over the seeds. significance.csv holds all p values, and effects in standard deviations (d_z; g_z with Hedges' correction)."
     if profile.report.note:
         yield profile.report.note
 
 
-def _comparison(results: Results, frame: pd.DataFrame, family: Family, number: int) -> ComparisonReport:
-    lines = frame[frame["comparison"] == family.title]
+def _comparison(results: Results, frame: pd.DataFrame, comparison: Comparison, number: int) -> ComparisonReport:
+    lines = frame[frame["comparison"] == comparison.title]
     places = [(dataset, backbone) for dataset in results.datasets for backbone in results.profile.backbones]
     by_place = [lines[(lines["dataset"] == dataset) & (lines["backbone"] == backbone)] for dataset, backbone in places]
     return ComparisonReport(
-        title=family.title,
-        compared_with=_titles(results)[family.compared_with],
-        sentences=tuple(_sentences(results, lines, family)),
+        title=comparison.title,
+        compared_with=_titles(results)[comparison.compared_with],
+        sentences=tuple(describe(results, lines, comparison)),
         blocks=tuple(_block(results, part, f"block-{number}-{i}") for i, part in enumerate(by_place) if len(part)),
+        primary=metric_columns(results.profile)[0].title,
     )
 
 
@@ -192,14 +219,15 @@ def _titles(results: Results) -> dict[str, str]:
 
 def _block(results: Results, lines: pd.DataFrame, identity: str) -> SignificanceBlock:
     """Make the block of one comparison, backbone and dataset from its lines, of which there is at least one."""
-    titles, digits = _titles(results), results.decimals
+    titles, digits, backbones = _titles(results), results.decimals, short_titles(results.profile)
     backbone, dataset = (str(lines[column].iloc[0]) for column in ("backbone", "dataset"))
     groups = []
     for metric in metric_columns(results.profile):
         tested = lines[lines["metric"] == metric.name]
-        texts = [_line(tested.iloc[i], titles, digits.get(metric.name, 4)) for i in range(len(tested))]
+        texts = [_line(tested.iloc[i], titles, backbones, digits.get(metric.name, 4)) for i in range(len(tested))]
         missing = "" if tested["seeds"].any() else _why_missing(results, backbone, dataset, metric)
-        groups.append(Group(f"{metric.title} {metric.arrow}", missing, tuple(texts)))
+        family = tested["family"].iloc[0]
+        groups.append(Group(f"{metric.title} {metric.arrow}, {family} family", missing, tuple(texts)))
     images, scenes = (int(lines[column].max()) for column in ("images", "scenes"))
     return SignificanceBlock(
         id=identity,
@@ -227,26 +255,37 @@ def short_titles(profile: Profile) -> dict[str, str]:
     return short if len(set(short.values())) == len(short) else titles
 
 
-def _line(line: pd.Series[Any], titles: Mapping[str, str], digits: int) -> SignificanceLine:
-    low, high = line["low"], line["high"]
-    interval = "-" if math.isnan(low) else f"{signed(low, digits + 1)} to {signed(high, digits + 1)}"
+def _line(
+    line: pd.Series[Any], titles: Mapping[str, str], backbones: Mapping[str, str], digits: int
+) -> SignificanceLine:
+    here, elsewhere = (
+        ScopeText(
+            interval=interval_text(line[f"low_{scope}"], line[f"high_{scope}"], digits + 1),
+            p_holm=p_text(line[f"p_holm_{scope}"]),
+            p_equivalent=p_text(line[f"p_equivalent_holm_{scope}"]),
+            verdict=line[f"verdict_{scope}"],
+        )
+        for scope in SCOPES
+    )
     return SignificanceLine(
+        row=line["row"],
         title=titles[line["row"]],
+        backbone=backbones[line["backbone"]],
+        dataset=line["dataset"],
         row_mean=number_text(line["row_mean"], digits),
         compared_mean=number_text(line["compared_mean"], digits),
         difference=signed(line["difference"], digits + 1),
-        interval=interval,
-        sd=number_text(line["sd"], digits + 1),
+        scopes=(elsewhere, here),
         seeds=str(line["seeds"]),
-        t=number_text(line["t"], 2),
-        p=p_text(line["p"]),
-        p_holm=p_text(line["p_holm"]),
-        wilcoxon_p=p_text(line["wilcoxon_p"]),
-        d_z=signed(line["d_z"], 2),
-        g_z=signed(line["g_z"], 2),
-        verdict=line["verdict"],
+        correlation=number_text(line["correlation"], 2),
+        sign_flip_p=p_text(line["sign_flip_p"]),
         left_out=line["left_out"],
     )
+
+
+def interval_text(low: float, high: float, digits: int) -> str:
+    """Format an interval; `-` if it is NaN."""
+    return "-" if math.isnan(low) else f"{signed(low, digits)} to {signed(high, digits)}"
 
 
 def signed(value: float, digits: int) -> str:
@@ -259,45 +298,3 @@ def p_text(p: float) -> str:
     if math.isnan(p):
         return "-"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _sentences(results: Results, lines: pd.DataFrame, family: Family) -> Iterable[str]:
-    """Write a sentence per dataset and metric: how many tests went which way, and the differences of a single row."""
-    if not family.rows:
-        yield "This comparison matches no row of this profile."
-        return
-    titles, digits = _titles(results), results.decimals
-    for dataset in results.datasets:
-        for metric in metric_columns(results.profile):
-            tested = lines[(lines["dataset"] == dataset) & (lines["metric"] == metric.name)]
-            where = f"{metric.title} on {dataset}" if len(results.datasets) > 1 else metric.title
-            sentence = f"{where}: {count_sentence(tested, titles, family)}"
-            if len(family.rows) == 1:
-                sentence += _difference_sentence(results.profile, tested, metric, digits.get(metric.name, 4))
-            yield sentence
-
-
-def count_sentence(tested: pd.DataFrame, titles: Mapping[str, str], family: Family) -> str:
-    """Say how the tests of one comparison and metric came out."""
-    made = tested[tested["p"].notna()]
-    if made.empty:
-        return "no test could be made."
-    who = titles[family.rows[0]] if len(family.rows) == 1 else "the row"
-    significant = made[made["significant"]]
-    better = int((significant["better"] == "row").sum())
-    unclear = len(made) - len(significant)
-    sentence = f"of {len(made)} test{'s' if len(made) > 1 else ''}, {who} is significantly better than {titles[family.compared_with]} in {better} and significantly worse in {len(significant) - better}"
-    sentence += f"; {unclear} not significant, which is no evidence of equality" if unclear else ""
-    spans = int(((significant["low"] <= 0) & (significant["high"] >= 0)).sum())
-    sentence += f"; in {spans} of the significant ones the interval over seeds and scenes contains 0" if spans else ""
-    return sentence + (f"; {len(tested) - len(made)} could not be tested." if len(tested) > len(made) else ".")
-
-
-def _difference_sentence(profile: Profile, tested: pd.DataFrame, metric: MetricColumn, digits: int) -> str:
-    measured = tested[tested["difference"].notna()]
-    differences = [
-        f"{backbone_title(profile, backbone)} {signed(difference, digits + 1)}"
-        for backbone, difference in measured[["backbone", "difference"]].to_numpy().tolist()
-    ]
-    unit = f" {metric.unit}" if metric.unit else ""
-    return f" Mean differences: {', '.join(differences)}{unit}." if differences else ""

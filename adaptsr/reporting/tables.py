@@ -20,7 +20,7 @@ from adaptsr.papers import load_paper
 from adaptsr.reporting.conventions import scale_warning, table_conventions
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import Block, Cell, ColumnHead, Line, Mark, Parameters, TableModel
-from adaptsr.reporting.published import PublishedRow, read_published, shown_beside
+from adaptsr.reporting.published import PublishedRow, read_published
 from adaptsr.reporting.render import render, write_frame
 from adaptsr.reporting.results import NOT_FINISHED, Results
 from adaptsr.runs.matrix import Row, matching
@@ -89,11 +89,11 @@ def build_table(results: Results, name: str) -> TableModel:
             f"profile {profile.name}: no table {name!r}{suggestion(name, known)}; report.tables has {listing(known)}"
         )
     table = profile.report.tables[name]
-    published = read_published(str(profile.paper), table.published) if table.published else []
+    published = _published(profile, table)
     metrics = metric_columns(profile, table.metrics)
     footnotes = _Footnotes()
     datasets = [name for name in results.datasets if name in (table.datasets or results.datasets)]
-    blocks = _blocks(results, table_rows(profile, results.rows, table), datasets, metrics, published, footnotes)
+    blocks = _blocks(results, table, datasets, metrics, published, footnotes)
     return TableModel(
         name=name,
         title=table.title,
@@ -107,6 +107,20 @@ def build_table(results: Results, name: str) -> TableModel:
         daggers=tuple((dagger_sign(i), text) for i, text in enumerate(footnotes.extensions)),
         conventions=tuple(table_conventions(results, table, datasets, metrics)),
     )
+
+
+def _published(profile: Profile, table: Table) -> list[PublishedRow]:
+    """Read the published rows of those datasets that the table names a test dataset for."""
+    if not table.published:
+        return []
+    rows = read_published(str(profile.paper), table.published)
+    known = sorted({row.dataset for row in rows})
+    for test, dataset in table.published_datasets.items():
+        if dataset not in known:
+            raise UserError(
+                f"profile {profile.name}: report.tables: published_datasets.{test}: {table.published} has no dataset {dataset!r}{suggestion(dataset, known)}; it has {listing(known)}"
+            )
+    return [row for row in rows if row.dataset in table.published_datasets.values()]
 
 
 def table_rows(profile: Profile, rows: Sequence[Row], table: Table) -> list[Row]:
@@ -142,13 +156,13 @@ def arrange(rows: Sequence[Row], published: Sequence[PublishedRow]) -> list[Row 
 
 def _blocks(
     results: Results,
-    rows: Sequence[Row],
+    table: Table,
     datasets: Sequence[str],
     metrics: Sequence[MetricColumn],
     published: Sequence[PublishedRow],
     footnotes: _Footnotes,
 ) -> tuple[Block, ...]:
-    beside = shown_beside(published, datasets)
+    rows, beside = table_rows(results.profile, results.rows, table), table.published_datasets
     blocks = []
     for dataset in datasets:
         for backbone in [*results.profile.backbones, None]:

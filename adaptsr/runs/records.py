@@ -19,6 +19,10 @@ SCHEMA = 2
 """Raised when a field changes its meaning or goes; a new field needs a default and no new number."""
 
 
+SHARED_GPU = "processes shared the GPU"
+"""Part of the note of a run whose time on the GPU is not its own."""
+
+
 class RecordTooNew(UserError):
     """A record that newer code has written; this code must not take the run for a missing one."""
 
@@ -63,6 +67,10 @@ class RunRecord(pydantic.BaseModel):
     iterations: int
     resumed_from: int
     wall_seconds: float
+    processor_seconds: float | None = None
+    """Processor time of the optimizer steps, over all threads; None in a record of version 0.2.0 or before."""
+    step_memory_bytes: int | None = None
+    """What one step holds besides the model: kept for the backward pass, gradients, Adam's moments."""
     peak_memory_bytes: int
     start_psnr_y: float
     losses: list[LossPoint]

@@ -1,38 +1,55 @@
-"""Tests paired by seed. In: scores, one line per image and metric. Out: differences, p values, intervals, verdicts.
+"""Comparisons paired by seed. In: scores, one line per image and metric. Out: differences, p values, intervals, verdicts.
 
 A difference is always `row - compared_with`, raw; `better` names the row that the metric favours.
 
-The unit of the tests is the seed. Runs of one seed saw the same data, so their means over the test images form a pair.
-Images are not units of the tests, because they share the trained weights; they enter through the bootstrap interval.
+Runs of one seed form a pair, with one difference per test image. A statement is about one of two scopes: other seeds on
+these images, where the seed means are the sample; or other seeds and other scenes, where seeds and scenes are crossed
+random effects. Images of one scene are never a sample of their own.
 
-`pairing` pairs two rows by seed, `corrections` holds Wilcoxon's test, Hedges' and Holm's corrections, `bootstrap` the
-intervals, `detection` what a number of seeds can detect, and `comparison` makes the whole table.
+`pairing` pairs two rows by seed, `uncertainty` gives intervals and p values, `corrections` Holm's and Hedges' corrections
+and the sign-flip test, `comparison` makes the whole table with its families and verdicts, and `simulation` counts how
+often all this errs.
 """
 
-from adaptsr.statistics.bootstrap import bootstrap_interval
-from adaptsr.statistics.comparison import COLUMNS, Family, compare, significance, verdict
-from adaptsr.statistics.corrections import hedges_correction, holm, wilcoxon_p
-from adaptsr.statistics.detection import ALPHA, minimal_detectable_difference, power, seeds_note
+from adaptsr.statistics.comparison import (
+    ALPHA,
+    COLUMNS,
+    EXPLORATORY,
+    MIN_SCENES,
+    PRIMARY,
+    SCOPES,
+    VERDICTS,
+    Comparison,
+    Measure,
+    compare,
+    significance,
+)
+from adaptsr.statistics.corrections import hedges_correction, holm, sign_flip_p
 from adaptsr.statistics.pairing import UNSEEDED, Pairs, pair, row_names, seed_mean, seed_tables
+from adaptsr.statistics.uncertainty import Uncertainty, over_seeds, over_seeds_and_scenes
 
 __all__ = [
     "ALPHA",
     "COLUMNS",
+    "EXPLORATORY",
+    "MIN_SCENES",
+    "PRIMARY",
+    "SCOPES",
     "UNSEEDED",
-    "Family",
+    "VERDICTS",
+    "Comparison",
+    "Measure",
     "Pairs",
-    "bootstrap_interval",
+    "Uncertainty",
     "compare",
     "hedges_correction",
     "holm",
-    "minimal_detectable_difference",
+    "over_seeds",
+    "over_seeds_and_scenes",
     "pair",
-    "power",
     "row_names",
     "seed_mean",
     "seed_tables",
-    "seeds_note",
+    "sign_flip_p",
     "significance",
-    "verdict",
-    "wilcoxon_p",
 ]

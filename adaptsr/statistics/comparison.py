@@ -1,28 +1,43 @@
-"""Compare rows in pairs, and say what each difference shows."""
+"""Compare rows in pairs, for other seeds and for other seeds and scenes, and say what each difference shows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from adaptsr.statistics.bootstrap import bootstrap_interval
-from adaptsr.statistics.corrections import hedges_correction, holm, wilcoxon_p
-from adaptsr.statistics.detection import ALPHA
-from adaptsr.statistics.pairing import Floats, Pairs, pair, seed_mean, seed_tables
+from adaptsr.statistics.corrections import hedges_correction, holm, sign_flip_p
+from adaptsr.statistics.pairing import Pairs, pair, seed_mean, seed_tables
+from adaptsr.statistics.uncertainty import Uncertainty, over_seeds, over_seeds_and_scenes, scene_effects
+
+ALPHA = 0.05
+"""Level of the families of tests: two-sided for differences, one-sided for equivalence and non-inferiority."""
+MIN_SCENES = 6
+"""Below so many scenes, nothing is said about other scenes."""
+SCOPES = ("seeds", "scenes")
+"""What a statement is about: other seeds on these images, or other seeds and other scenes."""
+PRIMARY, EXPLORATORY = "primary", "exploratory"
 
 
 @dataclass(frozen=True)
-class Family:
-    """Comparisons that are corrected together: each of `rows` against `compared_with`, named `<baseline>/<variant>`."""
+class Comparison:
+    """Each of `rows` against `compared_with`, named `<baseline>/<variant>`."""
 
     title: str
     rows: tuple[str, ...]
     compared_with: str
+
+
+class Measure(NamedTuple):
+    """A metric to compare by. margin: the largest difference, in its unit, that does not matter; None if undeclared."""
+
+    name: str
+    lower_better: bool = False
+    margin: float | None = None
 
 
 def compare(
@@ -31,27 +46,31 @@ def compare(
     compared_with: str,
     scenes: Mapping[str, str],
     *,
-    lower_better: bool = False,
+    measure: Measure,
     seeds: Sequence[int] | None = None,
-) -> dict[str, object]:
-    """Compute one line of `significance`, except Holm's p and the verdict, which need the whole family.
+) -> dict[str, Any]:
+    """Compute one line of `significance`, except what needs the whole family.
 
-    Arguments as for `pair`; lower_better: whether the metric favours the lower value. Undefined statistics are NaN: all
-    but the means below two seeds, the t test if the difference is the same in all seeds, Hedges' correction below three
-    seeds.
+    Other arguments as for `pair`. Undefined statistics are NaN: all but the means below two seeds; p values if the
+    difference is the same in all seeds, and those about scenes below `MIN_SCENES`; Hedges' correction and the correlation
+    below three seeds.
     """
     pairs = pair(tables, row, compared_with, scenes, seeds)
     by_seed = pairs.by_seed
     n = len(by_seed)
+    constant = n > 1 and _is_zero(float(np.ptp(by_seed)), pairs)  # the seeds differ only by rounding
     difference = seed_mean(by_seed)
-    sd = float(by_seed.std(ddof=1)) if n > 1 else math.nan
-    constant = n > 1 and _is_constant(by_seed, pairs)
-    sd = 0.0 if constant else sd
     difference = 0.0 if constant and _is_zero(difference, pairs) else difference
+    sd = 0.0 if constant else float(by_seed.std(ddof=1)) if n > 1 else math.nan
     testable = n > 1 and not constant
-    t = difference / (sd / math.sqrt(n)) if testable else math.nan
     d_z = difference / sd if testable else math.nan
-    low, high = bootstrap_interval(pairs.differences, pairs.scenes)
+    scene_names = set(pairs.scenes)
+    of_scope: dict[str, Uncertainty | None] = {
+        "seeds": over_seeds(pairs.differences) if testable else None,
+        "scenes": over_seeds_and_scenes(pairs.differences, pairs.scenes)
+        if testable and len(scene_names) >= MIN_SCENES
+        else None,
+    }
     return {
         "row": row,
         "compared_with": compared_with,
@@ -59,20 +78,39 @@ def compare(
         "seeds_left_out": len(pairs.left_out),
         "left_out": _listed(pairs.left_out),
         "images": len(pairs.scenes),
-        "scenes": len(set(pairs.scenes)),
+        "scenes": len(scene_names),
         "row_mean": pairs.row_mean,
         "compared_mean": pairs.compared_mean,
         "difference": difference,
         "sd": sd,
-        "low": low,
-        "high": high,
-        "t": t,
-        "p": float(2 * stats.t.sf(abs(t), n - 1)) if testable else math.nan,
-        "wilcoxon_p": wilcoxon_p(by_seed) if testable else math.nan,
+        "correlation": pairs.correlation,
+        "margin": math.nan if measure.margin is None else measure.margin,
+        "better": _better(difference, measure.lower_better),
+        **{f"{key}_{scope}": value for scope in SCOPES for key, value in _tests(difference, of_scope[scope], measure)},
+        **{f"uncertainty_{scope}": of_scope[scope] for scope in SCOPES},
+        "sign_flip_p": sign_flip_p(scene_effects(pairs.differences, pairs.scenes)) if testable else math.nan,
         "d_z": d_z,
         "g_z": d_z * hedges_correction(n - 1),
-        "better": _better(difference, lower_better),
     }
+
+
+def _tests(difference: float, uncertainty: Uncertainty | None, measure: Measure) -> Iterator[tuple[str, float]]:
+    """Yield the interval, and the p values of: no difference; one beyond the margin; worse by at least the margin."""
+    if uncertainty is None:
+        yield from ((key, math.nan) for key in (*INTERVAL, *TESTS))
+        return
+    half = uncertainty.half_width(ALPHA)
+    gain = -difference if measure.lower_better else difference
+    yield from zip(INTERVAL, (difference - half, difference + half), strict=True)
+    yield "p", uncertainty.p(difference)
+    margin = math.nan if measure.margin is None else measure.margin
+    yield "p_equivalent", uncertainty.p_above(margin - abs(difference))
+    yield "p_not_inferior", uncertainty.p_above(margin + gain)
+
+
+INTERVAL = ("low", "high")
+TESTS = ("p", "p_equivalent", "p_not_inferior")
+POWER = ("detectable", "provable_margin")
 
 
 def _listed(left_out: Mapping[int, str]) -> str:
@@ -86,11 +124,6 @@ def _is_zero(value: float, pairs: Pairs) -> bool:
     return abs(value) <= 1e-12 * max(abs(pairs.row_mean), abs(pairs.compared_mean))
 
 
-def _is_constant(by_seed: Floats, pairs: Pairs) -> bool:
-    """Return whether the seeds differ only by rounding."""
-    return _is_zero(float(np.ptp(by_seed)), pairs)
-
-
 def _better(difference: float, lower_better: bool) -> str:
     if math.isnan(difference) or difference == 0:
         return "none"
@@ -99,118 +132,105 @@ def _better(difference: float, lower_better: bool) -> str:
 
 def significance(
     scores: pd.DataFrame,
-    comparisons: Sequence[Family],
+    comparisons: Sequence[Comparison],
     *,
     backbones: Sequence[str],
     datasets: Sequence[str],
-    metrics: Sequence[str],
+    measures: Sequence[Measure],
+    primary: str,
     scenes: Mapping[str, Mapping[str, str]],
-    lower_better: Mapping[str, bool],
     seeds: Sequence[int] | None = None,
-    alpha: float = ALPHA,
+    runs: Callable[[str, str], bool] = lambda backbone, row: True,
 ) -> pd.DataFrame:
-    """Compare all rows of all families: one line per comparison, backbone, dataset, metric and row, in that order.
+    """Compare all rows of all comparisons: one line per comparison, backbone, dataset, metric and row, in that order.
 
-    scenes: dataset to (image to scene). lower_better: metric to whether lower is better. The columns are `COLUMNS`:
-    `p_holm` is corrected within one comparison, backbone, dataset and metric, over the `tests` that could be made;
-    `significant` means p_holm < alpha; `better` is the direction of the mean difference alone.
+    scenes: dataset to (image to scene). runs: whether a backbone runs a row at all. The columns are `COLUMNS`. A comparison has two families: `primary`, all its
+    lines in the primary metric, and `exploratory`, all its lines in the others. In each, Holm's method corrects the p
+    values of one question for one scope; `tests_<scope>` counts the tests that could be made. `detectable_<scope>` and
+    `provable_margin_<scope>` are those of `Uncertainty` at the strictest level of Holm's method.
     """
-    lines = list(_lines(scores, comparisons, backbones, datasets, metrics, scenes, lower_better, seeds))
+    cells = {key: seed_tables(cell) for key, cell in scores.groupby(["backbone", "dataset", "metric"])}
+    lines = [
+        {
+            "comparison": comparison.title,
+            "family": PRIMARY if measure.name == primary else EXPLORATORY,
+            "backbone": backbone,
+            "dataset": dataset,
+            "metric": measure.name,
+            **compare(
+                cells.get((backbone, dataset, measure.name), {}),
+                row,
+                comparison.compared_with,
+                scenes.get(dataset, {}),
+                measure=measure,
+                seeds=seeds,
+            ),
+        }
+        for comparison in comparisons
+        for backbone in backbones
+        for dataset in datasets
+        for measure in measures
+        for row in comparison.rows
+        if runs(backbone, row)
+    ]
     if not lines:
         return pd.DataFrame(columns=COLUMNS)
     frame = pd.DataFrame(lines)
-    family = frame.groupby(["comparison", "backbone", "dataset", "metric"], sort=False)["p"]
-    frame["p_holm"] = family.transform(lambda p: holm(p.tolist()))
-    frame["tests"] = family.transform("count").astype(int)
-    frame["significant"] = frame["p_holm"] < alpha
-    judged = frame[["seeds", "difference", "low", "high", "p", "p_holm", "better"]].to_numpy().tolist()
-    frame["verdict"] = [verdict(n, d, (low, high), p, p_h, side, alpha) for n, d, low, high, p, p_h, side in judged]
+    families = frame.groupby(["comparison", "family"], sort=False)
+    for scope in SCOPES:
+        frame[f"tests_{scope}"] = families[f"p_{scope}"].transform("count").astype(int)
+        for test in TESTS:
+            corrected = families[f"{test}_{scope}"].transform(lambda p: holm(p.tolist()))
+            frame[f"{test}_holm_{scope}"] = corrected
+        levels = zip(frame[f"uncertainty_{scope}"], ALPHA / frame[f"tests_{scope}"], strict=True)
+        found = [(u.detectable(level), u.provable_margin(level)) if u else (math.nan, math.nan) for u, level in levels]
+        frame[[f"{column}_{scope}" for column in POWER]] = found
+        frame[f"verdict_{scope}"] = [verdict(line, scope) for line in _records(frame)]
     return frame[COLUMNS]
 
 
+def _records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    return ({str(key): value for key, value in line.items()} for line in frame.to_dict("records"))
+
+
 COLUMNS = [
-    "comparison",
-    "backbone",
-    "dataset",
-    "metric",
-    "row",
-    "compared_with",
-    "seeds",
-    "seeds_left_out",
-    "left_out",
-    "images",
-    "scenes",
-    "row_mean",
-    "compared_mean",
-    "difference",
-    "sd",
-    "low",
-    "high",
-    "t",
-    "p",
-    "p_holm",
-    "tests",
-    "wilcoxon_p",
-    "d_z",
-    "g_z",
-    "better",
-    "significant",
-    "verdict",
+    *("comparison", "family", "backbone", "dataset", "metric", "row", "compared_with"),
+    *("seeds", "seeds_left_out", "left_out", "images", "scenes", "row_mean", "compared_mean"),
+    *("difference", "sd", "correlation", "margin", "better"),
+    *(
+        f"{column}_{scope}"
+        for scope in SCOPES
+        for column in (
+            "verdict",
+            *INTERVAL,
+            "tests",
+            *(name for test in TESTS for name in (test, f"{test}_holm")),
+            *POWER,
+        )
+    ),
+    *("sign_flip_p", "d_z", "g_z"),
 ]
 
-
-def _lines(
-    scores: pd.DataFrame,
-    comparisons: Sequence[Family],
-    backbones: Sequence[str],
-    datasets: Sequence[str],
-    metrics: Sequence[str],
-    scenes: Mapping[str, Mapping[str, str]],
-    lower_better: Mapping[str, bool],
-    seeds: Sequence[int] | None,
-) -> Iterator[dict[str, object]]:
-    cells = {key: seed_tables(cell) for key, cell in scores.groupby(["backbone", "dataset", "metric"])}
-    for family in comparisons:
-        for backbone in backbones:
-            for dataset in datasets:
-                for metric in metrics:
-                    cell = cells.get((backbone, dataset, metric), {})
-                    for row in family.rows:
-                        yield {
-                            "comparison": family.title,
-                            "backbone": backbone,
-                            "dataset": dataset,
-                            "metric": metric,
-                            **compare(
-                                cell,
-                                row,
-                                family.compared_with,
-                                scenes.get(dataset, {}),
-                                lower_better=lower_better[metric],
-                                seeds=seeds,
-                            ),
-                        }
+BETTER, WORSE, EQUIVALENT, UNDECIDED = VERDICTS = ("better", "worse", "equivalent", "undecided")
 
 
-def verdict(
-    seeds: int,
-    difference: float,
-    interval: tuple[float, float],
-    p: float,
-    p_holm: float,
-    better: str,
-    alpha: float = ALPHA,
-) -> str:
-    """Say in words what a line of `significance` shows about its row, and no more than that."""
-    if seeds == 0:
+def verdict(line: Mapping[str, Any], scope: str) -> str:
+    """Say what a line of `significance` shows about its row within a scope, and no more than that.
+
+    One of `VERDICTS` if it was tested, else why not. A difference that is shown to be smaller than the margin is
+    equivalent, even if it is shown not to be 0.
+    """
+    if line["seeds"] == 0:
         return "nothing to compare"
-    if seeds == 1:
+    if line["seeds"] == 1:
         return "one pair of seeds: no test"
-    if math.isnan(p):
-        return f"the same {'difference' if difference else 'score'} in every seed: no test"
-    if p_holm < alpha:
-        low, high = interval
-        on_these_images = low <= 0 <= high
-        side = "better" if better == "row" else "worse"
-        return f"{side} on these images; not shown for other scenes" if on_these_images else side
-    return "not significant" + (" after Holm's correction" if p < alpha else "")
+    if line["sd"] == 0:
+        return f"the same {'difference' if line['difference'] else 'score'} in every seed: no test"
+    if math.isnan(line[f"p_{scope}"]):
+        count = line["scenes"]
+        return f"no statement: {count} scene{'s' if count > 1 else ''}, fewer than {MIN_SCENES}"
+    if line[f"p_equivalent_holm_{scope}"] < ALPHA:
+        return EQUIVALENT
+    if line[f"p_holm_{scope}"] < ALPHA:
+        return BETTER if line["better"] == "row" else WORSE
+    return UNDECIDED

@@ -1,24 +1,37 @@
-"""Wilcoxon's test over seeds, Hedges' correction of an effect size and Holm's correction of p values."""
+"""Holm's correction of p values, the sign-flip test over scenes and Hedges' correction of an effect size."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from adaptsr.statistics.pairing import Floats
 
+FLIPPED_SCENES = 16
+"""The sign-flip test goes through all 2^n signs of up to so many scenes."""
 
-def wilcoxon_p(differences: Floats) -> float:
-    """Return the two-sided p of Wilcoxon's signed rank test, exact if there are no ties.
 
-    NaN below two differences, or if all of them are zero.
+def sign_flip_p(effects: Floats) -> float:
+    """Return the two-sided p of the exact sign-flip test of `effects`, one per scene (Fisher 1935).
+
+    It supposes only that the effects are symmetric about 0. With n scenes it cannot be below 2/2^n. NaN below two
+    scenes, above `FLIPPED_SCENES`, and if all effects are 0.
     """
-    if len(differences) < 2 or not np.any(differences):
+    if not 2 <= len(effects) <= FLIPPED_SCENES or not np.any(effects):
         return math.nan
-    return float(stats.wilcoxon(differences).pvalue)
+    sums = np.abs(_signs(len(effects)) @ effects)
+    seen = abs(effects.sum())
+    return float(np.mean(sums >= seen - 1e-12 * np.abs(effects).sum()))
+
+
+@lru_cache(maxsize=4)  # the number of scenes differs only between test datasets
+def _signs(n: int) -> Floats:
+    """Return all (2^n, n) signs."""
+    return np.asarray(1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1), dtype=np.float64)
 
 
 def hedges_correction(degrees: int) -> float:

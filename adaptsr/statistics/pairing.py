@@ -23,7 +23,8 @@ class Pairs:
 
     differences: (seeds, images), finite, one line for each of `seeds`. scenes: (images,), the scene of each image.
     left_out: seed to the reason why it could not be paired. row_mean, compared_mean: means over the paired seeds, NaN
-    if there are none.
+    if there are none. correlation: Pearson's, of the two rows' means over the seeds; pairing helps where it is above 0.
+    NaN below three seeds, and for a row that is scored once.
     """
 
     differences: Floats
@@ -32,6 +33,7 @@ class Pairs:
     left_out: Mapping[int, str]
     row_mean: float
     compared_mean: float
+    correlation: float
 
     @property
     def by_seed(self) -> Floats:
@@ -92,14 +94,21 @@ def pair(
     images = [str(image) for image in left.columns.union(right.columns)]
     a = np.array([_values(left, seed) for seed in paired]).reshape(len(paired), len(images))
     b = np.array([_values(right, seed) for seed in paired]).reshape(len(paired), len(images))
+    means = a.mean(axis=1) if a.size else np.empty(0), b.mean(axis=1) if b.size else np.empty(0)
     return Pairs(
         differences=a - b,
         scenes=tuple(scenes.get(image, image) for image in images),
         seeds=tuple(paired),
         left_out=left_out,
-        row_mean=seed_mean(a.mean(axis=1)) if a.size else math.nan,
-        compared_mean=seed_mean(b.mean(axis=1)) if b.size else math.nan,
+        row_mean=seed_mean(means[0]),
+        compared_mean=seed_mean(means[1]),
+        correlation=_correlation(*means),
     )
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    constant = any(np.ptp(values) <= 1e-12 * np.abs(values).max() for values in (a, b)) if len(a) else True
+    return math.nan if len(a) < 3 or constant else float(np.corrcoef(a, b)[0, 1])
 
 
 def _key(table: pd.DataFrame, seed: int) -> int | str:

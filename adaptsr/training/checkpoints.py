@@ -36,6 +36,7 @@ class History:
     validation: list[records.ValidationPoint] = field(default_factory=list)
     pending: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    processor_seconds: float = 0.0
 
     def dump(self) -> dict[str, Any]:
         return {
@@ -43,6 +44,7 @@ class History:
             "validation": [point.model_dump() for point in self.validation],
             "pending": self.pending,
             "seconds": self.seconds,
+            "processor_seconds": self.processor_seconds,
         }
 
     def record_divergence(self, iteration: int, loss: float) -> None:
@@ -59,6 +61,7 @@ class History:
             validation=[records.ValidationPoint(**point) for point in content["validation"]],
             pending=list(content["pending"]),
             seconds=content["seconds"],
+            processor_seconds=content.get("processor_seconds", 0.0),
         )
 
 

@@ -32,6 +32,7 @@ from adaptsr.progress import Progress
 from adaptsr.runs import records
 from adaptsr.training.checkpoints import Checkpoints, History
 from adaptsr.training.context import TrainingContext
+from adaptsr.training.memory import StepMemory
 from adaptsr.training.recipe import learning_rate
 from adaptsr.training.termination import Terminated
 
@@ -44,13 +45,14 @@ class Outcome:
     """How a run ended.
 
     diverged_at: the iteration whose loss was too large or not finite; None for a finished run. undetermined: operators
-    that have no deterministic form on the device.
+    that have no deterministic form on the device. step_memory_bytes: what the first step held (`memory.StepMemory`).
     """
 
     history: History
     resumed_from: int
     diverged_at: int | None
     undetermined: tuple[str, ...] = ()
+    step_memory_bytes: int | None = None
 
 
 def optimise(
@@ -72,18 +74,24 @@ def optimise(
     start, history = checkpoints.resume(model, optimizer, progress)
     if not history.validation:
         history.validation.append(_validate(context, model, 0, history.seconds))
+    memory = StepMemory(model)
+
+    def outcome(diverged_at: int | None) -> Outcome:
+        return Outcome(history, start, diverged_at, tuple(sorted(undetermined)), memory.bytes)
+
     every = max(1, training.iterations // LOSS_POINTS)
     saved_at = time.monotonic()
     with memory_explained(training), _undetermined_noted() as undetermined:
         for iteration in range(start, training.iterations):
-            began = time.monotonic()
-            loss = _step(context, model, optimizer, training, seed, iteration)
+            began, worked = time.monotonic(), time.process_time()
+            loss = _step(context, model, optimizer, training, seed, iteration, memory)
             history.seconds += time.monotonic() - began
+            history.processor_seconds += time.process_time() - worked
             done = iteration + 1
             last = done == training.iterations
             if not loss <= training.diverged_above or (last and not _all_finite(parameters.values())):
                 history.record_divergence(done, loss)
-                return Outcome(history, start, done, tuple(sorted(undetermined)))
+                return outcome(done)
             history.pending.append(loss)
             if done % every == 0 or last:
                 history.losses.append(
@@ -106,7 +114,7 @@ def optimise(
                 progress(
                     f"iteration {done} of {training.iterations}: validation PSNR-Y {history.validation[-1].psnr_y:.2f} dB"
                 )
-    return Outcome(history, start, None, tuple(sorted(undetermined)))
+    return outcome(None)
 
 
 def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
@@ -121,6 +129,7 @@ def _step(
     training: schema.Training,
     seed: int,
     iteration: int,
+    memory: StepMemory,
 ) -> float:
     # DropPath and similar layers draw from the global generators.
     randomness.seed_globals(seed, "step", iteration)
@@ -129,7 +138,7 @@ def _step(
         group["lr"] = learning_rate(training, iteration)
     training_mode(model)
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(lr.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+    with memory.watch_once(), torch.autocast(lr.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
         restored = model(lr)
     loss = functional.l1_loss(restored.float(), hr)
     loss.backward()  # type: ignore[no-untyped-call]

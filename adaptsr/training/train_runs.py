@@ -166,6 +166,8 @@ def train_run(
         iterations=training.iterations,
         resumed_from=outcome.resumed_from,
         wall_seconds=outcome.history.seconds,
+        processor_seconds=outcome.history.processor_seconds,
+        step_memory_bytes=outcome.step_memory_bytes,
         peak_memory_bytes=_peak_memory(context.device),
         start_psnr_y=outcome.history.validation[0].psnr_y,
         losses=outcome.history.losses,
@@ -190,7 +192,7 @@ def _sharing_note(context: TrainingContext) -> list[str]:
     jobs = context.matrix.profile.compute.jobs_per_gpu
     if context.device.type != "cuda" or jobs == 1:
         return []
-    return [f"up to {jobs} processes shared the GPU: its time is not comparable with that of a run alone"]
+    return [f"up to {jobs} {records.SHARED_GPU}: its time is not comparable with that of a run alone"]
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -22,7 +22,7 @@ from tests.workflow.conftest import workspace
 __all__ = ["workspace"]
 
 BACKBONE = "safmn"
-VOLATILE = {"wall_seconds", "peak_memory_bytes", "resumed_from", "provenance"}
+VOLATILE = {"wall_seconds", "processor_seconds", "peak_memory_bytes", "resumed_from", "provenance"}
 """What of a record may differ between two runs that are the same."""
 
 SCORES = "results/demo/scores.parquet"

@@ -1,4 +1,4 @@
-"""A made-up benchmark on disk: 4 backbones, 9 rows, 5 seeds, 6 test images of 3 scenes; only the numbers are invented."""
+"""A made-up benchmark on disk: 4 backbones, 9 rows, 5 seeds, 12 test images of 6 scenes; only the numbers are invented."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.factories import Json, pairs_profile, run_record
 ASKED = "job"
 BACKBONES = {"edsr": "EDSR", "safmn": "SAFMN", "swinir": "SwinIR", "drct": "DRCT"}
 SEEDS = [1, 2, 3, 4, 5]
-IMAGES = {f"{scene}-{i}": scene for scene in ("cat", "cup", "sky") for i in (0, 1)}
+IMAGES = {f"{scene}-{i}": scene for scene in ("cat", "cup", "elm", "fox", "ice", "sky") for i in (0, 1)}
 ROWS = {
     "unadapted": "Unadapted",
     "arc/svd50": "ARC (svd50)",
@@ -74,12 +74,14 @@ def profile_content() -> Json:
                     "title": "Table 2: ranks",
                     "rows": ["unadapted", "full_finetuning/all", "lora/*", "rank_aware/gradient"],
                     "published": "table2.csv",
+                    "published_datasets": {"photos": "realsr"},
                 },
                 "table3": {
                     "title": "Table 3: methods",
                     "rows": ["unadapted", "full_finetuning/all", "arc/*", "difffit/*", "rank_aware/gradient"],
                     "metrics": ["psnr_y", "lpips"],
                     "published": "table3.csv",
+                    "published_datasets": {"photos": "realsr"},
                 },
             },
             "comparisons": [

@@ -15,10 +15,13 @@ from adaptsr.reporting.figures import draw_figures
 from adaptsr.reporting.figures.canvas import DARK, follow_page
 from adaptsr.reporting.figures.complexity import Point, pareto_front, points_of, short_number
 from adaptsr.reporting.figures.convergence import curves_of, time_unit
+from adaptsr.reporting.figures.costs import used_seconds
 from adaptsr.reporting.figures.palette import METHOD_COLORS, UNADAPTED_COLOR, looks, method_title
 from adaptsr.reporting.figures.ranks import ELSEWHERE, heatmap, place_of
 from adaptsr.reporting.significance import compare_rows
+from adaptsr.runs.records import SHARED_GPU
 from adaptsr.runs.run import Run
+from tests.factories import run_record
 from tests.reporting.furnished_benchmark import furnish
 from tests.reporting.made_up_benchmark import BACKBONES, World, row_of
 
@@ -138,6 +141,21 @@ def test_curves_are_means_over_the_runs_that_got_there(world: World) -> None:
     assert shown.iterations == (0, 5, 10)
     assert shown.seconds == (0, 3600, 7200)
     assert shown.mean[0] == 26.0
+
+
+@pytest.mark.parametrize(
+    ("device", "notes", "seconds"),
+    [("cpu", [], 7.0), ("NVIDIA H100", [], 9.0), ("NVIDIA H100", [f"up to 2 {SHARED_GPU}: so"], None)],
+)
+def test_time_is_that_of_the_processor_or_of_a_gpu_that_was_not_shared(
+    device: str, notes: list[str], seconds: float | None
+) -> None:
+    record = run_record(wall_seconds=9.0, processor_seconds=7.0, notes=notes)
+    assert (
+        used_seconds(record.model_copy(update={"provenance": record.provenance.model_copy(update={"device": device})}))
+        == seconds
+    )
+    assert used_seconds(run_record()) is None, "an older record has no processor time"
 
 
 def test_numbers_are_short() -> None:

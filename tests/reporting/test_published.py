@@ -6,7 +6,7 @@ import pytest
 
 from adaptsr.adaptation.baseline_files import discover
 from adaptsr.papers import published_tables
-from adaptsr.reporting.published import PublishedRow, read_published, shown_beside
+from adaptsr.reporting.published import PublishedRow, read_published
 
 TABLES = sorted(published_tables("adaptsr"))
 
@@ -42,13 +42,3 @@ def test_what_the_paper_prints_twice_is_the_same() -> None:
     assert adapted.values == {**table2["rank_aware/gradient"].values, "psnr_y": "28.47"}
     gain = float(table2["rank_aware/gradient"].values["psnr_y"]) - float(table2["lora/r8"].values["psnr_y"])
     assert round(gain, 2) == 0.07
-
-
-def test_which_published_dataset_stands_beside_which() -> None:
-    table1, table2 = read_published("adaptsr", "table1.csv"), read_published("adaptsr", "table2.csv")
-    assert shown_beside(table1, ["drealsr", "realsr"]) == {"drealsr": "drealsr", "realsr": "realsr"}
-    assert shown_beside(table2, ["photos", "other"]) == {"photos": "realsr"}
-    assert shown_beside(table2, ["realsr", "other"]) == {"realsr": "realsr"}
-    assert shown_beside([], ["photos"]) == {}
-    crops = {"realsr_crops": "realsr", "drealsr_crops": "drealsr", "div2k_crops": "div2k"}
-    assert shown_beside(table1, [*crops, "realsr"]) == crops

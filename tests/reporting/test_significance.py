@@ -12,7 +12,7 @@ from adaptsr.errors import UserError
 from adaptsr.reporting.significance import (
     build_report,
     compare_rows,
-    families,
+    comparisons_of,
     p_text,
     signed,
     write_significance,
@@ -27,7 +27,7 @@ def written(world: World) -> tuple[pd.DataFrame, str]:
 
 
 def test_patterns_become_rows_and_leave_the_reference_out(world: World) -> None:
-    one, all_rows = families(world.profile, world.rows)
+    one, all_rows = comparisons_of(world.profile, world.rows)
     assert one.rows == ("rank_aware/gradient",)
     assert "full_finetuning/all" not in all_rows.rows
     assert "unadapted" not in all_rows.rows
@@ -41,47 +41,42 @@ def test_the_csv_agrees_with_scipy_on_means_taken_from_the_scores(world: World) 
     means = scores.groupby(["baseline", "variant", "seed"])["value"].mean()
     expected = stats.ttest_rel(means["rank_aware", "gradient"], means["lora", "r2"])
     line = table.query("comparison.str.startswith('Rank') and backbone == 'drct' and metric == 'ssim_y'").iloc[0]
-    assert line["t"] == pytest.approx(expected.statistic, rel=1e-6)
-    assert line["p"] == pytest.approx(expected.pvalue, rel=1e-6)
-    assert line["scenes"] == 3
-    assert line["low"] < line["difference"] < line["high"]
+    assert line["p_seeds"] == pytest.approx(expected.pvalue, rel=1e-6)
+    assert line["scenes"] == 6
+    assert line["low_scenes"] < line["low_seeds"] < line["difference"] < line["high_seeds"] < line["high_scenes"]
 
 
-def test_sentences_count_what_was_found(world: World) -> None:
+def test_sentences_count_what_was_found_and_state_their_family(world: World) -> None:
     world.write()
     results = world.read()
-    frame = compare_rows(results)
-    report = build_report(results, frame)
-    sentence = report.comparisons[0].sentences[0]
-    assert sentence.startswith(
-        "PSNR-Y: of 4 tests, Rank-aware LoRA is significantly better than LoRA, r = 2 in 4 and significantly worse in 0."
+    first, second = build_report(results, compare_rows(results)).comparisons
+    assert first.sentences[0] == (
+        "PSNR-Y, the primary family: for other seeds and other scenes 4 better; "
+        "for other seeds on these images 4 better (Holm's correction of 4 tests)."
     )
-    assert "Mean differences: EDSR +0.2" in sentence
-    assert sentence.endswith(" dB.")
-    assert "Mean differences" not in report.comparisons[1].sentences[0]
-    assert "in 7 tests" in report.seeds_note or "correction of 7 tests" in report.seeds_note
+    assert "the exploratory family (Holm's correction of 12 tests): SSIM-Y: " in first.sentences[2]
+    assert first.sentences[3].startswith("Paired means correlate over the seeds by ")
+    assert first.sentences[4].startswith(
+        "With 5 seeds and 6 scenes, a median test for other seeds and other scenes finds"
+    )
+    assert first.sentences[4].endswith("(the margin is 0.05 dB). Undecided is no evidence of equality.")
+    assert "correction of 28 tests" in second.sentences[0]
+    assert len(second.primary_lines) == 28
 
 
-def test_no_difference_is_never_called_equality(world: World) -> None:
-    """Identical distributions: the sentence counts tests that are not significant and says what that does not mean."""
-    same = world.lines(baseline="rank_aware")
-    other = world.scores[world.lines(baseline="lora", variant="r2")].set_index(["backbone", "seed", "image", "metric"])
-    keys = list(world.scores.loc[same, ["backbone", "seed", "image", "metric"]].itertuples(index=False, name=None))
-    noise = [(-1) ** int(seed) * 1e-3 for _, seed, _, _ in keys]
-    world.scores.loc[same, "value"] = other.loc[keys, "value"].to_numpy() + noise
-    _, html = written(world)
-    assert "4 not significant, which is no evidence of equality" in html
-    assert "no significant difference" not in html
+def test_rows_that_saw_other_data_are_named(world: World) -> None:
+    world.change("edsr", "shira/paper", 2, config={"training": {"iterations": 500}})
+    assert "Pairs of SHiRA did not see the same training data as Full fine-tuning" in written(world)[1]
 
 
 def test_missing_metric_says_why_and_tests_nothing(world: World) -> None:
     world.scores.loc[world.lines(metric="lpips"), ["value", "reason"]] = [math.nan, "no weights of AlexNet"]
     table, html = written(world)
     lpips = table[table["metric"] == "lpips"]
-    assert lpips["p"].isna().all()
-    assert set(lpips["verdict"]) == {"nothing to compare"}
+    assert lpips["p_seeds"].isna().all()
+    assert set(lpips["verdict_scenes"]) == {"nothing to compare"}
     assert "Nothing to compare: no weights of AlexNet" in html
-    assert "LPIPS: no test could be made." in html
+    assert "LPIPS: no statement for other seeds and other scenes; no statement for other seeds on these images" in html
 
 
 def test_diverged_runs_are_left_out_and_named(world: World) -> None:
@@ -102,7 +97,7 @@ def test_html_is_well_formed_and_escaped(world: World) -> None:
     assert NASTY in page.text
     assert "script" not in {tag for tag, _ in page.tags}
     assert page.scopeless == []
-    assert {width for widths in page.widths for width in widths} == {14}
+    assert {width for _, _, *body in page.widths for width in body} == {15}
     names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(names) == len(set(names))
 
@@ -119,10 +114,10 @@ def test_comparisons_without_rows_say_so(world: World) -> None:
 def test_mistakes_are_one_line(world: World) -> None:
     world.content["report"]["comparisons"][0]["compared_with"] = "lora/r22"
     with pytest.raises(UserError, match=r"no row 'lora/r22' \(did you mean 'lora/r2'\?\)"):
-        families(world.profile, world.rows)
+        comparisons_of(world.profile, world.rows)
     world.content["report"]["comparisons"][0] = world.content["report"]["comparisons"][1]
     with pytest.raises(UserError, match="two comparisons have this title"):
-        families(world.profile, world.rows)
+        comparisons_of(world.profile, world.rows)
 
 
 def test_numbers_in_text() -> None:

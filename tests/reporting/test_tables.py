@@ -66,7 +66,7 @@ def test_parameters_come_from_the_records(world: World) -> None:
     assert line_of(table, "swinir", "full_finetuning/all").parameters.percent_text == "100.0%"
     assert line_of(table, "swinir", "lora/r8").parameters.text == "1,500 to 1,520"
     assert line_of(table, "swinir", "unadapted").parameters.text == "0"
-    assert block_of(table, "swinir").details.startswith("20,000 parameters; 6 test images of 3 scenes")
+    assert block_of(table, "swinir").details.startswith("20,000 parameters; 12 test images of 6 scenes")
 
 
 # Rows and their order
@@ -120,12 +120,20 @@ def test_published_numbers_keep_their_digits_and_stand_beside_their_backbone_alo
     assert line_of(table, "swinir", "difffit/published").cells[0].published == "-"
 
 
-def test_a_dataset_of_the_papers_name_takes_the_published_numbers(world: World) -> None:
+def test_published_numbers_stand_beside_the_dataset_they_are_for(world: World) -> None:
     world.content["datasets"]["realsr"] = world.content["datasets"]["photos"]
     world.content["data"]["test"].append({"dataset": "realsr"})
+    world.content["report"]["tables"]["table2"]["published_datasets"] = {"realsr": "realsr"}
     table = table_of(world)
     beside = {(block.dataset, block.published_dataset) for block in table.blocks if block.backbone == "swinir"}
     assert beside == {("photos", ""), ("realsr", "RealSR")}
+    [plain] = [block for block in table.blocks if (block.backbone, block.dataset) == ("swinir", "photos")]
+    assert not plain.published
+    world.content["report"]["tables"]["table2"]["published_datasets"] = {"realsr": "realsrr"}
+    with pytest.raises(
+        UserError, match=r"published_datasets.realsr: table2.csv has no dataset 'realsrr' \(did you mean"
+    ):
+        table_of(world)
 
 
 # Marks
@@ -301,7 +309,8 @@ def test_html_is_well_formed_self_contained_and_escaped(world: World) -> None:
 def test_markdown_tables_are_rectangular_and_escaped(world: World) -> None:
     text = nasty(world, ".md")
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {11}
+    widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
+    assert widths == {7, 11}, "with published columns only where something is published"
     assert "<script>" not in text
     assert r"a\_b" in text
 
@@ -329,7 +338,12 @@ def test_csv_has_one_line_per_block_and_row(world: World) -> None:
 
 
 def test_table_1_has_blocks_for_methods_that_are_none_of_ours(world: World) -> None:
-    world.content["report"]["tables"]["table1"] = {"title": "Table 1", "rows": ["*"], "published": "table1.csv"}
+    world.content["report"]["tables"]["table1"] = {
+        "title": "Table 1",
+        "rows": ["*"],
+        "published": "table1.csv",
+        "published_datasets": {"photos": "div2k"},
+    }
     table = table_of(world, "table1")
     other = table.blocks[-1]
     assert (other.backbone, other.backbone_title) == (None, "Other methods")
@@ -359,7 +373,7 @@ def test_mistakes_are_one_line(world: World) -> None:
 def test_images_without_a_manifest_are_scenes_of_their_own(world: World) -> None:
     world.write()
     results = world.read(world.root / "nowhere")
-    assert {block.scenes for block in build_table(results, "table2").blocks} == {6}
+    assert {block.scenes for block in build_table(results, "table2").blocks} == {12}
 
 
 def test_scores_outside_the_matrix_are_left_out(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,12 +20,13 @@ from adaptsr.statistics import seed_mean
 
 
 class Point(NamedTuple):
-    """A row: trained parameters and score, means over seeds, and whether all seeds have a score."""
+    """A row: trained parameters and score, means over seeds, whether all seeds have a score, and the score's spread."""
 
     row: str
     parameters: float
     score: float
     complete: bool
+    sd: float = 0.0
 
 
 def complexity(results: Results, dataset: str) -> Drawing | None:
@@ -59,7 +61,7 @@ def complexity(results: Results, dataset: str) -> Drawing | None:
         name=f"complexity-{dataset}",
         kind="complexity",
         title=f"Trained parameters against quality, {dataset}",
-        caption=f"Each point is a row, mean over seeds; hollow points lack seeds. The line is the Pareto front: it joins the rows, among those with all their seeds, that no other row beats with as few parameters. The dotted line is the unadapted backbone. Parameters are on a logarithmic scale.{_missing(results, dataset, metrics)}",
+        caption=f"Each point is a row, mean over seeds, with a bar of one standard deviation to either side; dashed bars lack seeds. The line is the Pareto front: it joins the rows, among those with all their seeds, that no other row beats with as few parameters. The dotted line is the unadapted backbone. Parameters are on a logarithmic scale.{_missing(results, dataset, metrics)}",
         alt=f"Scatter plots of trained parameters against {' and '.join(m.title for m in metrics)}, one per backbone. On the Pareto front: {'; '.join(fronts) or 'no row'}.",
         figure=figure,
     )
@@ -93,7 +95,8 @@ def points_of(results: Results, backbone: str, dataset: str, metric: str) -> lis
         counts = [record.trainable_parameters for record in results.row_records(backbone, row.name).values()]
         if scores and counts:
             complete = len(scores) == len(results.profile.seeds)
-            points.append(Point(row.name, seed_mean(counts), seed_mean(scores.values()), complete))
+            sd = statistics.stdev(scores.values()) if len(scores) > 1 else 0.0
+            points.append(Point(row.name, seed_mean(counts), seed_mean(scores.values()), complete, sd))
     return [point for point in points if math.isfinite(point.score) and point.parameters > 0]
 
 
@@ -116,15 +119,20 @@ def _panel(
     axes.plot([p.parameters for p in front], [p.score for p in front], color=QUIET, linewidth=1, zorder=2)
     for point in points:
         seen = look[point.row]
-        axes.plot(
+        bar = axes.errorbar(
             point.parameters,
             point.score,
+            yerr=point.sd,
             marker=seen.marker,
             color=seen.color,
-            markerfacecolor=seen.color if point.complete else "none",
+            markerfacecolor="none",  # rows of one size lie on each other: hollow marks stay visible
+            markeredgewidth=1.2,
+            elinewidth=0.9,
             linestyle="none",
             zorder=3,
         )
+        if not point.complete:
+            bar.lines[2][0].set_linestyle((0, (1, 1)))
         if seen.variant:
             axes.annotate(
                 seen.variant,

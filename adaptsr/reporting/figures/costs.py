@@ -1,4 +1,4 @@
-"""Draw the training time and peak memory of every row."""
+"""Draw the time and memory that training takes for every row."""
 
 from __future__ import annotations
 
@@ -11,47 +11,60 @@ from adaptsr.reporting.figures.convergence import time_unit
 from adaptsr.reporting.figures.palette import looks
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
-from adaptsr.runs.records import RunRecord
+from adaptsr.runs.records import SHARED_GPU, RunRecord
 from adaptsr.statistics import seed_mean
 
-GIBIBYTE = 2.0**30
+MEBIBYTE = 2.0**20
+Measure = Callable[[RunRecord], float | None]
 
 
 def costs(results: Results) -> Drawing | None:
-    """Draw a column of panels per backbone, time above and memory below, with a bar per row. None without records."""
-    if not results.records:
+    """Draw a column of panels per backbone, time above and memory below, with a bar per row.
+
+    None without a record that holds either.
+    """
+    records = list(results.records.values())
+    unit, seconds = time_unit([used_seconds(record) or 0 for record in records])
+    measures: dict[str, Measure] = {
+        f"time of training ({unit})": lambda record: (used_seconds(record) or 0) / seconds or None,
+        "memory of a step (MiB)": lambda record: (record.step_memory_bytes or 0) / MEBIBYTE or None,
+    }
+    measures = {label: measure for label, measure in measures.items() if any(map(measure, records))}
+    if not measures:
         return None
     rows, backbones = results.adapted_rows, list(results.profile.backbones)
-    unit, seconds = time_unit([record.wall_seconds for record in results.records.values()])
-    figure, grid = panels(2, len(backbones), 0.5 + 0.19 * len(rows) + 0.35, sharey=True)
-    measures: tuple[tuple[str, Callable[[RunRecord], float]], ...] = (
-        (f"training time of a run ({unit})", lambda record: record.wall_seconds / seconds),
-        ("peak memory (GiB)", lambda record: record.peak_memory_bytes / GIBIBYTE),
-    )
-    for (label, measure), line in zip(measures, grid, strict=True):
+    figure, grid = panels(len(measures), len(backbones), 0.5 + 0.19 * len(rows) + 0.35, sharey=True)
+    for (label, measure), line in zip(measures.items(), grid, strict=True):
         for backbone, axes in zip(backbones, line, strict=True):
             _panel(axes, results, backbone, measure)
             axes.set_xlabel(label)
-            if label is measures[0][0]:
+            if line is grid[0]:
                 set_title(axes, backbone_title(results.profile, backbone))
         line[0].set_yticks(range(len(rows)), [row.title for row in rows])
         line[0].set_ylim(len(rows) - 0.5, -0.5)
     return Drawing(
         name="costs",
         kind="costs",
-        title="Training time and memory",
-        caption="Bars are means over the runs of a row, dots are single runs. Time is that of the optimizer steps. Memory is the peak on the GPU; without a GPU it is the peak of the whole training process, which also holds libraries and data and may have trained other seeds before.",
-        alt=f"Bar charts of training time and peak memory per row, one column per backbone. {_extremes(results, unit, seconds)}",
+        title="Time and memory of training",
+        caption="Bars are means over the runs of a row, dots are single runs. Time is that of the optimizer steps: processor time of all threads, or time on the GPU; runs whose GPU was shared have none. Memory is what a step holds besides the model, counted from the tensors and so the same on every machine: kept for the backward pass, gradients and Adam's moments.",
+        alt=f"Bar charts per row, one column per backbone. {' '.join(_extremes(results, label, measure) for label, measure in measures.items())}",
         figure=figure,
     )
 
 
-def _panel(axes: Axes, results: Results, backbone: str, measure: Callable[[RunRecord], float]) -> None:
+def used_seconds(record: RunRecord) -> float | None:
+    """Return the processor time of a run's steps, or the time on its GPU; None if unknown or shared."""
+    if record.provenance.device == "cpu":
+        return record.processor_seconds
+    return None if any(SHARED_GPU in note for note in record.notes) else record.wall_seconds
+
+
+def _panel(axes: Axes, results: Results, backbone: str, measure: Measure) -> None:
     look = looks(results.rows)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     for place, row in enumerate(results.adapted_rows):
-        values = [measure(record) for record in results.row_records(backbone, row.name).values()]
+        values = _values(results, backbone, row.name, measure)
         if values:
             axes.barh(place, seed_mean(values), height=0.62, color=look[row.name].color, alpha=0.45)
             axes.plot(
@@ -60,14 +73,17 @@ def _panel(axes: Axes, results: Results, backbone: str, measure: Callable[[RunRe
     axes.set_xlim(left=0)
 
 
-def _extremes(results: Results, unit: str, seconds: float) -> str:
-    titles = {row.name: row.title for row in results.rows}
-    times = {
-        (backbone, row.name): seed_mean(record.wall_seconds / seconds for record in records)
+def _values(results: Results, backbone: str, row: str, measure: Measure) -> list[float]:
+    measured = map(measure, results.row_records(backbone, row).values())
+    return [value for value in measured if value is not None]
+
+
+def _extremes(results: Results, label: str, measure: Measure) -> str:
+    found = {
+        f"{row.title} on {backbone_title(results.profile, backbone)}": seed_mean(values)
         for backbone in results.profile.backbones
         for row in results.adapted_rows
-        if (records := list(results.row_records(backbone, row.name).values()))
+        if (values := _values(results, backbone, row.name, measure))
     }
-    least, most = min(times, key=lambda key: times[key]), max(times, key=lambda key: times[key])
-    named = {key: f"{titles[key[1]]} on {backbone_title(results.profile, key[0])}" for key in (least, most)}
-    return f"Shortest is {named[least]} with {times[least]:.1f} {unit}, longest {named[most]} with {times[most]:.1f} {unit}."
+    least, most = min(found, key=lambda name: found[name]), max(found, key=lambda name: found[name])
+    return f"Least {label}: {least} with {found[least]:.1f}; most: {most} with {found[most]:.1f}."

@@ -8,30 +8,32 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from adaptsr.reporting.figures.canvas import INK, PANEL_WIDTH, QUIET, Drawing, panels
+from adaptsr.reporting.figures.canvas import GROUND, INK, LINE, PANEL_WIDTH, QUIET, Drawing, panels
 from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.results import Results
-from adaptsr.reporting.significance import families, short_titles
-from adaptsr.statistics import ALPHA, Family
+from adaptsr.reporting.sentences import family_size
+from adaptsr.reporting.significance import comparisons_of, short_titles
+from adaptsr.statistics import ALPHA, EXPLORATORY, PRIMARY, SCOPES, VERDICTS, Comparison
 
 
 def forests(results: Results, frame: pd.DataFrame) -> Iterable[Drawing]:
     """Draw every comparison on every test dataset where it has a difference. frame: from `compare_rows`."""
-    for number, family in enumerate(families(results.profile, results.rows), start=1):
+    for number, comparison in enumerate(comparisons_of(results.profile, results.rows), start=1):
         for dataset in results.datasets:
-            lines = frame[(frame["comparison"] == family.title) & (frame["dataset"] == dataset)]
+            lines = frame[(frame["comparison"] == comparison.title) & (frame["dataset"] == dataset)]
             lines = lines[lines["difference"].notna()]
             if len(lines):
-                yield _drawing(results, lines, family, dataset, f"forest-{number}-{dataset}")
+                yield _drawing(results, lines, comparison, dataset, f"forest-{number}-{dataset}")
 
 
-def _drawing(results: Results, lines: pd.DataFrame, family: Family, dataset: str, name: str) -> Drawing:
+def _drawing(results: Results, lines: pd.DataFrame, comparison: Comparison, dataset: str, name: str) -> Drawing:
     metrics = [m for m in metric_columns(results.profile) if (lines["metric"] == m.name).any()]
     titles = {row.name: row.title for row in results.rows}
     backbones = [backbone for backbone in results.profile.backbones if (lines["backbone"] == backbone).any()]
-    rows = [row for row in family.rows if (lines["row"] == row).any()]
+    rows = [row for row in comparison.rows if (lines["row"] == row).any()]
     places, labels, heads = _places(backbones, rows)
     height = 0.19 * (len(places) + len(backbones)) + 1.1
     figure, grid = panels(1, len(metrics), height, sharey=True)
@@ -49,17 +51,24 @@ def _drawing(results: Results, lines: pd.DataFrame, family: Family, dataset: str
         if tick in heads:
             label.set_fontweight("bold")
     first.set_ylim(max(ticks) + 0.7, -0.7)
-    figure.legend(handles=_legend(), loc="outside lower center", ncols=3)
-    compared = titles[family.compared_with]
-    surviving = lines[lines["significant"]]
+    legend = _legend(lines, metrics)
+    figure.legend(handles=legend, loc="outside lower center", ncols=2 if len(metrics) < 3 else len(legend))
+    compared = titles[comparison.compared_with]
+    verdicts = lines[f"verdict_{SCOPES[1]}"].value_counts()
+    counts = ", ".join(f"{verdicts[word]} {word}" for word in VERDICTS if word in verdicts)
     return Drawing(
         name=name,
         kind="forest",
-        title=f"{family.title}, {dataset}",
-        caption=f"Mean differences to {compared} with 95% intervals over other seeds and other scenes. Filled marks survive Holm's correction over the tests of one comparison, backbone and metric ({ALPHA:.0%} level); hollow marks do not, which is no evidence of equality; crosses were not tested.",
-        alt=f"Forest plot of differences to {compared} in {', '.join(m.title for m in metrics)}, per backbone and row. {len(surviving)} of {int(lines['p'].notna().sum())} tests survive Holm's correction.",
+        title=f"{comparison.title}, {dataset}",
+        caption=f"Mean differences to {compared}. Thick lines are 95% intervals over other seeds on these images, thin ones over other seeds and other scenes. Marks show the verdict for other seeds and other scenes at the {ALPHA:.0%} level, in families of {_families(lines)}; a hollow mark is no evidence of equality. The band is the margin within which a difference does not matter.",
+        alt=f"Forest plot of differences to {compared} in {', '.join(m.title for m in metrics)}, per backbone and row. For other seeds and other scenes: {counts or 'no verdicts'}.",
         figure=figure,
     )
+
+
+def _families(lines: pd.DataFrame) -> str:
+    parts = [(family, lines[lines["family"] == family]) for family in (PRIMARY, EXPLORATORY)]
+    return " and ".join(f"{family} tests{family_size(part)}" for family, part in parts if len(part))
 
 
 def _places(
@@ -88,20 +97,25 @@ def _panel(
     look: Mapping[str, Look],
     metric: MetricColumn,
 ) -> None:
+    if metric.margin is not None:
+        axes.axvspan(-metric.margin, metric.margin, color=LINE, alpha=0.5, linewidth=0, zorder=0)
     axes.axvline(0, color=INK, linewidth=0.8)
-    columns = ["backbone", "row", "difference", "low", "high", "p", "significant"]
-    for backbone, row, difference, low, high, p, significant in lines[columns].itertuples(index=False):
-        seen, place = look[row], places[backbone, row]
-        if not math.isnan(low):
-            axes.plot([low, high], [place, place], color=seen.color, linewidth=1.2, solid_capstyle="butt")
+    for line in lines.to_dict("records"):
+        seen, place, verdict = look[line["row"]], places[line["backbone"], line["row"]], line[f"verdict_{SCOPES[1]}"]
+        for scope, width in zip(SCOPES, (3.0, 1.0), strict=True):
+            low, high = line[f"low_{scope}"], line[f"high_{scope}"]
+            if not math.isnan(low):
+                axes.plot([low, high], [place, place], color=seen.color, linewidth=width, solid_capstyle="butt")
+        tested = not math.isnan(line[f"p_{SCOPES[0]}"])
+        fill = {"better": seen.color, "worse": seen.color, "equivalent": QUIET}.get(verdict, GROUND)
         axes.plot(
-            difference,
+            line["difference"],
             place,
             linestyle="none",
-            marker="x" if math.isnan(p) else seen.marker,
+            marker=seen.marker if tested else "x",
             markersize=5,
             color=seen.color,
-            markerfacecolor=seen.color if significant else "#ffffff",
+            markerfacecolor=fill,
         )
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
@@ -113,9 +127,19 @@ def _panel(
     axes.locator_params(axis="x", nbins=5)
 
 
-def _legend() -> list[Line2D]:
-    marks = [("survives Holm's correction", QUIET, "o"), ("not significant", "#ffffff", "o"), ("no test", QUIET, "x")]
-    return [
-        Line2D([], [], color=QUIET, marker=marker, markerfacecolor=fill, label=label, linewidth=1.2)
-        for label, fill, marker in marks
+def _legend(lines: pd.DataFrame, metrics: Sequence[MetricColumn]) -> list[Line2D | Patch]:
+    """Explain the marks, and the band if any metric has a margin."""
+    marks = [
+        ("better or worse", INK, "o"),
+        ("equivalent", QUIET, "o"),
+        ("undecided, or no statement on other scenes", GROUND, "o"),
+        ("no test", INK, "x"),
     ]
+    entries: list[Line2D | Patch] = [
+        Line2D([], [], color=INK, marker=marker, markerfacecolor=fill, label=label, linestyle="none", markersize=5)
+        for label, fill, marker in marks
+        if label != "no test" or lines[f"p_{SCOPES[0]}"].isna().any()
+    ]
+    if any(metric.margin is not None for metric in metrics):
+        entries.append(Patch(color=LINE, alpha=0.5, label="within the margin"))
+    return entries
