@@ -198,7 +198,7 @@ def test_the_interval_covers_the_truth_whatever_dominates(sds: tuple[float, floa
     """At least 93% with normal scene effects; with skewed ones, no less than docs/statistics.md says."""
     setting = Setting(*sds, scenes=scenes)
     assert coverage(setting, "normal", 1500) >= 0.93
-    assert coverage(setting, "skewed", 1500) >= 0.86
+    assert coverage(setting, "skewed", 1500) >= 0.88
 
 
 @pytest.mark.slow
