@@ -17,7 +17,7 @@ from .audit_page import write_audit_page
 from .claims import TEXT_CHECKS
 from .counting import Counts
 from .findings import Finding, format_text, to_json
-from .rules import Outcome
+from .rules import Limit, Outcome
 from .sources import Cell, Claim, Published, Reader, claim_cell
 from .tables import TableCheck, table_checks
 
@@ -50,12 +50,12 @@ def _check_ids(published: Published) -> None:
 
 def _table_finding(counts: Counts, published: Published, check: TableCheck) -> Finding:
     reader = Reader(published)
-    outcome = _judge(lambda: check.judge(counts, reader), check.source, published)
+    outcome = _judge(lambda: check.judge(counts, reader), check.limit, check.source, published)
     return Finding(
         id=check.id,
         group=check.group,
-        place=check.place,
-        quote=check.quote,
+        subject=f"{check.place}: {check.subject}",
+        quotes=(),
         published=check.published,
         source=check.source,
         how=check.how,
@@ -66,12 +66,12 @@ def _table_finding(counts: Counts, published: Published, check: TableCheck) -> F
 
 def _text_finding(counts: Counts, published: Published, claim: Claim) -> Finding:
     check, reader = TEXT_CHECKS[claim.id], Reader(published)
-    outcome = _judge(lambda: check.judge(counts, reader, claim.id), claim_cell(claim.id), published)
+    outcome = _judge(lambda: check.judge(counts, reader, claim.id), check.limit, claim_cell(claim.id), published)
     return Finding(
         id=claim.id,
         group=check.group,
-        place=claim.place,
-        quote=claim.quote,
+        subject="",
+        quotes=published.quotes(claim),
         published=claim.value,
         source=claim_cell(claim.id),
         how=check.how,
@@ -80,9 +80,9 @@ def _text_finding(counts: Counts, published: Published, claim: Claim) -> Finding
     )
 
 
-def _judge(judge: Callable[[], Outcome], source: Cell, published: Published) -> Outcome:
+def _judge(judge: Callable[[], Outcome], limit: Limit | None, source: Cell, published: Published) -> Outcome:
     try:
-        return judge()
+        return limit.apply(judge()) if limit else judge()
     except ZeroDivisionError:
         raise UserError(
             f"{published.folder / source.file}: {source}: cannot be judged: a number it is compared with is 0"

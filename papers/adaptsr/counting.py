@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -65,6 +66,11 @@ class Counts:
     def added_at_inference(self, backbone: str, row: str) -> int:
         """Count the parameters that the merged model adds to the backbone: 0 if everything merges."""
         return self._once(("added", backbone, row), lambda: self._added(backbone, row))
+
+    def beside(self, backbone: str, row: str) -> int:
+        """Count the parameters that the attached model, left unmerged, has beyond the backbone's."""
+        attached = partial(self._attached, backbone, row, {})
+        return self._once(("beside", backbone, row), lambda: parameter_count(attached()) - self.total(backbone))
 
     def _once(self, key: tuple[str, ...], count: Callable[[], int]) -> int:
         if key not in self._counts:

@@ -5,28 +5,36 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
 from .rules import Verdict
-from .sources import Cell
+from .sources import Cell, Quote
 
-VERDICTS: tuple[Verdict, ...] = ("reproduced", "reproduced with", "contradicted", "not determinable")
+VERDICTS: tuple[Verdict, ...] = (
+    "reproduced",
+    "reproduced with",
+    "consistent",
+    "contradicted",
+    "not determinable",
+    "by construction",
+)
 
 
 @dataclass(frozen=True)
 class Finding:
     """One claim and its verdict.
 
+    `subject` names a table's cell in our words; a claim of the text has `quotes` instead, the paper's own words.
     `published` is the claim's number or word as printed, `source` its location, `how` says what is computed, `computed`
     pairs names with values, and `cells` are all published numbers used.
     """
 
     id: str
     group: str
-    place: str
-    quote: str
+    subject: str
+    quotes: tuple[Quote, ...]
     published: str
     source: Cell
     how: str
@@ -54,7 +62,9 @@ def format_text(findings: Sequence[Finding]) -> str:
         lines += [group, "=" * len(group), ""]
         for finding in members:
             lines.append(f"{finding.id}: {finding.verdict_text}")
-            lines.append(f'  {finding.place}: "{finding.quote}", published {finding.published}')
+            lines += [f"  {finding.subject}"] if finding.subject else []
+            lines += [f'  {quote.source}: "{quote.words}"' for quote in finding.quotes]
+            lines.append(f"  published {finding.published}; computed: {finding.how}")
             lines += textwrap.wrap(finding.sentence, 110, initial_indent="  ", subsequent_indent="  ")
             lines.append("")
     lines += [f"{count:4d} {verdict}" for verdict, count in tally(findings).items()]
@@ -67,8 +77,8 @@ def to_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
         {
             "id": finding.id,
             "group": finding.group,
-            "place": finding.place,
-            "quote": finding.quote,
+            "subject": finding.subject,
+            "quotes": [asdict(quote) for quote in finding.quotes],
             "published": finding.published,
             "how": finding.how,
             "computed": [{"name": name, "value": value} for name, value in finding.computed],

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
 from .printed import Printed
 
-Verdict = Literal["reproduced", "reproduced with", "contradicted", "not determinable"]
+Verdict = Literal["reproduced", "reproduced with", "consistent", "contradicted", "not determinable", "by construction"]
 Relation = Literal[">", ">=", "<", "<="]
 RELATIONS: Mapping[Relation, Callable[[Fraction, Fraction], bool]] = {
     ">": operator.gt,
@@ -29,6 +29,22 @@ class Outcome:
     variant: str
     computed: tuple[tuple[str, str], ...]
     sentence: str
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most that agreement can mean for a claim, and the sentence that says why."""
+
+    verdict: Literal["consistent", "by construction"]
+    because: str
+
+    def apply(self, outcome: Outcome) -> Outcome:
+        if not outcome.verdict.startswith("reproduced"):
+            return outcome
+        return replace(outcome, verdict=self.verdict, variant="", sentence=f"{outcome.sentence} {self.because}")
+
+
+REPEATED = Limit("by construction", "The paper prints this number twice, so that agreement says nothing.")
 
 
 @dataclass(frozen=True)
@@ -76,11 +92,11 @@ def equal(printed: Printed, readings: Sequence[Reading]) -> Outcome:
         if chosen is not expected:
             sentence += f"; {_shown(printed, expected)} would be printed as {printed.show_rounded(expected.value)}"
         if alike:
-            sentence += f"; so is {_listed(alike)}, and the printed digits do not tell them apart"
+            sentence += f"; so is {listed(alike)}, and the printed digits do not tell them apart"
         verdict: Verdict = "reproduced" if chosen.kind == "literal" else "reproduced with"
         return Outcome(verdict, "" if chosen.kind == "literal" else chosen.name, computed, sentence + ".")
     if exact:
-        names = _listed([reading.name for reading in exact])
+        names = listed([reading.name for reading in exact])
         sentence = f"{names} give {printed.text} alike, and the paper does not say which of them it counted"
         sentence += f"; {_shown(printed, expected)} would be printed as {printed.show_rounded(expected.value)}."
         return Outcome("not determinable", "", computed, sentence)
@@ -93,7 +109,7 @@ def equal(printed: Printed, readings: Sequence[Reading]) -> Outcome:
         sentence += ", and no other reading gives that number"
     explained = [reading for reading in readings if reading.kind == "origin" and printed.matches(reading.value)]
     if explained:
-        sentence += f"; {printed.text} is {_listed([reading.name for reading in explained])}"
+        sentence += f"; {printed.text} is {listed([reading.name for reading in explained])}"
     return Outcome("contradicted", "", computed, sentence + ".")
 
 
@@ -108,17 +124,17 @@ def _coarse_sentence(printed: Printed, coarse: Sequence[Reading]) -> str:
 
 
 def unnamed(printed: Printed, readings: Sequence[Reading]) -> Outcome:
-    """Judge a number whose comparison the paper does not name: a reading can match it, but none reproduces it."""
+    """Judge a number whose meaning the paper leaves open: a reading can match it, but none reproduces it."""
     matched = [reading.name for reading in readings if printed.matches(reading.value)]
     computed = tuple((reading.name, printed.show(reading.value)) for reading in readings)
     if matched:
-        sentence = f"{len(matched)} of {len(readings)} comparisons give {printed.text} ({_listed(matched)}), and the paper names none."
+        sentence = f"{len(matched)} of {len(readings)} readings give {printed.text} ({listed(matched)}), and the paper names none."
         return Outcome("not determinable", "", computed, sentence)
-    return Outcome("contradicted", "", computed, f"None of {len(readings)} comparisons gives {printed.text}.")
+    return Outcome("contradicted", "", computed, f"None of {len(readings)} readings gives {printed.text}.")
 
 
 def within(low: Printed, high: Printed, values: Mapping[str, Fraction]) -> Outcome:
-    """Judge whether every value, rounded to the printed digits, lies in a printed range."""
+    """Judge whether every value, rounded to the printed digits, lies in a printed range, or is the one printed number."""
     computed = tuple((name, low.show(value)) for name, value in values.items())
     outside = [
         f"{name} ({low.show(value)})"
@@ -126,13 +142,14 @@ def within(low: Printed, high: Printed, values: Mapping[str, Fraction]) -> Outco
         if not (low.matches(value) or high.matches(value) or low.value <= value <= high.value)
     ]
     text = f"{low.value.numerator}-{high.text}" if low.value.denominator == 1 else f"{low.text} to {high.text}"
+    text = low.text if low == high else text
     if not outside:
-        return Outcome("reproduced", "", computed, f"{_listed([f'{n} ({v})' for n, v in computed])} lie within {text}.")
+        return Outcome("reproduced", "", computed, f"{listed([f'{n} ({v})' for n, v in computed])} lie within {text}.")
     return Outcome(
         "contradicted",
         "",
         computed,
-        f"{len(outside)} of {len(values)} lie outside {text}: {_listed(outside)}.",
+        f"{len(outside)} of {len(values)} {'are not' if low == high else 'lie outside'} {text}: {listed(outside)}.",
     )
 
 
@@ -149,13 +166,13 @@ def bounded(printed: Printed, relation: Relation, values: Mapping[str, Fraction]
             "reproduced",
             "",
             computed,
-            f"{_listed([f'{n} ({v})' for n, v in computed])} {relation} {printed.text}.",
+            f"{listed([f'{n} ({v})' for n, v in computed])} {relation} {printed.text}.",
         )
     return Outcome(
         "contradicted",
         "",
         computed,
-        f"{_listed(broken)} {_are(broken)} {OPPOSITES[relation]} {printed.text}.",
+        f"{listed(broken)} {_are(broken)} {OPPOSITES[relation]} {printed.text}.",
     )
 
 
@@ -195,7 +212,7 @@ def ordered(comparisons: Sequence[Comparison], quorum: Literal["all", "most"] = 
         else "It does not hold"
     )
     if failed:
-        sentence += f": {_listed([comparison.failure for comparison in failed[:4]])}"
+        sentence += f": {listed([comparison.failure for comparison in failed[:4]])}"
         sentence += f" and {len(failed) - 4} more" if len(failed) > 4 else ""
     elif len(comparisons) == 1:
         only = comparisons[0]
@@ -220,5 +237,5 @@ def _are(items: Sequence[str]) -> str:
     return "is" if len(items) == 1 else "are"
 
 
-def _listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

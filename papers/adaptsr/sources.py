@@ -1,7 +1,9 @@
 """Read the published numbers that the audit judges: the tables, and the text's numbers in `claims.csv`.
 
-`claims.csv` has one line per number of the text: `id`, `place`, `quote` (the paper's words, shortened), `value` (as
-printed) and `role`: a `claim` is judged, a `given` only helps to judge others.
+`claims.csv` has one line per number of the text: `id`; `quote`, the paper's own words, with their `place` (a section, or the
+caption of a table or figure) and `line`; `value` (as printed); `role`: a `claim` is judged, a `given` only helps to judge
+others; and `also`, the ids of further quotations that the claim combines. Lines are those of the paper's text, one a
+paragraph, not the numbers in its margin.
 """
 
 from __future__ import annotations
@@ -22,14 +24,27 @@ Line = Mapping[str, str]
 
 
 @dataclass(frozen=True)
+class Quote:
+    """The paper's own words and their place in its text."""
+
+    words: str
+    place: str
+    line: int
+
+    @property
+    def source(self) -> str:
+        return f"{self.place}, line {self.line}"
+
+
+@dataclass(frozen=True)
 class Claim:
-    """A number or statement of the paper's text."""
+    """A number or statement of the paper's text; `also` names the claims whose quotations it combines with its own."""
 
     id: str
-    place: str
-    quote: str
+    quote: Quote
     value: str
     judged: bool
+    also: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -46,13 +61,27 @@ class Published:
         tables = {name: _lines(folder / f"{name}.csv", ("label", "row", "backbone", "dataset")) for name in TABLES}
         path = folder / "claims.csv"
         claims: dict[str, Claim] = {}
-        for line in _lines(path, ("id", "place", "quote", "value", "role")):
+        for line in _lines(path, ("id", "place", "line", "quote", "value", "role", "also")):
             if line["id"] in claims:
                 raise UserError(f"{path}: {line['id']}: this id appears twice; give each claim its own")
             if line["role"] not in ("claim", "given"):
                 raise UserError(f"{path}: {line['id']}: role: expected `claim` or `given`, found {line['role']!r}")
-            claims[line["id"]] = Claim(line["id"], line["place"], line["quote"], line["value"], line["role"] == "claim")
+            if not line["line"].isdecimal():
+                raise UserError(
+                    f"{path}: {line['id']}: line: expected a line of the paper's text, found {line['line']!r}"
+                )
+            quote = Quote(line["quote"], line["place"], int(line["line"]))
+            also = tuple(line["also"].split())
+            claims[line["id"]] = Claim(line["id"], quote, line["value"], line["role"] == "claim", also)
+        for claim in claims.values():
+            for other in claim.also:
+                if other not in claims:
+                    raise UserError(f"{path}: {claim.id}: also: no line {other!r}{suggestion(other, claims)}")
         return Published(folder, tables, claims)
+
+    def quotes(self, claim: Claim) -> tuple[Quote, ...]:
+        """Return the quotations that a claim combines, its own first."""
+        return (claim.quote, *(self.claims[other].quote for other in claim.also))
 
 
 def _lines(path: Path, columns: Sequence[str]) -> list[Line]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import product
 
 from adaptsr.config.schema import UNADAPTED
 
-from .claims.common import DATASETS, METRICS, PERCENT_DENOMINATOR, SWINIR, TITLES, UNIFORM, share
+from .claims.common import DATASETS, METRICS, SWINIR, TITLES, UNIFORM, share
 from .counting import Counts
-from .printed import NOTHING, Printed, split_share
-from .rules import Outcome, Reading, equal, literal, named
+from .printed import NOTHING, Printed, round_to, split_share
+from .rules import REPEATED, Limit, Outcome, Reading, equal, literal, named
+from .shares import common_denominators, implied_share, printed_shares
 from .sources import TABLES, Cell, Line, Reader, cell_of
 
 PARAMETERS = "Parameter counts"
@@ -27,10 +28,12 @@ RANDOM = "rank_aware/random"
 COUNTED_AS = {"rank_aware/gradient": RANDOM}
 """Gradient scores need data; random scores fill the same budget."""
 RASA_GRID = tuple(product(("stage", "shape"), (1, 2, 4, 8, 16)))
-SHIRA_FRACTIONS = (
-    ("8.1% of all weights but upsampling", Fraction(81, 1000), False),
-    ("7.9% of all weights", Fraction(79, 1000), True),
+SHIRA_STEP = Fraction(1, 1000)
+"""Fractions of the weights that SHiRA may train, as far as the search for the printed count goes."""
+CIRCULAR = Limit(
+    "by construction", "This suite sets the budget to the count of lora/r8, so that agreement says nothing."
 )
+PLACED = {"arc": " in the placement of the authors' ViT code"}
 KINDS = ("conv", "mlp", "attention")
 
 
@@ -41,11 +44,12 @@ class TableCheck:
     id: str
     group: str
     place: str
-    quote: str
+    subject: str
     published: str
     source: Cell
     how: str
     judge: Callable[[Counts, Reader], Outcome]
+    limit: Limit | None = None
 
 
 def table_checks(reader: Reader) -> Iterator[TableCheck]:
@@ -80,6 +84,7 @@ def _rows(line: Line) -> list[str]:
 
 def _parameter_checks(reader: Reader) -> Iterator[TableCheck]:
     seen: set[str] = set()
+    counted: set[tuple[str, ...]] = set()
     for table in TABLES:
         for line in _ours(reader, table):
             if line["parameters"] == NOTHING:
@@ -88,8 +93,12 @@ def _parameter_checks(reader: Reader) -> Iterator[TableCheck]:
             if id in seen:
                 id += f"-{line['dataset']}"
             seen.add(id)
-            backbone = line["backbone"]
+            backbone, printed = line["backbone"], split_share(line["parameters"])[0]
             whole = line["row"] == UNADAPTED or (table == "table1" and line["row"] == FULL)
+            # Full fine-tuning trains the whole backbone by definition.
+            count = (backbone, UNADAPTED if line["row"] == FULL else line["row"], printed.removeprefix("+"))
+            limit = REPEATED if count in counted else None
+            counted.add(count)
             how = (
                 "parameters of the built backbone"
                 if whole
@@ -100,10 +109,11 @@ def _parameter_checks(reader: Reader) -> Iterator[TableCheck]:
                 PARAMETERS,
                 _title(table),
                 f"{line['label']}, parameters",
-                split_share(line["parameters"])[0],
+                printed,
                 cell_of(table, line, "parameters"),
                 how,
                 partial(_judge_count, table=table, line=line, whole=whole),
+                CIRCULAR if line["row"] in COUNTED_AS else limit,
             )
 
 
@@ -111,18 +121,18 @@ def _judge_count(counts: Counts, reader: Reader, table: str, line: Line, whole: 
     printed = reader.printed(table, line["label"], "parameters", line["dataset"])
     if whole:
         return equal(printed, [literal(f"the {line['backbone']} backbone", counts.total(line["backbone"]))])
-    return equal(printed, _count_readings(counts, line["backbone"], _rows(line)))
+    return equal(printed, _count_readings(counts, line["backbone"], _rows(line), printed))
 
 
-def _count_readings(counts: Counts, backbone: str, rows: Sequence[str]) -> list[Reading]:
+def _count_readings(counts: Counts, backbone: str, rows: Sequence[str], printed: Printed) -> list[Reading]:
     """Return the rows that the published line names, then other readings that the paper may have counted."""
     readings = [named(row, counts.trainable(backbone, row)) for row in rows]
     for row in rows:
-        readings += _alternatives(counts, backbone, row)
+        readings += _alternatives(counts, backbone, row, printed)
     return readings
 
 
-def _alternatives(counts: Counts, backbone: str, row: str) -> list[Reading]:
+def _alternatives(counts: Counts, backbone: str, row: str, printed: Printed) -> list[Reading]:
     baseline, _, variant = row.partition("/")
     if row == RANDOM:
         ranks = counts.trainable(backbone, row, {"budget": _uniform_ranks(counts, backbone)})
@@ -141,14 +151,19 @@ def _alternatives(counts: Counts, backbone: str, row: str) -> list[Reading]:
         ]
         return [reading for reading in readings if reading.value != own]
     if row == "shira/paper":
+        weights = counts.sites(backbone)
         return [
-            named(
-                name,
-                sum(round(fraction * s.weights) for s in counts.sites(backbone) if upsampling or not s.upsampling),
-            )
-            for name, fraction, upsampling in SHIRA_FRACTIONS
+            *_shira_fraction(printed, "all weights but upsampling", [s.weights for s in weights if not s.upsampling]),
+            *_shira_fraction(printed, "all weights", [s.weights for s in weights]),
         ]
     return []
+
+
+def _shira_fraction(printed: Printed, what: str, weights: Sequence[int]) -> list[Reading]:
+    """Return the reading that a round fraction of these layers' weights trains, if one gives the printed count."""
+    fraction = round_to(printed.value / sum(weights), SHIRA_STEP)
+    count = fraction * sum(weights)
+    return [named(f"{float(100 * fraction):.1f}% of {what}", count)] if printed.matches(count) else []
 
 
 def _uniform_ranks(counts: Counts, backbone: str) -> dict[str, int]:
@@ -158,9 +173,12 @@ def _uniform_ranks(counts: Counts, backbone: str) -> dict[str, int]:
 
 
 def _share_checks(reader: Reader) -> Iterator[TableCheck]:
+    seen: set[str] = set()
     for line in reader.lines("table2"):
         _, printed = split_share(line["parameters"])
         if printed:
+            limit = REPEATED if line["parameters"] in seen else None
+            seen.add(line["parameters"])
             yield TableCheck(
                 _id("table2", line, "share"),
                 SHARES,
@@ -168,8 +186,9 @@ def _share_checks(reader: Reader) -> Iterator[TableCheck]:
                 f"{line['label']}, share of the parameters",
                 printed,
                 cell_of("table2", line, "parameters"),
-                "trainable over total parameters; the printed count over 11.0M",
+                "trainable over total parameters; the printed count over the denominator of the other rows' shares",
                 partial(_judge_share, line=line),
+                limit,
             )
     for line in reader.lines("table2", row=UNADAPTED):
         yield TableCheck(
@@ -189,10 +208,7 @@ def _judge_share(counts: Counts, reader: Reader, line: Line) -> Outcome:
     total = counts.total(line["backbone"])
     readings = [
         literal(f"{_rows(line)[0]} of the true total", share(count, total)),
-        named(
-            "a denominator of 11.0M",
-            share(reader.number("table2", line["label"], "parameters"), PERCENT_DENOMINATOR),
-        ),
+        *implied_share(reader, reader.number("table2", line["label"], "parameters"), but=line["parameters"]),
     ]
     return equal(reader.share("table2", line["label"], "parameters"), readings)
 
@@ -200,19 +216,15 @@ def _judge_share(counts: Counts, reader: Reader, line: Line) -> Outcome:
 def _judge_denominator(counts: Counts, reader: Reader, line: Line) -> Outcome:
     """Judge whether the model's printed size is a denominator that gives every share of Table 2."""
     printed = reader.printed("table2", line["label"], "parameters")
-    labels = [line["label"] for line in reader.lines("table2") if "(" in line["parameters"]]
-    cells = [
-        (reader.number("table2", label, "parameters"), reader.share("table2", label, "parameters")) for label in labels
-    ]
     exact = [
         (Fraction(counts.trainable(SWINIR, line["row"])), reader.share("table2", line["label"], "parameters"))
         for line in reader.lines("table2")
         if line["row"].startswith("lora/")
     ]
-    low, high = _common_denominators(cells)
+    low, high = common_denominators(printed_shares(reader))
     computed = (
         ("denominators that fit the printed counts", _millions(low, high)),
-        ("denominators that fit the exact counts", _millions(*_common_denominators(exact))),
+        ("denominators that fit the exact counts", _millions(*common_denominators(exact))),
         ("parameters of the backbone", f"{counts.total(SWINIR):,}"),
     )
     half = printed.step / 2
@@ -222,13 +234,6 @@ def _judge_denominator(counts: Counts, reader: Reader, line: Line) -> Outcome:
         return Outcome("contradicted", "", computed, "No single denominator gives all shares of Table 2.")
     sentence = f"The shares are of {_millions(low, high)}, not of {printed.text} ({counts.total(SWINIR):,} parameters)."
     return Outcome("contradicted", "", computed, sentence)
-
-
-def _common_denominators(cells: list[tuple[Fraction, Printed]]) -> tuple[Fraction, Fraction]:
-    """Return the smallest and largest denominator that round every count to its share; if none does, smallest > largest."""
-    lows = [100 * count / (printed.value + printed.step / 2) for count, printed in cells]
-    highs = [100 * count / max(printed.value - printed.step / 2, printed.step / 1000) for count, printed in cells]
-    return max(lows), min(highs)
 
 
 def _millions(low: Fraction, high: Fraction) -> str:
@@ -245,8 +250,9 @@ def _inference_checks(reader: Reader) -> Iterator[TableCheck]:
                 f"{line['label']}, parameters at inference",
                 line["inference_parameters"],
                 cell_of("table3", line, "inference_parameters"),
-                "parameters that the merged model has beyond the backbone's",
+                "parameters beyond the backbone's, merged into its weights and left unmerged",
                 partial(_judge_inference, line=line),
+                REPEATED if line["row"] == UNADAPTED else None,
             )
 
 
@@ -256,12 +262,23 @@ def _judge_inference(counts: Counts, reader: Reader, line: Line) -> Outcome:
     total = counts.total(backbone)
     if row == UNADAPTED:
         return equal(printed, [literal(f"the {backbone} backbone", total)])
-    added = counts.added_at_inference(backbone, row)
-    readings = [
-        literal(f"added by {row} once merged", added),
-        named("the merged model in all", total + added),
-    ]
-    return equal(printed, readings)
+    added, beside = counts.added_at_inference(backbone, row), counts.beside(backbone, row)
+    readings = [literal(f"{row} merged", added)]
+    if row == FULL:
+        return equal(printed, [*readings, named("the model in all", total + added)])
+    # Where our count is not the printed number of updated parameters, the latter is what stays beside the model.
+    updated = reader.printed("table3", line["label"], "parameters")
+    counted = updated.matches(Fraction(beside))
+    readings.append(
+        named("adapters left unmerged", beside)
+        if counted
+        else named("the printed updated parameters left unmerged", updated.value)
+    )
+    outcome = equal(printed, readings)
+    if added or outcome.verdict != "reproduced with":
+        return outcome
+    placed = PLACED.get(row.partition("/")[0], "")
+    return replace(outcome, sentence=f"{outcome.sentence} Merged{placed}, {row} adds nothing: this cost is avoidable.")
 
 
 def _cross_checks(reader: Reader) -> Iterator[TableCheck]:
@@ -288,4 +305,5 @@ def _cross_check(table: str, line: Line, other: Line, metric: str) -> TableCheck
         cell_of(table, line, metric),
         "the same row of Table 2",
         judge,
+        REPEATED,
     )

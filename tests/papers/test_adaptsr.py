@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -26,6 +27,7 @@ from papers.adaptsr.printed import parse, parse_range, parse_set, parse_shape, r
 from papers.adaptsr.rules import Comparison, Reading, bounded, equal, literal, named, ordered, origin, unnamed, within
 from papers.adaptsr.sources import PUBLISHED, Cell, Published
 from tests.factories import matrix_of, profile_content, refusal
+from tests.papers.paper_text import PaperText
 from tests.reporting.made_up_benchmark import Page
 
 Edit = Callable[[str], str]
@@ -167,11 +169,40 @@ def test_every_line_of_the_text_has_a_check_and_a_unique_place() -> None:
 
 
 def test_numbers_of_the_text_stand_in_their_quotes() -> None:
-    """A value that is not in its quotation was mistyped in one of them."""
-    for claim in Published.read(PUBLISHED).claims.values():
+    """A value that is not in its quotations was mistyped in one of them."""
+    published = Published.read(PUBLISHED)
+    for claim in published.claims.values():
         number = re.match(r"\+?([\d.]+)", claim.value)
         if number and claim.id != "rank-aware-seeds":
-            assert number[1] in claim.quote, claim.id
+            assert any(number[1] in quote.words for quote in published.quotes(claim)), claim.id
+
+
+def test_quotations_are_the_papers_own_words_at_their_place(paper_text: PaperText) -> None:
+    """Every quotation stands in the section, or the caption, and at the line that its claim names."""
+    for claim in Published.read(PUBLISHED).claims.values():
+        assert (claim.quote.place, claim.quote.line) in paper_text.places(claim.quote.words), claim.id
+
+
+def test_words_that_the_paper_does_not_print_have_no_place() -> None:
+    """Line ends, hyphens at them and formulas are no difference; words composed from two places are one."""
+    text = PaperText(
+        "ABSTRACT\n\nup to $20\\times$ fewer para-\nmeters\n\n2.1 RELATED WORK\n\nwith ranks $r \\in \\{1, 4\\}$\n\n"
+        "Table 2: Ranks of *all* layers, with\n886k parameters"
+    )
+    assert text.places("20\N{MULTIPLICATION SIGN} fewer parameters") == [("Abstract", 3)]
+    assert text.places("ranks r ∈ {1, 4}") == [("Section 2.1", 8)]
+    assert text.places("all layers, with 886k") == [("Table 2", 10)]
+    assert text.places("fewer parameters with ranks") == []
+    assert text.places("21\N{MULTIPLICATION SIGN} fewer parameters") == []
+
+
+@pytest.fixture(scope="module")
+def paper_text() -> PaperText:
+    """The paper's text, which lies beside the test assets."""
+    path = Path(os.environ.get("ADAPTSR_TEST_ASSETS", "/nowhere"), "..", "paper", "paper.txt")
+    if not path.is_file():
+        pytest.skip("the paper's text is not at hand: ADAPTSR_TEST_ASSETS names no folder beside paper/paper.txt")
+    return PaperText(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -187,11 +218,16 @@ def test_what_is_wrong_with_published_files_is_said(published: Path) -> None:
     text = claims.read_text()
     for changed, message in [
         (text.replace("id,place", "name,place", 1), r"claims\.csv: no column 'id'"),
+        (text.replace("Abstract,11", "Abstract,top", 1), r"claims\.csv: reduction: line: .* found 'top'"),
+        (
+            text.replace("claim,text-parameters", "claim,text-parameter"),
+            r"also: no line 'text-parameter' .did you mean",
+        ),
         (text.replace("reduction,", "reductoin,", 1), r"claims\.csv: reductoin: .*did you mean 'reduction'"),
         (text.replace(text.splitlines()[1] + "\n", "", 1), r"claims\.csv: no line 'reduction'"),
         (text + text.splitlines()[1] + "\n", r"claims\.csv: reduction: this id appears twice"),
         (text.replace("92%,claim", "92%,maybe", 1), r"claims\.csv: reduction: role: .* found 'maybe'"),
-        (text.replace("92%,claim", "92%", 1), r"claims\.csv: line 2: expected as many values"),
+        (text.replace("92%,claim,", "92%", 1), r"claims\.csv: line 2: expected as many values"),
     ]:
         claims.write_text(changed)
         assert re.search(message, refusal(lambda: audit_claims(nothing_counted, published)))
@@ -249,9 +285,32 @@ def findings(counts: Counts) -> dict[str, Finding]:
         ("table4/msas-ft/parameters", "reproduced with full_finetuning/attention", "4,691,520"),
         ("table4/msas-lora/parameters", "reproduced with lora/table4-attention", "1,244,160"),
         ("table2/r-64/share", "reproduced with a denominator of 11.0M", "56.802%"),
-        ("table3/arc-svd50/inference-parameters", "contradicted", "0"),
+        ("table2/finetuning/parameters", "by construction", "11,900,199"),
+        ("table2/rank-aware/share", "by construction", "7.442%"),
+        ("table3/arc-svd50/inference-parameters", "reproduced with adapters left unmerged", "0"),
+        ("table3/difffit/inference-parameters", "reproduced with adapters left unmerged", "0"),
+        (
+            "table3/rasa/inference-parameters",
+            "reproduced with the printed updated parameters left unmerged",
+            "0",
+        ),
+        (
+            "table3/shira/inference-parameters",
+            "reproduced with the printed updated parameters left unmerged",
+            "0",
+        ),
         ("table3/adaptsr-ours/inference-parameters", "reproduced", "0"),
         ("table1/swinir/lpips", "contradicted", "0.3016"),
+        ("table1/adaptsr-ours/lpips", "by construction", "0.2680"),
+        ("convs-ft-parameters", "by construction", "2,200,000"),
+        ("text-parameters", "by construction", "886,000"),
+        ("training-cost", "contradicted", "88.89%"),
+        ("average-share", "not determinable", "8.05%"),
+        ("table2-iterations", "contradicted", "100,000"),
+        ("noise-ranks", "not determinable", "0.0708 dB"),
+        ("noise-arc", "not determinable", "0.280 dB"),
+        ("optimal-rank", "consistent", "8"),
+        ("rank-aware-significance", "consistent", "0.0005"),
         ("reduction", "reproduced with 100% minus Table 2's 8.1%", "92.56%"),
         ("eq2-factorization", "contradicted", "789,507"),
         ("only-a-and-b", "contradicted", "839,088"),
@@ -264,12 +323,20 @@ def findings(counts: Counts) -> dict[str, Finding]:
         ("gain-osediff-realsr", "contradicted", "3.32 dB"),
         ("gain-osediff-drealsr", "contradicted", "2.12 dB"),
         ("lpips-gan", "contradicted", "1.72%"),
-        ("rank-aware-gain", "reproduced", "0.0686 dB"),
+        ("rank-aware-gain", "consistent", "0.0686 dB"),
+        ("gains-psnr", "contradicted", "2.78 dB"),
         ("rank1-recovers", "contradicted", "100.26%"),
         ("faster", "contradicted", "5x"),
         ("ranks-swept", "contradicted", "1, 4, 8, 16, 64"),
         ("mlps-perceptual", "contradicted", "0.3399, 0.3457"),
-        ("matches-finetuning-drealsr", "contradicted", "30.04 dB, 30.65 dB"),
+        ("msas-similar", "contradicted", "0.06 dB, 0.1 dB"),
+        ("matches-finetuning-realsr", "reproduced", "28.47 dB, 28.25 dB"),
+        ("matches-finetuning-drealsr", "contradicted", "30.04 dB, 30.62 dB"),
+        ("figure1-caption", "consistent", "28.47 dB, 28.25 dB"),
+        ("perceptual-realsr", "reproduced", "0.2680, 0.2727"),
+        ("perceptual-drealsr", "contradicted", "0.3381, 0.2847"),
+        ("surpasses-peft", "contradicted", "28.47 dB, 28.08 dB"),
+        ("arc-overhead", "reproduced with adapters left unmerged", "125,000, 0"),
         ("most-arc", "reproduced", "28.47 dB, 28.08 dB"),
         ("lowest-lpips", "reproduced", "0.2680, 0.3965"),
     ],
@@ -280,11 +347,26 @@ def test_verdict_and_first_computed_value(findings: dict[str, Finding], id: str,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("id", "said"),
+    [
+        ("perceptual-drealsr", "Of 12 rivals, 8 have a better LPIPS and 9 have a better DISTS"),
+        ("surpasses-peft", "20 of 21 comparisons hold: AdaptSR (Ours) SSIM 0.7985 is not above ARC (svd375) 0.7993"),
+        ("table3/arc-svd375/inference-parameters", "adds nothing: this cost is avoidable"),
+        ("noise-ranks", "From r = 1 to r = 4, PSNR falls by 0.0708 dB: 3.3 deviations"),
+        ("noise-arc", "From ARC (svd375) to ARC (svd400), PSNR falls by 0.280 dB: 13.2 deviations"),
+    ],
+)
+def test_sentences_say_what_the_verdict_hangs_on(findings: dict[str, Finding], id: str, said: str) -> None:
+    assert said in findings[id].sentence
+
+
+@pytest.mark.slow
 def test_rank_aware_spends_the_budget_of_uniform_ranks(findings: dict[str, Finding]) -> None:
     """886k in all tables, by an allocation that never exceeds lora/r8."""
     for table in ("table1/adaptsr-ours", "table2/rank-aware", "table3/adaptsr-ours"):
         finding = findings[f"{table}/parameters"]
-        assert finding.verdict_text == "reproduced with rank_aware/random"
+        assert finding.verdict == "by construction"
         assert 885_500 <= int(finding.computed[0][1].replace(",", "")) <= 885_955
 
 
@@ -302,8 +384,9 @@ def test_what_needs_data_is_refused(counts: Counts) -> None:
 
 # Every published digit counts
 
-BOUNDS = {"over-600m", "rank-aware-significance"}
+BOUNDS = {"over-600m", "rank-aware-significance", "optimal-rank"}
 """A bound holds for its neighbours too; it is among those below that another digit flips."""
+AGREES = ("reproduced", "reproduced with", "consistent", "by construction")
 
 
 @pytest.mark.slow
@@ -311,9 +394,7 @@ def test_the_last_digit_flips_every_reproduced_number(
     counts: Counts, findings: dict[str, Finding], published: Path
 ) -> None:
     """One more and one less in the last printed digit: the line says something else, and is contradicted for at least one."""
-    numbers = [
-        f for f in findings.values() if f.verdict.startswith("reproduced") and _is_number(f) and f.id not in BOUNDS
-    ]
+    numbers = [f for f in findings.values() if f.verdict in AGREES and _is_number(f) and f.id not in BOUNDS]
     assert len(numbers) > 55
     for finding in numbers:
         verdicts = []
@@ -321,7 +402,7 @@ def test_the_last_digit_flips_every_reproduced_number(
             changed = _rejudged(counts, published, finding, {finding.source: _last_digit(finding.published, step)})
             assert changed.verdict_text != finding.verdict_text, (finding.id, changed.published)
             verdicts.append(changed.verdict)
-        assert any(not verdict.startswith("reproduced") for verdict in verdicts), finding.id
+        assert any(verdict not in AGREES for verdict in verdicts), finding.id
 
 
 @pytest.mark.slow
@@ -330,14 +411,14 @@ def test_the_computed_number_in_print_would_be_reproduced(
 ) -> None:
     """Every contradicted number: what the audit says would have been printed is accepted when it is."""
     contradicted = [f for f in findings.values() if "would be printed as" in f.sentence and f.verdict == "contradicted"]
-    assert len(contradicted) >= 25
+    assert len(contradicted) >= 15
     for finding in contradicted:
         right = re.search(r"would be printed as ([\d.,]+(?: dB|[kM%x])?)", finding.sentence)
         assert right, finding.sentence
         printed = right[1].rstrip(",")
         edit = _replacing(finding.published, "-" if printed == "0" else printed)
         changed = _rejudged(counts, published, finding, {finding.source: edit})
-        assert changed.verdict.startswith("reproduced"), (finding.id, printed, changed.sentence)
+        assert changed.verdict in AGREES, (finding.id, printed, changed.sentence)
 
 
 MENDED: dict[str, dict[Cell, str]] = {
@@ -348,6 +429,7 @@ MENDED: dict[str, dict[Cell, str]] = {
     "mlp-shape": {Cell("claims.csv", "mlp-shape", "", "value"): "d_mlp x d"},
     "attention-shape": {Cell("claims.csv", "attention-shape", "", "value"): "d_k x d"},
     "ranks-swept": {Cell("claims.csv", "ranks-swept", "", "value"): "{1, 4, 8, 16, 64}"},
+    "arc-overhead": {Cell("table3.csv", "ARC (svd50)", "realsr", "inference_parameters"): "-"},
     "days-to-hours": {
         Cell("claims.csv", "finetuning-hours-swinir", "", "value"): "48 h",
         Cell("claims.csv", "finetuning-hours-safmn", "", "value"): "48 h",
@@ -364,7 +446,7 @@ def test_every_other_line_flips_by_one_digit_or_by_what_would_mend_it(
     rest = [
         f
         for f in findings.values()
-        if (f.verdict.startswith("reproduced") and (not _is_number(f) or f.id in BOUNDS))
+        if (f.verdict in AGREES and (not _is_number(f) or f.id in BOUNDS))
         or f.verdict == "not determinable"
         or (f.verdict == "contradicted" and "would be printed as" not in f.sentence)
     ]
@@ -483,6 +565,7 @@ def test_the_page_is_whole_self_contained_and_the_same_every_time(findings: dict
     assert page.scopeless == []
     assert not any({"src", "href"} & set(attributes) for _, attributes in page.tags)
     assert text.count(">contradicted</strong>") == tally(found)["contradicted"]
-    assert "1x1 -&gt; kxk" in text
-    assert "1x1 -> kxk" not in text
+    assert "(p &lt; 0.01)”" in text
+    assert "(p < 0.01)" not in text
+    assert '<th scope="row">Table 1: EDSR, parameters</th>' in text
     assert again == text

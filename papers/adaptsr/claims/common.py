@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..counting import Counts
-from ..rules import Outcome
+from ..rules import Limit, Outcome
 from ..sources import Reader
 
 SWINIR = "swinir"
@@ -16,11 +16,10 @@ OSEDIFF = "OSDiff"
 GAN = ("RealESRGAN", "LDL", "DASR", "Real-SAFMN-L")
 DIFFUSION = ("StableSR", "DiffBIR", "ResShift", "SeeSR", "PASD", "SinSR", OSEDIFF, "PiSA-SR")
 METRICS = ("psnr_y", "ssim_y", "lpips", "dists")
+PERCEPTUAL = ("lpips", "dists")
 TITLES = {"psnr_y": "PSNR", "ssim_y": "SSIM", "lpips": "LPIPS", "dists": "DISTS"}
 DATASETS = {"div2k": "DIV2K", "realsr": "RealSR", "drealsr": "DRealSR"}
 UNIFORM = "lora/r8"
-PERCENT_DENOMINATOR = Fraction(11_000_000)
-"""The denominator that Table 2's shares imply; it is not a count of the backbone."""
 
 RATIOS = "Percentages and ratios"
 FORMS = "What the text describes against what was counted"
@@ -32,11 +31,12 @@ Check = Callable[[Counts, Reader, str], Outcome]
 
 @dataclass(frozen=True)
 class TextCheck:
-    """The check of one line of `claims.csv`: its group, what is computed, and the function that judges it."""
+    """The check of one line of `claims.csv`: its group, what is computed, the function that judges it, and its limit."""
 
     group: str
     how: str
     judge: Check
+    limit: Limit | None = None
 
 
 def share(part: int | Fraction, whole: int | Fraction) -> Fraction:
@@ -47,3 +47,7 @@ def share(part: int | Fraction, whole: int | Fraction) -> Fraction:
 def fewer(part: int | Fraction, whole: int | Fraction) -> Fraction:
     """Return by how many per cent `part` is less than `whole`."""
     return 100 - share(part, whole)
+
+
+def show_count(count: Fraction) -> str:
+    return f"{int(count):,}"
