@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 LOCKS = Path("/tmp") / f"adaptsr-{os.getuid()}"  # not TMPDIR, which may differ between two shells
+TF32 = False
+"""Whether float32 products on a GPU may round their factors to 10 bits, in training and scoring alike: torch's default is on
+for convolutions and off for matrices, and numbers would depend on the card."""
 POLL_SECONDS = 0.5
 COUNTING_SECONDS = 120
 DEVICE_FILES = ("nvidia[0-9]*", "nvidiactl", "nvhost*", "dxg", "kfd")
@@ -234,6 +237,8 @@ def prepare_device(compute: Compute) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Only warn: some backbones need an operator without a deterministic form. The record names it.
     torch.use_deterministic_algorithms(compute.deterministic, warn_only=True)
+    torch.backends.cuda.matmul.allow_tf32 = TF32
+    torch.backends.cudnn.allow_tf32 = TF32
     # The shift masks of window attention leave values near 1e-44, and CPUs compute very slowly with denormals.
     torch.set_flush_denormal(True)
     # Filling fresh memory with NaN is a debugging aid; it costs every operator a pass over its output.

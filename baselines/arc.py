@@ -16,7 +16,13 @@ from torch import nn
 
 from adaptsr import randomness
 from adaptsr.adaptation.allocation import Calibration
-from adaptsr.adaptation.reparametrization import Plan, original_weight, reparametrize_bias, reparametrize_weight
+from adaptsr.adaptation.reparametrization import (
+    Plan,
+    original_weight,
+    reparametrize_bias,
+    reparametrize_weight,
+    sharing_notes,
+)
 from adaptsr.backbones.sites import Site, select
 from adaptsr.errors import UserError
 
@@ -87,7 +93,8 @@ def plan(
         }
         for site in chosen
     }
-    return Plan({"size": options["size"], "mlp_init": options["mlp_init"], "sites": placed, "seed": seed})
+    settings = {"size": options["size"], "mlp_init": options["mlp_init"], "sites": placed, "seed": seed}
+    return Plan({**settings, "notes": sharing_notes({site.name: _share(site) for site in chosen}, "U")})
 
 
 def _share(site: Site) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from adaptsr.adaptation.allocation import Calibration, allocate, importance
+from adaptsr.adaptation.allocation import Calibration, allocate, importance, rescale
 from adaptsr.adaptation.lora import attach_low_rank, cost_per_rank, plan_low_rank, useful_rank
 from adaptsr.adaptation.reparametrization import Plan
 from adaptsr.backbones.sites import Site, select
@@ -20,6 +20,8 @@ TRAINS = "A and B of the sites with a rank, biases of the adapted layers"
 OPTIONS = {
     "score": "gradient",  # gradient, fisher, activation, snip, random
     "batches": 1,  # calibration batches behind the scores
+    # Whose score decides: the `site`'s (the paper's norm, which large layers win), per `parameter`, or per `cost` of a rank.
+    "per": "site",
     "allocation": "greedy",  # greedy (the literal Algorithm 1) or proportional
     # Trainable parameters to spend, the variant whose number to match, or `ranks: N` for a sum of ranks.
     "budget": "lora/r8",
@@ -39,6 +41,8 @@ VARIANTS = {
     "gradient-proportional": {"allocation": "proportional"},
     "gradient-pruned": {"r_min": 0, "title": "Rank-aware LoRA (gradient, greedy, pruned)"},
     "gradient-ranks": {"budget": {"ranks": 1232}, "title": "Rank-aware LoRA (gradient, greedy, sum of ranks 1232)"},
+    "gradient-per-parameter": {"per": "parameter", "title": "Rank-aware LoRA (gradient per parameter)"},
+    "gradient-per-cost": {"per": "cost", "title": "Rank-aware LoRA (gradient per cost of a rank)"},
     "gradient-constant": {"scaling": "constant", "alpha": 0.125, "title": "Rank-aware LoRA (constant scale 1/8)"},
     "fisher": {"score": "fisher"},
     "activation": {"score": "activation"},
@@ -54,7 +58,9 @@ def plan(
 ) -> Plan:
     chosen = select(sites, options["kinds"], upsampling=options["upsampling"])
     by_name = {site.name: site for site in chosen}
+    units = {site.name: cost_per_rank(site, options["factorization"], options["qkv"]) for site in chosen}
     scores = importance(backbone, chosen, options["score"], calibration, options["batches"], seed)
+    scores = rescale(scores, chosen, options["score"], options["per"], units)
     budget = options["budget"]
     in_ranks = isinstance(budget, dict)
 
@@ -62,8 +68,7 @@ def plan(
         if in_ranks or rank == 0:
             return rank
         site = by_name[name]
-        biases = site.out_features if options["biases"] and site.bias else 0
-        return rank * cost_per_rank(site, options["factorization"], options["qkv"]) + biases
+        return rank * units[name] + (site.out_features if options["biases"] and site.bias else 0)
 
     caps = {site.name: useful_rank(site, options["factorization"]) for site in chosen} if options["cap"] else None
     limit = int(budget["ranks"]) if in_ranks else int(budget)

@@ -17,7 +17,7 @@ from torch import nn
 from adaptsr import randomness
 from adaptsr.adaptation.allocation import Calibration
 from adaptsr.adaptation.lora import factor_shapes, low_rank_product
-from adaptsr.adaptation.reparametrization import Plan, reparametrize_weight
+from adaptsr.adaptation.reparametrization import Plan, reparametrize_weight, sharing_notes
 from adaptsr.backbones.sites import Site, select
 from adaptsr.errors import UserError
 
@@ -75,8 +75,15 @@ def plan(
         "groups": groups,
         "shapes": shapes,
         "seed": seed,
+        "notes": [_scale_note(rank, shared, options["alpha"]), *sharing_notes(groups, "rank")],
     }
     return Plan(settings)
+
+
+def _scale_note(rank: int, shared: int, alpha: float) -> str:
+    """Compare the scale of the private ranks at the start with LoRA's alpha / r, for alpha = 1."""
+    scale = 0.5 * alpha / (rank - shared)
+    return f"the scale of private ranks starts at {scale:.3g}, {scale * rank:.3g} times LoRA's 1/r at r = {rank}"
 
 
 def _group(site: Site, grouping: str) -> str:

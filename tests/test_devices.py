@@ -18,6 +18,7 @@ from adaptsr import devices
 from adaptsr.config import schema
 from adaptsr.devices import Gpu, Listed, choose, parse_listing, take_slot
 from adaptsr.errors import UserError
+from adaptsr.runs.provenance import provenance
 
 CARDS = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
@@ -233,6 +234,16 @@ assert used in slot.gpu.name, (used, slot.gpu.name)
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_product_is_rounded_to_tf32() -> None:
+    """Training and scoring prepare their device alike, and the record says so."""
+    flags = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    for flag in flags:
+        flag.allow_tf32 = True
+    devices.prepare_device(schema.Compute(device="cpu"))
+    assert [flag.allow_tf32 for flag in flags] == [False, False]
+    assert provenance().tf32 is False
 
 
 def test_a_gpu_that_torch_cannot_use_is_said_once(

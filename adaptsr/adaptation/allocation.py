@@ -25,6 +25,9 @@ Calibration = Callable[[int], Batch]
 Score = Literal["gradient", "fisher", "activation", "snip", "random"]
 Rule = Literal["greedy", "proportional"]
 
+SIZE_POWERS: Mapping[str, float] = {"gradient": 0.5, "fisher": 1, "snip": 1, "activation": 0, "random": 0}
+"""How each score grows with a layer's number of weights, all else being equal."""
+
 
 def importance(
     model: nn.Module, sites: Sequence[Site], score: str, calibration: Calibration, batches: int, seed: int
@@ -57,6 +60,26 @@ def importance(
     if score == "gradient":
         return {name: float(gradient.norm()) for name, gradient in mean.items()}
     return {name: float((_weight(model, name) * gradient).abs().sum()) for name, gradient in mean.items()}
+
+
+def rescale(
+    scores: Mapping[str, float], sites: Sequence[Site], score: str, per: str, costs: Mapping[str, int]
+) -> dict[str, float]:
+    """Return scores that a layer's size does not raise by itself; `costs` are the parameters of a unit of rank.
+
+    site       the score as it is, which grows with the layer
+    parameter  per weight of the layer: for `gradient` the root mean square of dL/dW instead of its Frobenius norm
+    cost       per parameter that a unit of rank adds: what is gained for what is spent
+
+    Raises `UserError` for an unknown `per`.
+    """
+    if per == "parameter":
+        return {site.name: scores[site.name] / site.weights ** SIZE_POWERS[score] for site in sites}
+    if per == "cost":
+        return {name: value / costs[name] for name, value in scores.items()}
+    if per != "site":
+        raise UserError(f"per: {per!r} is unknown; there are cost, parameter, site")
+    return dict(scores)
 
 
 def weight_gradients(

@@ -33,6 +33,8 @@ class Count:
     """Trainable parameters by kind of site, `other` outside sites. Shared parameters count at their first use."""
     left_out: list[str]
     """Sites that the variant does not touch, such as grouped convolutions."""
+    notes: list[str]
+    """What the plan says about this row on this backbone."""
 
 
 def count(model: nn.Module, sites: Sequence[Site], variant: Variant, scale: int, name: str) -> Count:
@@ -44,7 +46,8 @@ def count(model: nn.Module, sites: Sequence[Site], variant: Variant, scale: int,
     def fresh() -> nn.Module:
         return copy.deepcopy(model)
 
-    attached = attach(fresh(), variant, plan_variant(variant, fresh, sites, _random_images(scale), SEED))
+    plan = plan_variant(variant, fresh, sites, _random_images(scale), SEED)
+    attached = attach(fresh(), variant, plan)
     keys = list(model.state_dict())
     parameters = {path for path, _ in model.named_parameters()}
     merged = merged_state(attached, keys)
@@ -64,6 +67,7 @@ def count(model: nn.Module, sites: Sequence[Site], variant: Variant, scale: int,
         merged_total=sum(tensor.numel() for key, tensor in merged.items() if key in parameters),
         by_kind=dict(sorted(by_kind.items())),
         left_out=[site.name for site in sites if site.name not in touched],
+        notes=plan.notes,
     )
 
 
@@ -89,6 +93,7 @@ def as_text(counted: Count) -> str:
         f"  merged     {counted.merged_total:>12,}",
         *(f"  trainable, {kind:<10} {number:>11,}" for kind, number in counted.by_kind.items()),
         *([f"  untouched sites: {', '.join(counted.left_out)}"] if counted.left_out else []),
+        *(f"  {note}" for note in counted.notes),
     ]
     return "\n".join(lines)
 

@@ -26,11 +26,16 @@ from adaptsr.tensors import load_tensors, save_tensors
 class Plan:
     """The part of an adaptation that depends on data or chance: JSON settings (rank map) and tensors (mask indices).
 
-    Attaching a plan needs no data and no generator state.
+    Attaching a plan needs no data and no generator state. The setting `notes` is for readers of the row.
     """
 
     settings: dict[str, Any]
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> list[str]:
+        """What holds for this row on this backbone and its numbers do not show; footnotes of tables."""
+        return list(self.settings.get("notes", []))
 
     def save(self, folder: Path) -> None:
         tensors = folder / "plan.safetensors"
@@ -51,6 +56,13 @@ class Plan:
         """Return one checksum over the files of a saved plan."""
         paths = (folder / "plan.json", folder / "plan.safetensors")
         return files.digest([files.file_sha256(path) if path.is_file() else None for path in paths])
+
+
+def sharing_notes(groups: Mapping[str, str], what: str) -> list[str]:
+    """Note that a method shares nothing on a backbone if every site is alone in its group, by site in `groups`."""
+    if len(set(groups.values())) < len(groups):
+        return []
+    return [f"no {what} is shared on this backbone: each of its {len(groups)} sites is alone in its group"]
 
 
 def reparametrize_weight(layer: nn.Module, reparametrization: nn.Module) -> None:

@@ -235,6 +235,7 @@ class _BlockBuilder:
         if row.baseline == EXTERNAL:
             shared |= {self.footnotes.number(_origin(self.results.profile, row))}
         records = list(self.results.row_records(self.backbone, row.name).values())
+        shared |= {self.footnotes.number(note) for record in records for note in record.plan_notes}
         extension = next((record.extension for record in records if record.extension), None)
         return Line(
             name=row.name,

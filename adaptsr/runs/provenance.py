@@ -12,6 +12,7 @@ from pathlib import Path
 import pydantic
 
 import adaptsr
+from adaptsr import devices
 from adaptsr.project import CHECKOUT, installed_version
 
 PACKAGES = (
@@ -39,6 +40,8 @@ class Provenance(pydantic.BaseModel):
     processor: str
     cores: int
     device: str
+    tf32: bool | None = None
+    """Whether float32 products on a GPU were rounded to TF32; None in records that do not say."""
 
 
 @cache
@@ -54,6 +57,7 @@ def provenance(device: str = "cpu") -> Provenance:
         processor=_processor_name(),
         cores=os.cpu_count() or 1,
         device=device,
+        tf32=devices.TF32,
     )
 
 

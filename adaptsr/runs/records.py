@@ -62,6 +62,8 @@ class RunRecord(pydantic.BaseModel):
     title: str
     extension: str | None
     notes: list[str]
+    plan_notes: list[str] = []
+    """What the plan says about this row on this backbone: footnotes of tables."""
     total_parameters: int
     trainable_parameters: int
     iterations: int

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptsr.config.schema import Scoring
+from adaptsr.devices import TF32
 from adaptsr.errors import UserError
 from adaptsr.metrics.conventions import Convention, conventions
 from adaptsr.metrics.dists import dists, with_moments
@@ -250,7 +251,7 @@ class _Comparison:
 
         if self._passes:
             self._passes.begin(batch.reference_keys)
-        precise = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+        precise = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=TF32)
         with torch.inference_mode(), precise:
             output = self._network(batch.restored, batch.references)
         if not isinstance(output, torch.Tensor) or output.numel() != len(batch.references):

@@ -160,6 +160,7 @@ def train_run(
         },
         title=variant.title,
         extension=variant.extension(context.sites),
+        plan_notes=plan.notes,
         notes=[*_notes(plan), *_undetermined_note(outcome.undetermined), *_sharing_note(context)],
         total_parameters=parameter_count(context.backbone),
         trainable_parameters=trainable_count(model),

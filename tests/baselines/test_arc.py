@@ -47,6 +47,13 @@ def test_explicit_adapter() -> None:
         assert torch.equal(attached.get_parameter(f"{name}.weight"), model.get_parameter(f"{name}.weight"))
 
 
+def test_a_row_that_shares_nothing_says_so() -> None:
+    """One block a stage: every U has one site."""
+    assert adapted()[2].notes == ["no U is shared on this backbone: each of its 4 sites is alone in its group"]
+    two = nn.ModuleDict({"layers": nn.ModuleList([nn.Sequential(Block(8), Block(8))])})
+    assert planned("arc", "svd50", two).notes == []
+
+
 def test_u_is_shared_per_stage_and_kind() -> None:
     """One U for the attention and one for the MLP of a stage; lambda and b are every site's own."""
     stages = nn.ModuleList([nn.Sequential(Block(8), Block(8)) for _ in range(3)])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
 
 from adaptsr.adaptation.allocation import importance
+from adaptsr.adaptation.lora import cost_per_rank
 from adaptsr.adaptation.reparametrization import trainable_count, trainable_parameters
 from adaptsr.backbones.sites import find_sites, select
 from tests.baselines.helpers import attach, calibration, planned, swin_like
+from tests.factories import refusal
 
 UNIFORM = 9 * (3 + 8) * 2 * 2 + 2 * 2 * ((8 + 24) + (8 + 8) + 2 * (8 + 16))
 BIASES = 8 + 3 + 2 * (24 + 8 + 16 + 8)
@@ -20,7 +23,9 @@ def plan(chosen: str = "gradient", **options: Any) -> dict[str, Any]:
     return planned("rank_aware", chosen, swin_like().double(), **{"budget": UNIFORM + BIASES, **options}).settings
 
 
-@pytest.mark.parametrize("chosen", ["gradient", "gradient-proportional", "fisher", "activation", "snip", "random"])
+@pytest.mark.parametrize(
+    "chosen", ["gradient", "gradient-proportional", "gradient-per-cost", "fisher", "activation", "snip", "random"]
+)
 def test_budget(chosen: str) -> None:
     """Trains at most the budget, what the plan says it spends, and nearly all of it."""
     model = swin_like().double()
@@ -38,6 +43,17 @@ def test_scores_are_written_down() -> None:
     assert made["scores"] == importance(model, select(find_sites(model)), "gradient", calibration, 2, 1)
     ranked = sorted(made["scores"], key=lambda name: -made["scores"][name])
     assert made["ranks"][ranked[0]] == 3
+
+
+def test_scores_per_parameter_and_per_cost() -> None:
+    """The norm over the root of the number of weights; the norm over what a unit of rank costs."""
+    sites = {site.name: site for site in select(find_sites(swin_like()))}
+    norms = plan()["scores"]
+    per_parameter, per_cost = (plan(f"gradient-per-{what}")["scores"] for what in ("parameter", "cost"))
+    for name, site in sites.items():
+        assert per_parameter[name] == pytest.approx(norms[name] / math.sqrt(site.weights))
+        assert per_cost[name] == pytest.approx(norms[name] / cost_per_rank(site, "loralib"))
+    assert "per: 'layer' is unknown; there are cost, parameter, site" in refusal(lambda: plan(per="layer"))
 
 
 def test_pruned_sites_have_nothing() -> None:

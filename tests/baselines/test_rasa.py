@@ -63,6 +63,15 @@ def test_pools_are_shared_within_a_group() -> None:
     assert trainable_count(attached) == linear + convolutions
 
 
+def test_what_is_not_shared_and_the_scale_at_the_start_are_noted() -> None:
+    """The demo's rank: 0.5 alpha / (r - k) = 4, LoRA's 1 / r = 0.5. With one stage, no layer has another of its name."""
+    scale = "the scale of private ranks starts at 4, 8 times LoRA's 1/r at r = 2"
+    assert planned("rasa", "budget", swin_like(), rank=2, shared=1).notes == [scale]
+    alone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3))
+    note = "no rank is shared on this backbone: each of its 2 sites is alone in its group"
+    assert planned("rasa", "budget", alone, rank=2, shared=1).notes == [scale, note]
+
+
 def test_weights_at_the_start() -> None:
     """d is 0.5 alpha over the number of own and of pooled directions."""
     model = swin_like()

@@ -17,7 +17,7 @@ from adaptsr.reporting.figures.complexity import Point, pareto_front, points_of,
 from adaptsr.reporting.figures.convergence import curves_of, time_unit
 from adaptsr.reporting.figures.costs import used_seconds
 from adaptsr.reporting.figures.palette import METHOD_COLORS, UNADAPTED_COLOR, looks, method_title
-from adaptsr.reporting.figures.ranks import ELSEWHERE, heatmap, place_of
+from adaptsr.reporting.figures.ranks import ELSEWHERE, Place, heatmap, place_of, seen
 from adaptsr.reporting.significance import compare_rows
 from adaptsr.runs.records import SHARED_GPU
 from adaptsr.runs.run import Run
@@ -168,6 +168,25 @@ def test_numbers_are_short() -> None:
 def test_shortening_leaves_the_text_alone() -> None:
     shown = follow_page('<svg><metadata>x</metadata>\n<text x="1.234567">0.0001</text></svg>')
     assert '<text x="1.23">0.0001</text>' in shown
+
+
+@pytest.mark.parametrize(
+    ("outside", "late", "said"),
+    [
+        (
+            9.0,
+            4.0,
+            "sites outside the blocks 9, the earlier half of the blocks 1, the later half 4, attention and MLP layers 2.5",
+        ),
+        (9.0, 4.0, "that is not what is seen here"),
+        (1.0, 4.0, "that is what is seen here"),
+        (1.0, 1.0, "that is not what is seen here"),
+    ],
+)
+def test_a_rank_map_is_put_in_words(outside: float, late: float, said: str) -> None:
+    """The last convolutions with most of the ranks are the opposite of ranks on later attention and MLP layers."""
+    ranks = {Place("layers 0", "fc1"): 1.0, Place("layers 1", "fc1"): late, Place(ELSEWHERE, "conv_last"): outside}
+    assert said in seen(ranks, {site: site.block != ELSEWHERE for site in ranks})
 
 
 # Files

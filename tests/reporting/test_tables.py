@@ -252,6 +252,17 @@ def test_extensions_carry_a_dagger_with_their_text(world: World) -> None:
     assert table.daggers == (("†", "in front of dense convolutions, our extension"),)
 
 
+def test_what_a_plan_notes_is_a_footnote_of_its_row(world: World) -> None:
+    note = "no U is shared on this backbone: each of its 4 sites is alone in its group"
+    for seed in SEEDS:
+        world.change("swinir", "arc/svd50", seed, plan_notes=[note])
+    world.write()
+    table = table_of(world, "table3")
+    [number] = line_of(table, "swinir", "arc/svd50").notes
+    assert table.notes[number - 1] == note
+    assert line_of(table, "edsr", "arc/svd50").notes == ()
+
+
 # Words
 
 

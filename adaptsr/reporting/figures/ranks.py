@@ -63,10 +63,13 @@ def _drawing(results: Results, backbone: str, row: Row, plans: Sequence[Mapping[
     _panel(left, ranks, f"rank{', mean over seeds' if varies else ''}", annotated=True, logarithmic=False)
     _panel(right, scores, "importance score", annotated=False, logarithmic=True)
     by_site = {
-        (str(block), str(module)): float(value)
+        Place(str(block), str(module)): float(value)
         for block, line in zip(ranks.index, ranks.to_numpy(), strict=True)
         for module, value in zip(ranks.columns, line, strict=True)
         if not np.isnan(value)
+    }
+    linear = {
+        place_of(site): len(placed["shape"]) == 2 for plan in plans for site, placed in plan.get("sites", {}).items()
     }
     highest = sorted(by_site, key=lambda site: -by_site[site])[:3]
     named = ", ".join(f"{_site(*site)} ({by_site[site]:.3g})" for site in highest)
@@ -74,9 +77,36 @@ def _drawing(results: Results, backbone: str, row: Row, plans: Sequence[Mapping[
         name=f"ranks-{backbone}-{row.name.replace('/', '-')}",
         kind="ranks",
         title=f"Ranks of {row.title} on {backbone_title(results.profile, backbone)}",
-        caption=f"Blocks from top to bottom, modules from left to right. The left panel shows the ranks, the right one the importance scores that they follow from, on a logarithmic scale. Mean of {len(plans)} plan{'s' if len(plans) > 1 else ''}, each from its seed's calibration batches. A rank of 0 means that the site is not adapted; an empty cell means that the block does not have this site.",
+        caption=f"Blocks from top to bottom, modules from left to right. The left panel shows the ranks, the right one the importance scores that they follow from, on a logarithmic scale. Mean of {len(plans)} plan{'s' if len(plans) > 1 else ''}, each from its seed's calibration batches. A rank of 0 means that the site is not adapted; an empty cell means that the block does not have this site. {seen(by_site, linear)}",
         alt=f"Two heatmaps of {lines} blocks by {columns} modules. Ranks reach from {min(by_site.values()):.3g} to {max(by_site.values()):.3g}; the highest are at {named}.",
         figure=figure,
+    )
+
+
+def seen(ranks: Mapping[Place, float], linear: Mapping[Place, bool]) -> str:
+    """Say which parts of a backbone get more than the average rank, and whether the paper's Figure 5 describes them.
+
+    ranks: blocks from first to last. linear: whether a site is a linear layer, where that is known.
+    """
+    blocks = list(dict.fromkeys(block for block, _ in ranks if block != ELSEWHERE))
+    later = blocks[(len(blocks) + 1) // 2 :]
+    parts = {
+        "sites outside the blocks": [rank for (block, _), rank in ranks.items() if block == ELSEWHERE],
+        "the earlier half of the blocks": [
+            r for (block, _), r in ranks.items() if block in blocks and block not in later
+        ],
+        "the later half": [rank for (block, _), rank in ranks.items() if block in later],
+        "attention and MLP layers": [rank for site, rank in ranks.items() if linear.get(site) is True],
+        "convolutions": [rank for site, rank in ranks.items() if linear.get(site) is False],
+    }
+    average = float(np.mean(list(ranks.values())))
+    means = {part: float(np.mean(found)) for part, found in parts.items() if found}
+    outside, earlier, late, layers, convolutions = (means.get(part, average) for part in parts)
+    as_described = late > earlier and outside <= average and layers >= convolutions
+    named = ", ".join(f"{part} {mean:.3g}" for part, mean in means.items())
+    return (
+        f"The mean rank is {average:.3g}; by part: {named}. The paper's Figure 5 describes ranks on later blocks and on "
+        f"attention and MLP layers, minimal ones elsewhere: that is {'' if as_described else 'not '}what is seen here."
     )
 
 
