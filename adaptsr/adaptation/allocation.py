@@ -145,8 +145,7 @@ def allocate(
     `cost(site, rank)` is a site's cost at a rank: 0 at rank 0, and increasing. `caps` lowers r_max for single sites.
 
     greedy        start at r_min and raise sites to r_max by descending score; a site that does not fit gets the largest
-                  rank that does. This takes "assign higher ranks to top-ranked layers until the budget is met"
-                  literally.
+                  rank that does. This takes line 3 literally.
     proportional  rank proportional to score, clipped, as high as the budget allows; the rest goes unit by unit to the
                   largest fractional parts. Among sites of equal cost a higher score never gets a lower rank.
 

@@ -17,6 +17,14 @@ PSNR_MARGIN = 0.05
 """Margin in dB of every PSNR for which a profile declares none."""
 
 
+OWN_ORDER = {
+    "ssim": "computed in a faster order of ours, 1.7e-10 apart",
+    "ssimc": "computed in a faster order of ours, 1.7e-10 apart",
+    "dists": "on a CPU computed in a faster order of ours, 1.2e-7 apart",
+}
+"""What the suite computes itself from pyiqa's numbers, with the measured difference."""
+
+
 @dataclass(frozen=True)
 class MetricColumn:
     """A metric as a column. name: in the profile. title: its heading. measure, options: pyiqa's metric and its options.
@@ -48,8 +56,13 @@ class MetricColumn:
     def description(self) -> str:
         """Such as `PSNR-Y is pyiqa's psnr (test_y_channel=True), higher is better`."""
         options = ", ".join(f"{key}={value}" for key, value in sorted(self.options.items()))
-        direction = "lower" if self.lower_better else "higher"
-        return f"{self.title} is pyiqa's {self.measure}{f' ({options})' if options else ''}, {direction} is better"
+        own = "" if self.options.get("downsample") else OWN_ORDER.get(self.measure, "")
+        parts = [
+            f"{self.title} is pyiqa's {self.measure}{f' ({options})' if options else ''}",
+            *([own] if own else []),
+            f"{'lower' if self.lower_better else 'higher'} is better",
+        ]
+        return ", ".join(parts)
 
 
 def metric_columns(profile: Profile, names: Sequence[str] | None = None) -> list[MetricColumn]:
