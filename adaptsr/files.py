@@ -112,7 +112,7 @@ def file_sha256(path: Path) -> str:
 def read_json(path: Path, expected: str) -> Mapping[str, Any]:
     """Read a JSON object. Raises `UserError`, naming what was `expected`, if the file is missing or invalid."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; expected {expected}") from None
     except OSError as error:

@@ -12,6 +12,11 @@ from adaptsr import files
 from adaptsr.errors import UserError
 
 
+def test_json_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert files.read_json(tmp_path / "a.json", "a test's file") == {"a": 1}
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_what_the_system_refuses_to_write_is_one_line(tmp_path: Path, number: int) -> None:
     def write_half(path: Path) -> None:

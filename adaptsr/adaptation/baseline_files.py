@@ -88,7 +88,7 @@ def discover(folders: Sequence[Path] = (FOLDER,)) -> dict[str, BaselineFile]:
 def read_literals(path: Path) -> BaselineFile:
     """Read a baseline file's literals without running it. Raises `UserError` naming the file and what is wrong."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        tree = ast.parse(path.read_text(encoding="utf-8-sig"), filename=str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read this baseline file: {error}") from None
     except SyntaxError as error:
@@ -136,6 +136,9 @@ def _assigned_literals(tree: ast.Module, path: Path) -> dict[str, Any]:
                 and isinstance(node, ast.Assign | ast.AnnAssign)
                 and node.value
             ):
+                if target.id in found:
+                    raise UserError(f"{path}: line {node.lineno}: {target.id} is set twice; keep one of the two")
+                _refuse_repeated_keys(node.value, path, target.id)
                 try:
                     found[target.id] = ast.literal_eval(node.value)
                 except ValueError:
@@ -143,6 +146,18 @@ def _assigned_literals(tree: ast.Module, path: Path) -> dict[str, Any]:
                         f"{path}: line {node.lineno}: {target.id} must be a literal, because it is read without running the file"
                     ) from None
     return found
+
+
+def _refuse_repeated_keys(value: ast.expr, path: Path, literal: str) -> None:
+    """Python keeps the last of two equal keys, without a word."""
+    for node in ast.walk(value):
+        lines: dict[object, int] = {}
+        for key in node.keys if isinstance(node, ast.Dict) else []:
+            if isinstance(key, ast.Constant):
+                if key.value in lines:
+                    said = f"the key {key.value!r} is already in line {lines[key.value]}; keep one of the two"
+                    raise UserError(f"{path}: line {key.lineno}: {literal}: {said}")
+                lines[key.value] = key.lineno
 
 
 def _check_variant(file: BaselineFile, name: object, options: object, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Turn a profile's first schema violation into one line: file, key, what was expected."""
+"""Turn a profile's first schema violation into one line: file, line, key, what was expected."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from typing import Any
 import pydantic
 
 from adaptsr.config.schema import DATASET_KINDS, Profile, Section
+from adaptsr.config.strict_yaml import Document
 from adaptsr.errors import UserError, listing, suggestion
 
 
-def validate(content: Mapping[str, Any], path: Path) -> Profile:
-    """Return the checked profile. Raises `UserError` with one line for the first mistake."""
+def validate(content: Mapping[str, Any], path: Path, document: Document | None = None) -> Profile:
+    """Return the checked profile. Raises `UserError` with one line for the first mistake.
+
+    document: the file that the content was read from, which knows the lines of its keys.
+    """
     try:
         return Profile.model_validate(content)
     except pydantic.ValidationError as error:
-        raise UserError(first_mistake(error, content, path)) from None
+        raise UserError(first_mistake(error, content, path, document or Document(content, {}))) from None
 
 
-def first_mistake(error: pydantic.ValidationError, content: Mapping[str, Any], path: Path) -> str:
-    """Return `file: key: what is wrong` for the first unknown key, or else for the first mistake."""
+def first_mistake(error: pydantic.ValidationError, content: Mapping[str, Any], path: Path, document: Document) -> str:
+    """Return `file:line: key: what is wrong` for the first unknown key, or else for the first mistake."""
     mistake = next((item for item in error.errors() if item["type"] == "extra_forbidden"), error.errors()[0])
     location = [
         part
@@ -41,7 +45,9 @@ def first_mistake(error: pydantic.ValidationError, content: Mapping[str, Any], p
         message = "this key is missing"
     elif not isinstance(mistake["input"], dict | list):
         message = f"{message}, found {mistake['input']!r}"
-    return f"{path}: {where}: {message}" if where else f"{path}: {message}"
+    # A check of the whole profile says where at the start of its message.
+    place = document.where(path, location or message.partition(": ")[0].split("."))
+    return f"{place}: {where}: {message}" if where else f"{place}: {message}"
 
 
 def _keys_at(content: Mapping[str, Any], location: tuple[int | str, ...]) -> set[str]:

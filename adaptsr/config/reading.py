@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from adaptsr.config import strict_yaml
 from adaptsr.config.mistakes import validate
 from adaptsr.config.renamed import with_new_names
 from adaptsr.config.schema import Profile
@@ -17,8 +16,6 @@ from adaptsr.errors import UserError, listing
 from adaptsr.files import expanded
 
 MOST_BYTES = 1 << 20
-MOST_VALUES = 100_000
-MOST_LEVELS = 40
 
 
 def load_profile(path: Path, settings: Mapping[str, str] | None = None) -> Profile:
@@ -29,20 +26,16 @@ def load_profile(path: Path, settings: Mapping[str, str] | None = None) -> Profi
     mistake.
     """
     text = _read_text(path)
-    try:
-        content = yaml.safe_load(text)
-    except Exception as error:  # YAML's tags raise almost anything on values of the wrong form
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    document = strict_yaml.parse(text, path)
+    content = document.content
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping of keys at the top of the profile, found {type(content).__name__}")
-    _refuse_unplain(content, path)
     filled = _fill(content, dict(settings or {}), path)
-    _refuse_unplain(filled, path)
     _refuse_unused(path, text, settings or {})
     current, renames = with_new_names(filled)
     for line in renames:
         print(f"adaptsr: {path}: {line}", file=sys.stderr, flush=True)
-    return validate(current, path)
+    return validate(current, path, document)
 
 
 def _read_text(path: Path) -> str:
@@ -51,55 +44,13 @@ def _read_text(path: Path) -> str:
             raise UserError(f"{path}: not a file; give the path of a YAML file such as config/demo.yaml")
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path}: larger than {MOST_BYTES} bytes; expected a profile in YAML")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(
             f"{path}: cannot read this profile: {error.strerror}; give the path of a YAML file such as config/demo.yaml"
         ) from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text file in UTF-8; expected a profile in YAML") from None
-
-
-def _refuse_unplain(content: Any, path: Path) -> None:
-    """Raise `UserError` for values that a profile cannot hold: dates, bytes, sets, non-text keys, lone surrogates.
-
-    Counts an alias every time it is used: a short file must not expand to a huge or endless one.
-    """
-    waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
-    values = 0
-    while waiting:
-        where, value = waiting.pop()
-        values += 1
-        if values > MOST_VALUES or len(where) > MOST_LEVELS:
-            raise UserError(
-                f"{path}: more than {MOST_VALUES} values or {MOST_LEVELS} levels, with every alias (*name) expanded"
-            )
-        found = _unplain(value)
-        if found:
-            raise UserError(f"{path}: {'.'.join(where) or 'the file'}: {found}; put it in quotes if you mean text")
-        if isinstance(value, dict):
-            waiting += [((*where, str(key)), item) for key, item in value.items()]
-        elif isinstance(value, list):
-            waiting += [((*where, str(index)), item) for index, item in enumerate(value)]
-
-
-def _unplain(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return next((f"the key {key!r} is not text" for key in value if not _is_text(key)), None)
-    if isinstance(value, str):
-        return None if _is_text(value) else f"{value!a} is not valid text"
-    known = value is None or isinstance(value, bool | int | float | list)
-    return None if known else f"a profile cannot hold a {type(value).__name__} ({str(value)[:40]})"
-
-
-def _is_text(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _fill(value: Any, settings: dict[str, str], path: Path) -> Any:
@@ -116,6 +67,8 @@ def _fill(value: Any, settings: dict[str, str], path: Path) -> Any:
             raise UserError(
                 f"{path}: the setting {name!r} is missing; pass `--config {name}=...` to snakemake or `--set {name}=...` to adaptsr"
             )
+        if not strict_yaml.is_text(settings[name]):
+            raise UserError(f"{path}: the setting {name!r} is not valid text: {settings[name]!a}")
         return str(expanded(settings[name])) if settings[name].startswith("~") else settings[name]
 
     return re.sub(r"\$\{([a-z_]+)\}", replace, value)

@@ -6,12 +6,15 @@ from these models. Importing this module does not import torch: the workflow par
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import pydantic
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from annotated_types import Ge, Gt, Le
+from pydantic import Field
 
 from adaptsr.errors import listing, suggestion
 
@@ -35,10 +38,64 @@ def _check_name(value: str) -> str:
 Name = Annotated[str, pydantic.AfterValidator(_check_name)]
 
 
+def _check_number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+def _check_probabilities(values: tuple[float, ...]) -> tuple[float, ...]:
+    if abs(sum(values) - 1) > _SUM_TOLERANCE:
+        raise ValueError(f"expected probabilities that sum to 1, found {_text(values)}, which sum to {sum(values):g}")
+    return values
+
+
+def _check_milestones(values: list[float]) -> list[float]:
+    if any(not low < high for low, high in zip([0, *values], [*values, 1], strict=True)):
+        raise ValueError(
+            "expected increasing fractions of the iterations, above 0 and below 1, such as [0.5, 0.8], "
+            f"found {_text(values)}; divide numbers of iterations by `iterations`"
+        )
+    return values
+
+
+def _range(lowest: float, highest: float = math.inf, around: float | None = None) -> pydantic.AfterValidator:
+    """Check (low, high): `lowest` <= low <= high <= `highest`, and `around` between the two if it is given."""
+
+    def check(values: tuple[float, float]) -> tuple[float, float]:
+        low, high = values
+        if not lowest <= low <= high <= highest or (around is not None and not low <= around <= high):
+            limits = f"from {lowest:g} to {highest:g}" if highest < math.inf else f"of at least {lowest:g}"
+            between = f", with {around:g} between them" if around is not None else ""
+            raise ValueError(f"expected two numbers {limits}, the smaller first{between}, found {_text(values)}")
+        return values
+
+    return pydantic.AfterValidator(check)
+
+
+def _text(values: Sequence[float]) -> str:
+    return f"[{', '.join(f'{value:g}' for value in values)}]"
+
+
+SMALLEST_KERNEL = 7
+_SUM_TOLERANCE = 0.002
+"""How far probabilities may miss a sum of 1: three times 0.333 is meant as a third each."""
+_SMALLEST = 0.01
+"""The smallest number where 0 would divide by zero."""
+_Number = pydantic.BeforeValidator(_check_number)
+PositiveInt = Annotated[int, Gt(0), _Number]
+NonNegativeInt = Annotated[int, Ge(0), _Number]
+PositiveFloat = Annotated[float, Gt(0), _Number]
+Probability = Annotated[float, Ge(0), Le(1), _Number]
+Milestones = Annotated[list[Annotated[float, _Number]], pydantic.AfterValidator(_check_milestones)]
+_Chances = pydantic.AfterValidator(_check_probabilities)
+Pair = tuple[Annotated[float, _Number], Annotated[float, _Number]]
+
+
 class Section(pydantic.BaseModel):
     """A block of a profile; unknown keys are refused."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Compute(Section):
@@ -62,30 +119,48 @@ class Compute(Section):
     )
 
 
+def _check_kernel(size: int) -> int:
+    if size < SMALLEST_KERNEL or size % 2 == 0:
+        raise ValueError(f"expected an odd number of at least {SMALLEST_KERNEL}")
+    return size
+
+
 class Blur(Section):
     """One order of the Real-ESRGAN degradation."""
 
-    kernel_probabilities: tuple[float, float, float, float, float, float] = Field(
+    kernel_probabilities: Annotated[
+        tuple[Probability, Probability, Probability, Probability, Probability, Probability], _Chances
+    ] = Field(
         (0.45, 0.25, 0.12, 0.03, 0.12, 0.03),
         description="probabilities of the kernels: iso, aniso, generalized iso, generalized aniso, plateau iso, plateau aniso",
     )
-    kernel_size_max: PositiveInt = Field(21, description="largest kernel size; sizes are odd numbers from 7")
-    sinc_probability: NonNegativeFloat = Field(0.1, description="probability of a sinc kernel instead of a blur kernel")
-    blur_probability: NonNegativeFloat = Field(1.0, description="probability that this order blurs")
-    blur_sigma: tuple[float, float] = Field((0.2, 3.0), description="range of the blur's standard deviation, in pixels")
-    generalized_beta: tuple[float, float] = Field((0.5, 4.0), description="range of the generalized kernels' shape")
-    plateau_beta: tuple[float, float] = Field((1.0, 2.0), description="range of the plateau kernels' shape")
-    resize_probabilities: tuple[float, float, float] = Field(
+    kernel_size_max: Annotated[PositiveInt, pydantic.AfterValidator(_check_kernel)] = Field(
+        21, description="largest kernel size; sizes are odd numbers from 7"
+    )
+    sinc_probability: Probability = Field(0.1, description="probability of a sinc kernel instead of a blur kernel")
+    blur_probability: Probability = Field(1.0, description="probability that this order blurs")
+    blur_sigma: Annotated[Pair, _range(_SMALLEST)] = Field(
+        (0.2, 3.0), description="range of the blur's standard deviation, in pixels"
+    )
+    generalized_beta: Annotated[Pair, _range(_SMALLEST, around=1)] = Field(
+        (0.5, 4.0), description="range of the generalized kernels' shape"
+    )
+    plateau_beta: Annotated[Pair, _range(_SMALLEST, around=1)] = Field(
+        (1.0, 2.0), description="range of the plateau kernels' shape"
+    )
+    resize_probabilities: Annotated[tuple[Probability, Probability, Probability], _Chances] = Field(
         (0.2, 0.7, 0.1), description="probabilities of resizing up, resizing down, keeping the size"
     )
-    resize_range: tuple[float, float] = Field((0.15, 1.5), description="range of the resize factor")
-    gaussian_probability: NonNegativeFloat = Field(0.5, description="probability of Gaussian instead of Poisson noise")
-    gaussian_sigma: tuple[float, float] = Field(
+    resize_range: Annotated[Pair, _range(_SMALLEST, around=1)] = Field(
+        (0.15, 1.5), description="range of the resize factor"
+    )
+    gaussian_probability: Probability = Field(0.5, description="probability of Gaussian instead of Poisson noise")
+    gaussian_sigma: Annotated[Pair, _range(0)] = Field(
         (1.0, 30.0), description="range of the Gaussian noise's standard deviation, in levels of 255"
     )
-    poisson_scale: tuple[float, float] = Field((0.05, 3.0), description="range of the Poisson noise's scale")
-    grey_probability: NonNegativeFloat = Field(0.4, description="probability that noise is the same in all channels")
-    jpeg_quality: tuple[float, float] = Field((30.0, 95.0), description="range of the JPEG quality")
+    poisson_scale: Annotated[Pair, _range(0)] = Field((0.05, 3.0), description="range of the Poisson noise's scale")
+    grey_probability: Probability = Field(0.4, description="probability that noise is the same in all channels")
+    jpeg_quality: Annotated[Pair, _range(1, 99)] = Field((30.0, 95.0), description="range of the JPEG quality")
 
 
 def _second_order() -> Blur:
@@ -104,7 +179,7 @@ class Degradation(Section):
 
     first: Blur = Field(default_factory=Blur, description="first order")
     second: Blur = Field(default_factory=_second_order, description="second order")
-    final_sinc_probability: NonNegativeFloat = Field(0.8, description="probability of the final sinc filter")
+    final_sinc_probability: Probability = Field(0.8, description="probability of the final sinc filter")
     sharpen: bool = Field(
         False,
         description="sharpen HR by unsharp masking before degrading it, as Real-ESRNet does; the AdaptSR paper does not say",
@@ -224,11 +299,11 @@ class Training(Section):
     batch_size: PositiveInt = Field(description="crops per step")
     crop: PositiveInt = Field(description="side of an HR crop in pixels, a multiple of the scale")
     lr: PositiveFloat = Field(description="learning rate of Adam(0.9, 0.999), without weight decay")
-    milestones: list[PositiveFloat] = Field(
+    milestones: Milestones = Field(
         default_factory=list,
-        description="fractions of the iterations after which the learning rate is multiplied by `decay`",
+        description="increasing fractions of the iterations after which the learning rate is multiplied by `decay`",
     )
-    decay: PositiveFloat = Field(0.75, description="factor at each milestone")
+    decay: Annotated[PositiveFloat, Le(1)] = Field(0.75, description="factor at each milestone")
     validate_every: PositiveInt = Field(description="iterations between two validations")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
@@ -249,8 +324,8 @@ class TrainingChanges(Section):
     iterations: PositiveInt | None = None
     batch_size: PositiveInt | None = None
     lr: PositiveFloat | None = None
-    milestones: list[PositiveFloat] | None = None
-    decay: PositiveFloat | None = None
+    milestones: Milestones | None = None
+    decay: Annotated[PositiveFloat, Le(1)] | None = None
     validate_every: PositiveInt | None = None
 
 

@@ -226,7 +226,7 @@ def _images(cell: str) -> Images:
 def _read_table(path: Path, model: type[Row]) -> list[tuple[int, Row]]:
     """Return the rows of a table with their line numbers."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot read this table: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -22,14 +22,12 @@ import torch
 from torch.nn import functional
 
 from adaptsr.basicsr_compat import basicsr_module
-from adaptsr.config.schema import Blur, Degradation
+from adaptsr.config.schema import SMALLEST_KERNEL, Blur, Degradation
 from adaptsr.data.images import to_float, to_uint8
-from adaptsr.errors import UserError
 from adaptsr.randomness import Key, numpy_generator
 
 KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
 MODES = ("area", "bilinear", "bicubic")
-SMALLEST_KERNEL = 7
 
 Option = TypeVar("Option")
 
@@ -159,7 +157,7 @@ def _draw_order(blur: Blur, count: int, generator: np.random.Generator) -> Drawn
             grey=tuple(bool(value < blur.grey_probability) for value in generator.random(count)),
             seed=int(generator.integers(2**63)),
         ),
-        jpeg_qualities=_draw_jpeg_qualities(blur, count, generator),
+        jpeg_qualities=_draw_each(blur.jpeg_quality, count, generator),
     )
 
 
@@ -216,18 +214,7 @@ def _draw_resize_factor(blur: Blur, generator: np.random.Generator) -> float:
     return _between(low, 1.0, generator) if direction == "down" else 1.0
 
 
-def _draw_jpeg_qualities(blur: Blur, count: int, generator: np.random.Generator) -> tuple[float, ...]:
-    low, high = blur.jpeg_quality
-    if not 0 < low <= high < 100:  # basicsr's JPEG divides by zero at 0 and at 100
-        raise UserError(f"degradation: jpeg_quality is {low:g} to {high:g}; expected a range above 0 and below 100")
-    return _draw_each(blur.jpeg_quality, count, generator)
-
-
 def _kernel_sizes(largest: int) -> range:
-    if largest < SMALLEST_KERNEL or largest % 2 == 0:
-        raise UserError(
-            f"degradation: kernel_size_max is {largest}; expected an odd number of at least {SMALLEST_KERNEL}"
-        )
     return range(SMALLEST_KERNEL, largest + 1, 2)
 
 

@@ -44,7 +44,7 @@ def read_published(paper: str, table: str) -> list[PublishedRow]:
         raise UserError(
             f"report.tables: papers/{paper}/published has no {table!r}{suggestion(table, tables)}; there are {listing(tables)}"
         )
-    with tables[table].open(encoding="utf-8", newline="") as file:
+    with tables[table].open(encoding="utf-8-sig", newline="") as file:
         return [_row(line) for line in csv.DictReader(file)]
 
 

@@ -86,7 +86,7 @@ class Published:
 
 def _lines(path: Path, columns: Sequence[str]) -> list[Line]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             lines: list[Line] = list(reader)
     except (OSError, UnicodeDecodeError) as error:

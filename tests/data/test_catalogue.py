@@ -142,6 +142,14 @@ def test_mistakes_are_one_line_with_file_line_and_column(
     assert re.search(said, refusal(lambda: read_catalogue(write_tables(tmp_path, **TABLES | tables))))
 
 
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
+    """It begins with a byte-order mark, and its lines end in two characters."""
+    read = read_catalogue(write_tables(tmp_path, **TABLES))
+    for table in tmp_path.glob("*.tsv"):
+        table.write_text(table.read_text().replace("\n", "\r\n"), encoding="utf-8-sig", newline="")
+    assert read_catalogue(tmp_path) == read
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
