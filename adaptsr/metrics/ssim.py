@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+_STRIP_PIXELS = 1 << 20
 
 
 def ssim(restored: torch.Tensor, reference: torch.Tensor, data_range: float, window: torch.Tensor) -> torch.Tensor:
@@ -30,6 +33,27 @@ def ssim(restored: torch.Tensor, reference: torch.Tensor, data_range: float, win
     luminance = (2 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)
     values: torch.Tensor = (luminance * structure).mean(dim=(1, 2, 3))
     return values
+
+
+def mean_over_strips(
+    of_strip: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    restored: torch.Tensor,
+    reference: torch.Tensor,
+    window: int,
+) -> torch.Tensor:
+    """Return the mean of a map, (N,), from the means of strips of rows: a large image needs no more memory than a strip.
+
+    restored, reference: (N, C, H, W). of_strip: the mean over the pixels of a strip where a window of this side fits.
+    """
+    height, width = restored.shape[-2:]
+    fitting = max(1, height - window + 1)
+    rows = max(1, _STRIP_PIXELS // width)
+    total = restored.new_zeros(())
+    for start in range(0, fitting, rows):
+        count = min(rows, fitting - start)
+        strip = (images[..., start : start + count + window - 1, :] for images in (restored, reference))
+        total = total + of_strip(*strip) * (count / fitting)
+    return total
 
 
 def _blurred(images: torch.Tensor, direction: list[float]) -> torch.Tensor:

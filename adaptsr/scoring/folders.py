@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adaptsr.config.schema import Metric, Scoring
 from adaptsr.data.matching import Side, match, read_matched
@@ -16,7 +16,11 @@ from adaptsr.errors import raise_all
 from adaptsr.metrics.conventions import Convention
 from adaptsr.scoring.scorer import Scorer, ScoreRow
 
-_IMAGES_IN_MEMORY = 16
+if TYPE_CHECKING:
+    import torch
+
+_GPU_PIXELS = 16 * 512 * 512
+"""Pixels of the pairs that are scored together on a GPU, in batches. On a CPU it is one pair, to need less memory."""
 
 
 def standard_scoring() -> Scoring:
@@ -43,11 +47,10 @@ def score_folders(sr: Path, hr: Path, scoring: Scoring, crop_border: int, device
     pairs = _matched(sr, hr)
     if device == "cuda":  # any free GPU; `cuda:1` is the user's own choice
         claim_gpu(1, lambda line: print(line, file=sys.stderr, flush=True))
-    scorer = Scorer(scoring.model_copy(update={"crop_border": crop_border}), device)
-    rows: list[ScoreRow] = []
+    # Every reference is scored once: nothing of it is worth remembering.
+    scorer = Scorer(scoring.model_copy(update={"crop_border": crop_border}), device, feature_memory=0)
     names = sorted(pairs)
-    for start in range(0, len(names), _IMAGES_IN_MEMORY):
-        rows += _score_some(scorer, pairs, names[start : start + _IMAGES_IN_MEMORY])
+    rows = list(_score_pairs(scorer, pairs, names, _GPU_PIXELS if device.startswith("cuda") else 0))
     columns = [convention.column for convention in scorer.conventions]
     return {
         "conventions": {
@@ -83,12 +86,19 @@ def _matched(sr: Path, hr: Path) -> dict[str, tuple[Path, Path]]:
     return {name: (restored.path, reference.path) for name, (reference, restored) in pairs.items()}
 
 
-def _score_some(scorer: Scorer, pairs: Mapping[str, tuple[Path, Path]], names: Sequence[str]) -> list[ScoreRow]:
+def _score_pairs(
+    scorer: Scorer, pairs: Mapping[str, tuple[Path, Path]], names: Sequence[str], most_pixels: int
+) -> Iterator[ScoreRow]:
+    """Score the pairs in order, as many at a time as it takes to reach `most_pixels`."""
     from adaptsr.data.images import read_image
 
-    return scorer.score(
-        [read_image(pairs[name][0]) for name in names], [read_image(pairs[name][1]) for name in names], names
-    )
+    held: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+    for name in names:
+        held.append((name, read_image(pairs[name][0]), read_image(pairs[name][1])))
+        if name == names[-1] or sum(image[0].numel() for _, image, _ in held) >= most_pixels:
+            of_names, restored, references = zip(*held, strict=True)
+            held.clear()
+            yield from scorer.score(restored, references, of_names)
 
 
 def _describe(convention: Convention, scoring: Scoring, crop_border: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from adaptsr.devices import TF32
 from adaptsr.errors import UserError
 from adaptsr.metrics.conventions import Convention, conventions
 from adaptsr.metrics.dists import dists, with_moments
-from adaptsr.metrics.ssim import ssim
+from adaptsr.metrics.ssim import mean_over_strips, ssim
 from adaptsr.metrics.weights import (
     WeightsMissing,
     build_network,
@@ -339,11 +339,16 @@ def _ssim(network: Any, restored: torch.Tensor, reference: torch.Tensor) -> torc
     from pyiqa.archs.func_util import preprocess_rgb
     from pyiqa.matlab_utils import fspecial
 
-    ours, theirs = (
-        preprocess_rgb(images, network.test_y_channel, network.data_range, network.color_space).to(torch.float64)
-        for images in (restored, reference)
-    )
-    return ssim(ours, theirs, network.data_range, fspecial(11, 1.5, 1)[0, 0].to(torch.float64))
+    window = fspecial(11, 1.5, 1)[0, 0].to(torch.float64)
+
+    def of_strip(*strip: torch.Tensor) -> torch.Tensor:
+        ours, theirs = (
+            preprocess_rgb(images, network.test_y_channel, network.data_range, network.color_space).to(torch.float64)
+            for images in strip
+        )
+        return ssim(ours, theirs, network.data_range, window)
+
+    return mean_over_strips(of_strip, restored, reference, len(window))
 
 
 def _dists(network: Any, restored: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from adaptsr.data.images import write_png
 from adaptsr.errors import UserError
 from adaptsr.metrics.psnr import psnr_y
 from adaptsr.scoring.folders import score_folders, standard_scoring
+from adaptsr.scoring.scorer import Scorer, ScoreRow
 from tests.factories import scoring_of, smooth_pair
 
 
@@ -37,6 +39,20 @@ def test_folders_are_scored_as_json(tmp_path: Path, no_weights: Path) -> None:
     assert "VGG16" in scored["images"][0]["reasons"]["dists"]
     assert scored["conventions"]["psnr_y"]["color_space"] == "ycbcr"
     assert scored["conventions"]["psnr_y"]["crop_border"] == 4
+
+
+def test_one_pair_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = {f"{name}.png": smooth_pair(name)[0] for name in "abc"}
+    sr, hr = folder(tmp_path / "sr", images), folder(tmp_path / "hr", images)
+    score, held = Scorer.score, []
+
+    def counted(self: Scorer, restored: Any, references: Any, names: Any) -> list[ScoreRow]:
+        held.append(list(names))
+        return score(self, restored, references, names)
+
+    monkeypatch.setattr(Scorer, "score", counted)
+    score_folders(sr, hr, scoring_of("psnr"), 0, "cpu")
+    assert held == [["a"], ["b"], ["c"]]
 
 
 def test_identical_images_in_folders_have_no_number_in_json(tmp_path: Path) -> None:

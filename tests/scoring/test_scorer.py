@@ -227,10 +227,13 @@ def test_remembered_references_change_nothing(
 
 @pytest.mark.parametrize("options", [{}, {"test_y_channel": False}, {"color_space": "yiq"}, {"downsample": True}])
 @pytest.mark.parametrize("size", [(11, 11), (48, 40), (300, 530)])
-def test_ssim_in_two_directions_is_pyiqas(options: Mapping[str, Any], size: tuple[int, int]) -> None:
+def test_ssim_in_two_directions_and_in_strips_is_pyiqas(
+    options: Mapping[str, Any], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The plain window of 11x11 pixels is the oracle; nine digits."""
     import pyiqa
 
+    monkeypatch.setattr("adaptsr.metrics.ssim._STRIP_PIXELS", 5000)
     plain = pyiqa.create_metric("ssim", device="cpu", **{"color_space": "ycbcr", **options})
     scorer = Scorer(scoring_of("ssim", **options))
     for key in range(2):
