@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
 MOST_PROBLEMS_SHOWN = 20
+MOST_NAMES_SHOWN = 3
 
 
 class UserError(Exception):
@@ -43,10 +45,31 @@ def listing(names: Any) -> str:
     return ", ".join(sorted(str(name) for name in names)) or "none"
 
 
+def first_names(names: Collection[str]) -> str:
+    """Join the first names by commas and count the others: `a, b, c and 7 more`."""
+    hidden = len(names) - MOST_NAMES_SHOWN
+    return ", ".join(list(names)[:MOST_NAMES_SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
+
+
 def raise_all(where: str, problems: Sequence[str]) -> None:
-    """Raise one `UserError` for all problems at `where`, listing the first `MOST_PROBLEMS_SHOWN`; do nothing without any."""
-    if problems:
-        count = f"{len(problems)} problems: " if len(problems) > 1 else ""
-        hidden = len(problems) - MOST_PROBLEMS_SHOWN
-        more = f"; and {hidden} more" if hidden > 0 else ""
-        raise UserError(f"{where}: {count}{'; '.join(problems[:MOST_PROBLEMS_SHOWN])}{more}")
+    """Raise one `UserError` for all problems at `where`; do nothing without any.
+
+    A problem is `subject: reason`. Problems whose reasons differ at most in their numbers are one entry, with the first
+    subjects; at most `MOST_PROBLEMS_SHOWN` entries are shown.
+    """
+    if not problems:
+        return
+    alike: dict[str, list[str]] = {}
+    for problem in problems:
+        subject, _, reason = problem.partition(": ")
+        alike.setdefault(re.sub(r"-?[\d.]*\d", "0", reason) or subject, []).append(problem)
+    entries = [_entry(same) for same in alike.values()]
+    count = f"{len(problems)} problems: " if len(problems) > 1 else ""
+    hidden = len(entries) - MOST_PROBLEMS_SHOWN
+    more = f"; and {hidden} more" if hidden > 0 else ""
+    raise UserError(f"{where}: {count}{'; '.join(entries[:MOST_PROBLEMS_SHOWN])}{more}")
+
+
+def _entry(alike: Sequence[str]) -> str:
+    others = [problem.partition(": ")[0] for problem in alike[1:]]
+    return f"{alike[0]} (likewise {first_names(others)})" if others else alike[0]

@@ -159,10 +159,16 @@ def noise(key: object, height: int, width: int) -> torch.Tensor:
     return (drawn * 255).to(torch.uint8)
 
 
+def reduced(image: torch.Tensor, scale: int) -> torch.Tensor:
+    """A smaller image of the same scene."""
+    return torch.nn.functional.avg_pool2d(image.to(torch.float32), scale).to(torch.uint8)
+
+
 def write_pair(root: Path, name: str, lr: tuple[int, int] = (16, 16), scale: int = 4) -> None:
     """Write `lr/<name>.png` and `hr/<name>.png`, whatever the name is made of."""
-    write_png(root / "lr" / f"{name}.png", noise(f"lr {name}", *lr))
-    write_png(root / "hr" / f"{name}.png", noise(f"hr {name}", scale * lr[0], scale * lr[1]))
+    hr = noise(f"hr {name}", scale * lr[0], scale * lr[1])
+    write_png(root / "lr" / f"{name}.png", reduced(hr, scale))
+    write_png(root / "hr" / f"{name}.png", hr)
 
 
 def write_pairs(root: Path, names: Iterable[str], lr: tuple[int, int] = (16, 16), scale: int = 4) -> None:

@@ -31,9 +31,12 @@ def _prepare(parsed: argparse.Namespace) -> None:
     name = known(matrix, "dataset", parsed.name, profile.datasets)
 
     from adaptsr.data.manifest import manifest_path
-    from adaptsr.data.prepare import prepare
+    from adaptsr.data.prepare import check_crop, prepare
 
-    prepare(name, profile.datasets[name], manifest_path(name).parent, profile.scale)
+    manifest = prepare(name, profile.datasets[name], manifest_path(name).parent, profile.scale)
+    for source in profile.data.train:
+        if source.dataset == name:
+            check_crop(manifest, source.split, profile.training.crop)
 
 
 def _data(parsed: argparse.Namespace) -> int:

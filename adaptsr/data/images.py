@@ -1,8 +1,9 @@
-"""Read and write images: 8-bit RGB only."""
+"""Read and write images: 8-bit RGB, and for scoring what is the same in 8-bit RGB."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, first_names
 from adaptsr.files import atomic_write
+from adaptsr.progress import say_once
 
 MAX_PIXELS = 80_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
@@ -25,12 +27,15 @@ _KINDS = {
     "RGBA": "an image with an alpha channel",
     "CMYK": "a CMYK image",
 }
+_EXACT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+"""Modes whose opaque images become RGB without loss."""
 
 
-def read_image(path: Path) -> torch.Tensor:
+def read_image(path: Path, *, converting: bool = False) -> torch.Tensor:
     """Read an image as it is displayed (with its EXIF orientation applied): uint8 (3, H, W), RGB.
 
-    Raises `UserError` if the file is not a complete 8-bit RGB image of at most `MAX_PIXELS` pixels.
+    Takes the first picture of a phone's JPEG with several. Raises `UserError` if the file is not a complete 8-bit RGB image
+    of at most `MAX_PIXELS` pixels. converting: also take 8-bit grey, palette and opaque alpha images, which lose nothing.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such image file")
@@ -39,8 +44,7 @@ def read_image(path: Path) -> torch.Tensor:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
                 _refuse_unusable(path, image)
-                upright = ImageOps.exif_transpose(image)
-                pixels = np.array(upright)
+                pixels = np.array(_rgb(path, ImageOps.exif_transpose(image), converting))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UserError(f"{path}: has more than {MAX_PIXELS} pixels; cut it into smaller images") from None
     except UserError:
@@ -76,12 +80,36 @@ def _refuse_unusable(path: Path, image: Image.Image) -> None:
         raise UserError(f"{path}: {width}x{height} is more than {MAX_PIXELS} pixels; cut it into smaller images")
     if _sixteen_bit(image):
         raise UserError(f"{path}: a 16-bit image; convert it to 8-bit RGB")
-    if image.mode != "RGB":
-        raise UserError(f"{path}: {_KINDS.get(image.mode, f'an image of mode {image.mode}')}; convert it to 8-bit RGB")
-    if "transparency" in image.info:
-        raise UserError(f"{path}: an image with a transparent color; convert it to 8-bit RGB")
-    if getattr(image, "n_frames", 1) > 1:
-        raise UserError(f"{path}: holds {getattr(image, 'n_frames', 1)} images; expected one")
+    if _frames(image) > 1 and image.format != "MPO":
+        raise UserError(f"{path}: holds {_frames(image)} images; expected one")
+
+
+def _rgb(path: Path, image: Image.Image, converting: bool) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if converting and image.mode in _EXACT:
+        opaque = image.convert("RGBA")
+        if opaque.getchannel("A").getextrema()[0] == 255:
+            return opaque.convert("RGB")
+    kind = "an image with a transparent color" if image.mode == "RGB" else _KINDS.get(image.mode)
+    raise UserError(f"{path}: {kind or f'an image of mode {image.mode}'}; convert it to 8-bit RGB")
+
+
+def say_second_pictures(paths: Iterable[Path]) -> None:
+    """Say of how many JPEG files only the first of several pictures is taken: phones add previews and depth maps."""
+    found = [path for path in paths if path.suffix.lower() in (".jpg", ".jpeg") and _has_second_picture(path)]
+    if found:
+        names = first_names([path.name for path in found])
+        say_once(f"{found[0].parent}: JPEG files hold a second picture, the first is taken ({len(found)}): {names}")
+
+
+def _has_second_picture(path: Path) -> bool:
+    with Image.open(path, formats=FORMATS) as image:
+        return _frames(image) > 1
+
+
+def _frames(image: Image.Image) -> int:
+    return int(getattr(image, "n_frames", 1))
 
 
 def _sixteen_bit(image: Image.Image) -> bool:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptsr.errors import UserError
+from adaptsr.data.names import MatchedNames, is_system_file, match_stems
+from adaptsr.errors import UserError, first_names
+from adaptsr.progress import say_once
 
 if TYPE_CHECKING:
     import torch
@@ -40,19 +42,22 @@ class Image:
 def list_images(side: Side, problems: list[str], only: Collection[str] | None = None) -> dict[str, Image]:
     """List the images of a folder by name (the file's name without suffix), in the order of the files.
 
-    Ignores hidden files, and images outside `only` if it is given. Adds what is wrong to `problems`.
+    Ignores files of the system, files that are no images unless the side is `images_only`, and everything outside `only`
+    if it is given; without `only`, says what is ignored. Adds what is wrong to `problems`.
     """
     if not side.folder.is_dir():
         problems.append(f"no such folder {side.folder}; give the folder that holds the {side.called} images")
         return {}
     root = Path(os.path.realpath(side.folder))
     images: dict[str, Image] = {}
+    ignored = []
     for path in sorted(side.folder.iterdir()):
         image = Image(side.called, path)
-        if path.name.startswith(".") or (only is not None and path.stem not in only):
-            continue
         is_image = path.suffix.lower() in SUFFIXES and not path.is_dir()
-        if not is_image and not side.images_only:
+        if only is not None and path.stem not in only:
+            continue
+        if is_system_file(path.name) or not (is_image or side.images_only):
+            ignored.append(path.name)
             continue
         # `path.resolve()` would raise on a link to itself.
         if not Path(os.path.realpath(path)).is_relative_to(root):
@@ -65,31 +70,54 @@ def list_images(side: Side, problems: list[str], only: Collection[str] | None = 
             images[path.stem] = image
     if not images and only is None:
         problems.append(f"no {side.called} images in {side.folder}; {_EXPECTED}")
+    if ignored and only is None:
+        say_once(f"{side.folder}: ignored files that are not images ({len(ignored)}): {first_names(ignored)}")
     return images
 
 
 def match(one: Side, other: Side, problems: list[str]) -> dict[str, tuple[Image, Image]]:
-    """Match the images of two folders by name, in the order of the names. Adds what is wrong to `problems`."""
+    """Match the images of two folders by name, in the order of the names of `other`, and return them by these names.
+
+    Names may differ as `match_stems` says. Adds what is wrong to `problems`.
+    """
     ones, others = list_images(one, problems), list_images(other, problems)
+    matched = match_stems(ones, others)
+    _say_differences(one.called, f"{other.called} in {other.folder}", matched)
     if ones and others:  # report an empty folder once, not for every image of its partner
-        for side, images, partners in ((other, ones, others), (one, others, ones)):
-            lonely = [images[name] for name in sorted(images.keys() - partners.keys())]
+        for side, images, taken in ((other, ones, matched.pairs.keys()), (one, others, set(matched.pairs.values()))):
+            lonely = [images[name] for name in sorted(images.keys() - taken)]
             problems += [f"{image}: no {side.called} image of this name" for image in lonely]
-    return {name: (ones[name], others[name]) for name in sorted(ones.keys() & others.keys())}
+    partners = {name: ones[partner] for partner, name in matched.pairs.items()}
+    return {name: (partners[name], others[name]) for name in sorted(partners)}
 
 
 def match_names(side: Side, names: Collection[str], problems: list[str]) -> dict[str, Image]:
-    """Find the image of each of `names` in a folder. Adds what is wrong to `problems`."""
-    images = list_images(side, problems, set(names))
-    problems += [f"no {side.called} image {name!r}" for name in names if name not in images]
-    return images
+    """Find the image of each of `names` in a folder; other images are left alone. Adds what is wrong to `problems`."""
+    stems = (
+        {path.stem for path in side.folder.iterdir() if path.suffix.lower() in SUFFIXES} if side.folder.is_dir() else ()
+    )
+    matched = match_stems(names, stems)
+    _say_differences("test", f"{side.called} in {side.folder}", matched)
+    images = list_images(side, problems, set(matched.pairs.values()))
+    found = {name: images[stem] for name, stem in matched.pairs.items() if stem in images}
+    problems += [f"{name!r}: no {side.called} image of this name" for name in names if name not in found]
+    return found
+
+
+def _say_differences(called: str, others: str, matched: MatchedNames) -> None:
+    for difference, pairs in matched.differing.items():
+        one, other = next(iter(pairs.items()))
+        say_once(
+            f"{called} images are matched to {others} although their names differ in their {difference} ({len(pairs)}): "
+            f"{one!r} to {other!r}{' and so on' if len(pairs) > 1 else ''}"
+        )
 
 
 def read_matched(
-    small: Image, large: Image, scale: int, problems: list[str]
+    small: Image, large: Image, scale: int, problems: list[str], *, converting: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Decode two matched images. If one is unusable or their sizes do not fit, add to `problems` and return None."""
-    pixels = read(small, problems), read(large, problems)
+    pixels = read(small, problems, converting=converting), read(large, problems, converting=converting)
     if pixels[0] is None or pixels[1] is None:
         return None
     mismatch = size_mismatch(pixels[0], pixels[1], scale, (small.called, large.called))
@@ -99,12 +127,12 @@ def read_matched(
     return pixels[0], pixels[1]
 
 
-def read(image: Image, problems: list[str]) -> torch.Tensor | None:
+def read(image: Image, problems: list[str], *, converting: bool = False) -> torch.Tensor | None:
     """Decode an image. If it is unusable, add the reason to `problems` and return None."""
     from adaptsr.data.images import read_image
 
     try:
-        return read_image(image.path)
+        return read_image(image.path, converting=converting)
     except UserError as error:
         problems.append(f"{image}: {str(error).removeprefix(f'{image.path}: ')}")
         return None
@@ -118,6 +146,8 @@ def size_mismatch(
     if (height, width) == (scale * low, scale * wide):
         return None
     sizes = f"{size_text(large)} beside {called[0]} {size_text(small)}"
+    if (height, width) == (scale * wide, scale * low):
+        return f"{sizes}: one of the two is turned by 90 degrees; turn it, or remove its EXIF orientation"
     if scale == 1:
         return f"{sizes}: the sizes must be equal"
     factor = height // low

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from adaptsr import files
-from adaptsr.config.schema import DatasetConfig
+from adaptsr.config.schema import Data, DatasetConfig, Source, Split
 from adaptsr.data.kinds import kind_of
-from adaptsr.data.manifest import MANIFEST
+from adaptsr.data.manifest import MANIFEST, Item, manifest_path, read_manifest
+from adaptsr.data.store import open_split
+from adaptsr.errors import UserError, first_names
 
 
 def prepare(name: str, config: DatasetConfig, folder: Path, scale: int) -> Path:
@@ -26,3 +29,34 @@ def prepare(name: str, config: DatasetConfig, folder: Path, scale: int) -> Path:
         if not path.exists():
             manifest.write(path)
     return path
+
+
+def check_crop(manifest: Path, split: str, crop: int) -> None:
+    """Raise `UserError` if HR images of a prepared split are smaller than `crop` pixels. Reads the headers of the files."""
+    images = open_split(manifest, split)
+    sizes = zip(images.names, images.hr_sizes(), strict=True)
+    small = [f"{name!r} ({width}x{height})" for name, (height, width) in sizes if min(height, width) < crop]
+    if small:
+        raise UserError(
+            f"training.crop: {crop} is larger than {len(small)} of {len(images)} HR images of dataset {images.name!r}, "
+            f"split {split}: {first_names(small)}; choose a smaller crop or leave these images out"
+        )
+
+
+def check_apart(data: Data) -> None:
+    """Raise `UserError` if training takes an HR file that also stands in the validation split or a prepared test split."""
+    trained = {item.hr_sha256: (source.dataset, item.name) for source in data.train for item in _items(source)}
+    for part in (data.validation, *data.test):
+        items = _items(part)
+        shared = [(item.name, *trained[item.hr_sha256]) for item in items if item.hr_sha256 in trained]
+        if shared:
+            names = first_names([f"{name} ({dataset} {other})" for name, dataset, other in shared])
+            raise UserError(
+                f"data: {len(shared)} of {len(items)} images of {part.dataset}, split {part.split}, are training images too: {names}; "
+                "keep a photograph in one split"
+            )
+
+
+def _items(part: Source | Split) -> Sequence[Item]:
+    path = manifest_path(part.dataset)
+    return read_manifest(path).splits.get(part.split, []) if path.exists() else []

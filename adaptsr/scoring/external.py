@@ -61,7 +61,7 @@ def read_external(folder: Path, test: PairSet) -> list[torch.Tensor] | str:
     found = match_names(Side(RESTORED, folder), test.names, problems)
     images = []
     for name, hr in zip(test.names, test.hr, strict=True):
-        image = read(found[name], problems) if name in found else None
+        image = read(found[name], problems, converting=True) if name in found else None
         if image is not None:
             mismatch = size_mismatch(hr, image, 1, ("HR", RESTORED))
             problems += [f"{found[name]}: {mismatch}"] if mismatch else []

@@ -78,12 +78,16 @@ def as_text(scored: Mapping[str, Any]) -> str:
 
 def _matched(sr: Path, hr: Path) -> dict[str, tuple[Path, Path]]:
     """Match restored images and references by name and check that every pair can be read and is of one size."""
+    from adaptsr.data.images import say_second_pictures
+
     problems: list[str] = []
-    pairs = match(Side("reference", hr), Side("restored", sr), problems)
-    for reference, restored in pairs.values():
-        read_matched(reference, restored, 1, problems)
+    pairs = match(Side("restored", sr), Side("reference", hr), problems)
+    for restored, reference in pairs.values():
+        read_matched(reference, restored, 1, problems, converting=True)
     raise_all(f"{sr} and {hr}", problems)
-    return {name: (restored.path, reference.path) for name, (reference, restored) in pairs.items()}
+    for side in zip(*pairs.values(), strict=True):
+        say_second_pictures(image.path for image in side)
+    return {name: (restored.path, reference.path) for name, (restored, reference) in pairs.items()}
 
 
 def _score_pairs(
@@ -94,7 +98,8 @@ def _score_pairs(
 
     held: list[tuple[str, torch.Tensor, torch.Tensor]] = []
     for name in names:
-        held.append((name, read_image(pairs[name][0]), read_image(pairs[name][1])))
+        ours, theirs = (read_image(path, converting=True) for path in pairs[name])
+        held.append((name, ours, theirs))
         if name == names[-1] or sum(image[0].numel() for _, image, _ in held) >= most_pixels:
             of_names, restored, references = zip(*held, strict=True)
             held.clear()

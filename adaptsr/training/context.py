@@ -16,6 +16,7 @@ from adaptsr.backbones.build import build
 from adaptsr.backbones.sites import Site, find_sites
 from adaptsr.config import schema
 from adaptsr.data.manifest import manifest_path
+from adaptsr.data.prepare import check_apart, check_crop
 from adaptsr.data.sampling import WeightedSource, sample_batch
 from adaptsr.data.store import PairSet, load_split
 from adaptsr.devices import prepare_device
@@ -77,6 +78,10 @@ class TrainingContext:
 
 
 def load_sources(profile: schema.Profile) -> list[WeightedSource]:
+    """Load the training images. Raises `UserError` if one is smaller than the crop or also a validation or test image."""
+    check_apart(profile.data)
+    for source in profile.data.train:
+        check_crop(manifest_path(source.dataset), source.split, profile.training.crop)
     return [
         WeightedSource(load_split(manifest_path(source.dataset), source.split), source.weight, source.degradation)
         for source in profile.data.train

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adaptsr.data.images import read_image, to_float, to_uint8, write_png
+from adaptsr.data.images import read_image, say_second_pictures, to_float, to_uint8, write_png
 from tests.factories import cut, noise, refusal
 
 PICTURE = noise("picture", 17, 23)
@@ -92,6 +92,49 @@ def test_other_images_are_refused_by_name(
 ) -> None:
     write(tmp_path / name)
     assert re.search(f"^{tmp_path / name}: .*({said})", refusal(lambda: read_image(tmp_path / name)))
+
+
+def of_a_phone(path: Path) -> None:
+    """A JPEG with a second picture, as phones write previews and gain maps."""
+    Image.new("RGB", (8, 6), "red").save(path, "MPO", save_all=True, append_images=[Image.new("RGB", (4, 3), "blue")])
+
+
+def test_the_first_picture_of_a_phones_jpeg_is_taken_and_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / f"{name}.jpg" for name in "abcde"]
+    for path in paths[:4]:
+        of_a_phone(path)
+    Image.new("RGB", (8, 6)).save(paths[4])
+    red, _, blue = read_image(paths[0]).to(torch.float32).mean(dim=(1, 2)).tolist()
+    assert red > 200 > 50 > blue
+    for _ in range(2):
+        say_second_pictures(paths)
+    said = f"{tmp_path}: JPEG files hold a second picture, the first is taken (4): a.jpg, b.jpg, c.jpg and 1 more\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("mode", "level", "rgb"),
+    [
+        ("L", 7, (7, 7, 7)),
+        ("1", 1, (255, 255, 255)),
+        ("LA", (7, 255), (7, 7, 7)),
+        ("RGBA", (1, 2, 3, 255), (1, 2, 3)),
+        ("P", 0, (0, 0, 0)),
+        ("RGBA", (1, 2, 3, 254), "an image with an alpha channel; convert it to 8-bit RGB"),
+        ("I;16", 7, "a 16-bit image"),
+        ("CMYK", (1, 2, 3, 4), "a CMYK image"),
+    ],
+)
+def test_for_scoring_what_loses_nothing_is_converted(tmp_path: Path, mode: str, level: object, rgb: object) -> None:
+    path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
+    Image.new(mode, (8, 6), level).save(path)
+    if isinstance(rgb, str):
+        assert rgb in refusal(lambda: read_image(path, converting=True))
+    else:
+        assert read_image(path, converting=True)[:, 0, 0].tolist() == list(rgb)
+        assert "convert it to 8-bit RGB" in refusal(lambda: read_image(path))
 
 
 @pytest.mark.parametrize("format_", ["png", "jpg"])

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from adaptsr.config.schema import Degradation, Pairs, SampleImages
+from adaptsr.config.schema import Data, Degradation, Pairs, SampleImages
 from adaptsr.data import patches as patches_module
 from adaptsr.data.degradation import bicubic
 from adaptsr.data.images import read_image, to_float, to_uint8, write_png
 from adaptsr.data.kinds.pairs import split_names
 from adaptsr.data.manifest import read_manifest
 from adaptsr.data.patches import detail, most_detailed_patches
-from adaptsr.data.prepare import prepare
+from adaptsr.data.prepare import check_apart, check_crop, prepare
 from adaptsr.data.store import load_split
 from tests.factories import noise, pairs_of, refusal, tree, write_pairs
 
@@ -181,9 +181,10 @@ class TestPairs:
 
     def test_one_image_under_two_names_may_not_stand_in_two_splits(self, tmp_path: Path) -> None:
         config = own_pairs(tmp_path, ["a", "b"])
-        shutil.copy(tmp_path / "hr/a.png", tmp_path / "hr/b.png")
+        for side in ("lr", "hr"):
+            shutil.copy(tmp_path / side / "a.png", tmp_path / side / "b.png")
         message = refusal(lambda: prepare("own", config, tmp_path / "out", 4))
-        assert "HR b (test) is the same image as a (train)" in message
+        assert "HR b (test) and a (train): have the same pixels" in message
 
 
 NAMES = [f"{camera}_{index:02d}" for camera in ("Canon", "Nikon") for index in range(6)]
@@ -232,3 +233,28 @@ class TestSplitNames:
     )
     def test_mistakes_are_named(self, rules: dict[str, str], said: str) -> None:
         assert re.search(said, refusal(lambda: split_names(NAMES, rules, "x")))  # type: ignore[arg-type]
+
+
+def test_a_crop_that_is_larger_than_images_is_said_with_their_names(tmp_path: Path) -> None:
+    config = own_pairs(tmp_path, [*"abcdef"])
+    manifest = prepare("own", config, tmp_path / "out", 4)
+    check_crop(manifest, "train", 24)
+    said = "training.crop: 28 is larger than 5 of 5 HR images of dataset 'own', split train: 'a' (28x24), 'b' (28x24), "
+    assert said in refusal(lambda: check_crop(manifest, "train", 28))
+
+
+def test_one_photograph_in_two_datasets_is_found_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, stems in (("one", "ab"), ("two", "bc")):
+        config = own_pairs(tmp_path / name, [*stems])
+        prepare(name, config.model_copy(update={"split": {"train": "all"}}), Path("resources") / name, 4)
+
+    def data(test: str) -> Data:
+        part = {"dataset": test, "split": "train"}
+        return Data.model_validate({"train": [{"dataset": "one"}], "validation": {"dataset": "gone"}, "test": [part]})
+
+    check_apart(data("gone"))
+    said = "data: 1 of 2 images of two, split train, are training images too: b (one b)"
+    assert said in refusal(lambda: check_apart(data("two")))

@@ -151,7 +151,7 @@ def test_everything_wrong_with_a_folder_is_one_line(work: Path) -> None:
     place_outputs(test)
     first, second = test.names
     (FOLDER / f"{first}.png").unlink()
-    with pytest.raises(UserError, match=f"no restored image '{first}'"):
+    with pytest.raises(UserError, match=f"'{first}': no restored image of this name"):
         score(matrix)
     write_image(FOLDER / f"{first}.png", 16, "small")
     (FOLDER / f"{second}.png").write_bytes(b"no image")

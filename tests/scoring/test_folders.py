@@ -72,7 +72,7 @@ def test_folders_that_do_not_match_are_one_line(tmp_path: Path) -> None:
     sr = folder(tmp_path / "sr", {f"{name}.png": smooth_pair(1)[0] for name in "abc"})
     hr = folder(tmp_path / "hr", {f"{name}.png": smooth_pair(1)[0] for name in "bcd"})
     with pytest.raises(
-        UserError, match=r"reference d\.png: no restored image .*; restored a\.png: no reference image"
+        UserError, match=r"restored a\.png: no reference image .*; reference d\.png: no restored image"
     ) as caught:
         score_folders(sr, hr, scoring_of("psnr"), 0, "cpu")
     assert "\n" not in str(caught.value)

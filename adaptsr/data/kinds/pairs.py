@@ -7,15 +7,19 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations, groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adaptsr.config.schema import Pairs
 from adaptsr.data import manifest
 from adaptsr.data.kinds import Description, SplitSize
 from adaptsr.data.manifest import Item, Manifest, SplitName
 from adaptsr.data.matching import Image, Side, match, read_matched
+from adaptsr.data.names import is_system_file
 from adaptsr.errors import UserError, raise_all
 from adaptsr.files import expanded
+
+if TYPE_CHECKING:
+    from adaptsr.data.scenes import Sight
 
 SPLIT_RULES = "`all`, `none`, `rest`, `first N`, `last N`, `N first of each GROUP`, `N last of each GROUP`"
 
@@ -25,16 +29,23 @@ def prepare(name: str, declared: Pairs, folder: Path, scale: int) -> Manifest:
 
     Raises one `UserError` for all problems of the images, by file name, and another for a mistake in the split rules.
     """
+    from adaptsr.data.images import say_second_pictures
+    from adaptsr.data.scenes import shared_photographs
+
     manifest.remove(folder)
     where = f"datasets.{name}"
     problems: list[str] = []
     lr, hr = (Side(called, _resolved(text), images_only=True) for called, text in _folders(declared))
-    items = [_check_pair(*pair, scale, problems) for pair in match(lr, hr, problems).values()]
+    pairs = match(lr, hr, problems)
+    checked = {stem: _check_pair(*pair, scale, problems) for stem, pair in pairs.items()}
     raise_all(where, problems)
-    by_name = {item.name: item for item in items if item}
-    chosen = split_names(list(by_name), declared.split, f"{where}.split")
-    splits = {split: [by_name[stem] for stem in names] for split, names in chosen.items()}
-    raise_all(where, _shared_images(splits))
+    for side in zip(*pairs.values(), strict=True):
+        say_second_pictures(image.path for image in side)
+    known = {stem: found for stem, found in checked.items() if found}
+    chosen = split_names(list(known), declared.split, f"{where}.split")
+    sights = {split: [(stem, known[stem][1]) for stem in part] for split, part in chosen.items()}
+    raise_all(where, shared_photographs(sights))
+    splits = {split: [known[stem][0] for stem in part] for split, part in chosen.items()}
     return Manifest(
         dataset=name, scale=scale, kind=declared.kind, split_rule=_split_rule(declared, splits), splits=splits
     )
@@ -70,7 +81,7 @@ def _resolved(text: str) -> Path:
 def _files(folder: Path) -> list[list[str | int]]:
     if not folder.is_dir():
         return []
-    shown = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    shown = sorted(path for path in folder.iterdir() if not is_system_file(path.name))
     states = [(path, path.stat() if path.exists() else path.lstat()) for path in shown]
     return [[path.name, state.st_size, state.st_mtime_ns] for path, state in states]
 
@@ -121,21 +132,17 @@ def _end(names: Sequence[str], end: str, count: int, where: str) -> list[str]:
     return list(names[:count] if end == "first" else names[len(names) - count :])
 
 
-def _check_pair(lr: Image, hr: Image, scale: int, problems: list[str]) -> Item | None:
-    if read_matched(lr, hr, scale, problems) is None:
+def _check_pair(lr: Image, hr: Image, scale: int, problems: list[str]) -> tuple[Item, Sight] | None:
+    from adaptsr.data.scenes import Sight, scene_mismatch
+
+    pixels = read_matched(lr, hr, scale, problems)
+    if pixels is None:
         return None
-    return Item.of(hr.path.stem, hr.path.stem, lr.path, hr.path)
-
-
-def _shared_images(splits: Mapping[SplitName, Sequence[Item]]) -> list[str]:
-    owner: dict[str, tuple[SplitName, str]] = {}
-    problems = []
-    for split, items in splits.items():
-        for item in items:
-            first_split, first_name = owner.setdefault(item.hr_sha256, (split, item.name))
-            if first_split != split:
-                problems.append(f"HR {item.name} ({split}) is the same image as {first_name} ({first_split})")
-    return problems
+    mismatch = scene_mismatch(*pixels)
+    if mismatch:
+        problems.append(f"{hr}: {mismatch}")
+        return None
+    return Item.of(hr.path.stem, hr.path.stem, lr.path, hr.path), Sight.of(pixels[1])
 
 
 def _split_rule(declared: Pairs, splits: Mapping[SplitName, Sequence[Item]]) -> str:
