@@ -82,7 +82,7 @@ def match(one: Side, other: Side, problems: list[str]) -> dict[str, tuple[Image,
     """
     ones, others = list_images(one, problems), list_images(other, problems)
     matched = match_stems(ones, others)
-    _say_differences(one.called, f"{other.called} in {other.folder}", matched)
+    _say_differences(one.called, f"{other.called} images in {other.folder}", matched)
     if ones and others:  # report an empty folder once, not for every image of its partner
         for side, images, taken in ((other, ones, matched.pairs.keys()), (one, others, set(matched.pairs.values()))):
             lonely = [images[name] for name in sorted(images.keys() - taken)]
@@ -97,7 +97,7 @@ def match_names(side: Side, names: Collection[str], problems: list[str]) -> dict
         {path.stem for path in side.folder.iterdir() if path.suffix.lower() in SUFFIXES} if side.folder.is_dir() else ()
     )
     matched = match_stems(names, stems)
-    _say_differences("test", f"{side.called} in {side.folder}", matched)
+    _say_differences("test", f"{side.called} images in {side.folder}", matched)
     images = list_images(side, problems, set(matched.pairs.values()))
     found = {name: images[stem] for name, stem in matched.pairs.items() if stem in images}
     problems += [f"{name!r}: no {side.called} image of this name" for name in names if name not in found]

@@ -44,10 +44,14 @@ def check_crop(manifest: Path, split: str, crop: int) -> None:
 
 
 def check_apart(data: Data) -> None:
-    """Raise `UserError` if training takes an HR file that also stands in the validation split or a prepared test split."""
+    """Raise `UserError` if training takes an HR file that also stands in the validation split or a prepared test split.
+
+    A profile may name a training split itself for validation or testing.
+    """
+    sources = {(source.dataset, source.split) for source in data.train}
     trained = {item.hr_sha256: (source.dataset, item.name) for source in data.train for item in _items(source)}
     for part in (data.validation, *data.test):
-        items = _items(part)
+        items = _items(part) if (part.dataset, part.split) not in sources else []
         shared = [(item.name, *trained[item.hr_sha256]) for item in items if item.hr_sha256 in trained]
         if shared:
             names = first_names([f"{name} ({dataset} {other})" for name, dataset, other in shared])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +10,12 @@ if TYPE_CHECKING:
 
 _NUMBERS_AT_ONCE = 1 << 16
 _C1 = _C2 = 1e-6
+LARGEST_WHOLE = 1 << 21
+"""Pixels: larger images are compared in tiles, to need less memory."""
+_TILE = 1024
+_STRIDES = (1, 1, 2, 4, 8, 16)
+_HALO = 112
+"""Pixels, a multiple of the largest stride: the last layer sees 105 pixels to every side."""
 
 
 def with_moments(layers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -45,11 +51,78 @@ def dists(
         for number, (ours, theirs) in enumerate(zip(restored, layers, strict=True)):
             mean, variance = means[number][index], variances[number][index]
             own_mean, own_variance, covariance = _joint_moments(_pixels(ours)[index], _pixels(theirs)[index], mean)
-            texture = (2 * own_mean * mean + _C1) / (own_mean.square() + mean.square() + _C1)
-            structure = (2 * covariance + _C2) / (own_variance + variance + _C2)
+            texture, structure = _similarities(own_mean, mean, own_variance, variance, covariance)
             similarity += (texture_weights[number] * texture).sum() + (structure_weights[number] * structure).sum()
         similarities.append(similarity)
     return 1 - torch.stack(similarities)
+
+
+def dists_in_tiles(
+    extract: Callable[[torch.Tensor], Sequence[torch.Tensor]],
+    restored: torch.Tensor,
+    reference: torch.Tensor,
+    alpha: torch.Tensor,
+    beta: torch.Tensor,
+) -> torch.Tensor:
+    """Return DISTS, (N,), of images (N, 3, H, W) from the features of tiles: all of an image need 1.2 kB per pixel.
+
+    extract: returns the features per layer. Every tile is seen with as many pixels around it as the last layer sees; what
+    remains is rounding, below 1e-6.
+    """
+    import torch
+
+    count = [0] * len(_STRIDES)
+    totals: list[torch.Tensor] = [alpha.new_zeros(())] * len(_STRIDES)
+    shifts: list[list[torch.Tensor]] = []
+    for rows in _cuts(restored.shape[2]):
+        for columns in _cuts(restored.shape[3]):
+            tiles = (images[:, :, rows[0], columns[0]] for images in (restored, reference))
+            layers = zip(*(extract(tile.contiguous(memory_format=torch.channels_last)) for tile in tiles), strict=True)
+            for number, (pair, stride) in enumerate(zip(layers, _STRIDES, strict=True)):
+                inner = (..., _divided(rows[1], stride), _divided(columns[1], stride))
+                ours, theirs = (layer[inner] for layer in pair)
+                if number == len(
+                    shifts
+                ):  # near the means, so that the variances are not small differences of large sums
+                    shifts.append([layer.mean(dim=(2, 3), keepdim=True) for layer in (ours, theirs)])
+                ours, theirs = ours - shifts[number][0], theirs - shifts[number][1]
+                products = (ours, theirs, ours * ours, theirs * theirs, ours * theirs)
+                totals[number] = totals[number] + torch.stack(
+                    [product.double().sum(dim=(2, 3)) for product in products]
+                )
+                count[number] += ours.shape[2] * ours.shape[3]
+    compared = []
+    for total, number_of_pixels, (shift, their_shift) in zip(totals, count, shifts, strict=True):
+        ours, theirs, squares, their_squares, products = total / number_of_pixels
+        means = (ours + shift[..., 0, 0], theirs + their_shift[..., 0, 0])
+        variances = (squares - ours.square(), their_squares - theirs.square())
+        compared.append(_similarities(*means, *variances, products - ours * theirs))
+    texture, structure = (torch.cat(parts, dim=1) for parts in zip(*compared, strict=True))
+    return 1 - (alpha.flatten() * texture + beta.flatten() * structure).sum(dim=1) / (alpha.sum() + beta.sum())
+
+
+def _similarities(
+    mean_x: torch.Tensor,
+    mean_y: torch.Tensor,
+    variance_x: torch.Tensor,
+    variance_y: torch.Tensor,
+    covariance: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the similarities of texture and of structure."""
+    texture = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
+    return texture, (2 * covariance + _C2) / (variance_x + variance_y + _C2)
+
+
+def _cuts(length: int) -> Iterator[tuple[slice, slice]]:
+    """Yield the stretches of a side with the pixels around them, and where each stretch lies in that."""
+    for start in range(0, length, _TILE):
+        stop = min(start + _TILE, length)
+        first = max(0, start - _HALO)
+        yield slice(first, min(length, stop + _HALO)), slice(start - first, stop - first if stop < length else None)
+
+
+def _divided(stretch: slice, stride: int) -> slice:
+    return slice(stretch.start // stride, None if stretch.stop is None else stretch.stop // stride)
 
 
 def _pixels(layer: torch.Tensor) -> torch.Tensor:

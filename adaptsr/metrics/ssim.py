@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -35,24 +34,32 @@ def ssim(restored: torch.Tensor, reference: torch.Tensor, data_range: float, win
     return values
 
 
-def mean_over_strips(
-    of_strip: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    restored: torch.Tensor,
-    reference: torch.Tensor,
-    window: int,
-) -> torch.Tensor:
-    """Return the mean of a map, (N,), from the means of strips of rows: a large image needs no more memory than a strip.
+def pyiqa_ssim(network: Any, restored: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Compute pyiqa's SSIM, (N,), of images (N, 3, H, W): the same rounded channels, the same window.
 
-    restored, reference: (N, C, H, W). of_strip: the mean over the pixels of a strip where a window of this side fits.
+    Works in strips of rows, so that a large image needs little more memory than a strip.
     """
+    import torch
+    from pyiqa.archs.func_util import preprocess_rgb
+    from pyiqa.matlab_utils import fspecial
+
+    window = fspecial(11, 1.5, 1)[0, 0].to(torch.float64)
     height, width = restored.shape[-2:]
-    fitting = max(1, height - window + 1)
+    fitting = max(1, height - len(window) + 1)
     rows = max(1, _STRIP_PIXELS // width)
     total = restored.new_zeros(())
     for start in range(0, fitting, rows):
         count = min(rows, fitting - start)
-        strip = (images[..., start : start + count + window - 1, :] for images in (restored, reference))
-        total = total + of_strip(*strip) * (count / fitting)
+        ours, theirs = (
+            preprocess_rgb(
+                images[..., start : start + count + len(window) - 1, :],
+                network.test_y_channel,
+                network.data_range,
+                network.color_space,
+            ).to(torch.float64)
+            for images in (restored, reference)
+        )
+        total = total + ssim(ours, theirs, network.data_range, window) * (count / fitting)
     return total
 
 

@@ -17,8 +17,8 @@ from adaptsr.config.schema import Scoring
 from adaptsr.devices import TF32
 from adaptsr.errors import UserError
 from adaptsr.metrics.conventions import Convention, conventions
-from adaptsr.metrics.dists import dists, with_moments
-from adaptsr.metrics.ssim import mean_over_strips, ssim
+from adaptsr.metrics.dists import LARGEST_WHOLE, dists, dists_in_tiles, with_moments
+from adaptsr.metrics.ssim import pyiqa_ssim
 from adaptsr.metrics.weights import (
     WeightsMissing,
     build_network,
@@ -218,7 +218,7 @@ class _Comparison:
         self._network = network
         self._passes: _FeaturePasses | None = None
         if convention.architecture == "SSIM" and not network.downsample:
-            network.forward = functools.partial(_ssim, network)
+            network.forward = functools.partial(pyiqa_ssim, network)
         if convention.architecture in ("LPIPS", "DISTS") and device == "cpu":
             # CPU convolutions use this layout as it is, and copy any other twice
             network.to(memory_format=torch.channels_last)
@@ -228,11 +228,12 @@ class _Comparison:
             self._passes = _FeaturePasses(convention.column, extractor.forward, memory, reference_first=True)
             extractor.forward = self._passes
         elif convention.architecture == "DISTS":
-            self._passes = _FeaturePasses(convention.column, network.forward_once, memory, reference_first=False)
+            extract = network.forward_once
+            self._passes = _FeaturePasses(convention.column, extract, memory, reference_first=False)
             network.forward_once = self._passes
             if device == "cpu":
                 self._passes.of_reference = with_moments
-                network.forward = functools.partial(_dists, network)
+                network.forward = functools.partial(_dists, network, extract)
 
     def __call__(self, batch: _Batch) -> list[_Outcome]:
         count = len(batch.references)
@@ -333,26 +334,15 @@ class _FeatureMemory:
             self._bytes -= _size(self._kept.popitem(last=False)[1])
 
 
-def _ssim(network: Any, restored: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Compute pyiqa's SSIM: the same rounded channels, the same window."""
-    import torch
-    from pyiqa.archs.func_util import preprocess_rgb
-    from pyiqa.matlab_utils import fspecial
-
-    window = fspecial(11, 1.5, 1)[0, 0].to(torch.float64)
-
-    def of_strip(*strip: torch.Tensor) -> torch.Tensor:
-        ours, theirs = (
-            preprocess_rgb(images, network.test_y_channel, network.data_range, network.color_space).to(torch.float64)
-            for images in strip
-        )
-        return ssim(ours, theirs, network.data_range, window)
-
-    return mean_over_strips(of_strip, restored, reference, len(window))
-
-
-def _dists(network: Any, restored: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def _dists(
+    network: Any,
+    extract: Callable[[torch.Tensor], Sequence[torch.Tensor]],
+    restored: torch.Tensor,
+    reference: torch.Tensor,
+) -> torch.Tensor:
     """Compute pyiqa's DISTS from its own features and weights."""
+    if restored.shape[2] * restored.shape[3] > LARGEST_WHOLE:
+        return dists_in_tiles(extract, restored, reference, network.alpha, network.beta)
     layers = network.forward_once(restored)
     return dists(layers, network.forward_once(reference), network.alpha, network.beta)
 

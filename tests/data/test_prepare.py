@@ -256,5 +256,6 @@ def test_one_photograph_in_two_datasets_is_found_before_training(
         return Data.model_validate({"train": [{"dataset": "one"}], "validation": {"dataset": "gone"}, "test": [part]})
 
     check_apart(data("gone"))
+    check_apart(data("one"))
     said = "data: 1 of 2 images of two, split train, are training images too: b (one b)"
     assert said in refusal(lambda: check_apart(data("two")))

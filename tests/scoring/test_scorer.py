@@ -259,6 +259,17 @@ def test_dists_in_pieces_is_pyiqas(
         assert values(batched, pairs)["dists"] == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.parametrize("size", [(150, 260), (64, 141)])
+def test_dists_in_tiles_is_dists(
+    size: tuple[int, int], use_random_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = smooth_pair(1, *size)
+    whole = values(Scorer(scoring_of("dists")), [pair])["dists"]
+    monkeypatch.setattr("adaptsr.metrics.dists._TILE", 128)
+    monkeypatch.setattr("adaptsr.scoring.scorer.LARGEST_WHOLE", 0)
+    assert values(Scorer(scoring_of("dists")), [pair])["dists"] == pytest.approx(whole, abs=1e-7)
+
+
 def test_as_many_references_as_remembered_at_once(use_random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scored twice, `capacity` images are computed once; the memory holds no fewer bytes than is reckoned with."""
     scorer = Scorer(scoring_of("lpips", "dists"), feature_memory=8_000_000)
