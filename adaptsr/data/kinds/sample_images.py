@@ -17,7 +17,13 @@ from adaptsr.errors import UserError, suggestion
 from adaptsr.errors import listing as names_text
 from adaptsr.project import installed_version
 
-FOLDERS = {"matplotlib": "mpl-data/sample_data", "skimage": "data", "sklearn": "datasets/images"}
+FOLDERS = {
+    "matplotlib": "mpl-data/sample_data",
+    "pyiqa": "../ResultsCalibra/ref_dir",  # its wheel installs them beside the package, not in it
+    "skimage": "data",
+    "sklearn": "datasets/images",
+}
+"""Where each package keeps its photographs, relative to its own folder."""
 DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 
 
