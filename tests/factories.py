@@ -23,6 +23,7 @@ from adaptsr.config.mistakes import validate
 from adaptsr.data.images import write_png
 from adaptsr.errors import UserError
 from adaptsr.randomness import generator
+from adaptsr.runs.choices import Choice
 from adaptsr.runs.keys import Inputs
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.provenance import Provenance
@@ -39,8 +40,9 @@ Json = dict[str, Any]
 
 
 def profile_content(name: str = "demo") -> Json:
-    """Read one of the profiles in config/, as a mapping that a test may change."""
+    """Read one of the profiles in config/, as a mapping that a test may change; untuned, so that runs need no choices."""
     content: Json = yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text(encoding="utf-8"))
+    content.pop("tuning", None)
     return content
 
 
@@ -148,6 +150,24 @@ def run_record(**changes: object) -> RunRecord:
         **changes,
     }
     return RunRecord.model_validate(content)
+
+
+def choice(tried: Mapping[float, Iterable[float | None]] | None = None, **changes: object) -> Choice:
+    """What tuning chose of learning rates with these values, one for each seed; the first is chosen."""
+    curves = {1e-3: [22.0, 22.2], 1e-2: [22.1, 21.9]} if tried is None else tried
+    content: Json = {
+        "asked": "0" * 64,
+        "backbone": "safmn",
+        "row": "lora/r1",
+        "options": {"lr": next(iter(curves))},
+        "metric": "psnr_y",
+        "tried": [{"point": {"lr": lr}, "values": dict(enumerate(values, 101))} for lr, values in curves.items()],
+        "iterations": 10,
+        "seconds": 60.0,
+        "inputs": {"weights": None, "train": ["0" * 64], "validation": "0" * 64},
+        **changes,
+    }
+    return Choice.model_validate(content)
 
 
 # Images and data

@@ -17,6 +17,7 @@ ROOMS = (
     {"adaptation"},
     {"runs"},
     {"training", "scoring"},
+    {"tuning"},
     {"restoring", "reporting"},
     {"cli"},
 )

@@ -294,4 +294,5 @@ def _no_variant(name: str, wrong: str, defined: Mapping[str, object], where: str
 
 def defined_variants(file: BaselineFile, changes: schema.Baseline | None) -> dict[str, Mapping[str, Any]]:
     """Return the variants of a file, with those that a profile adds or redefines."""
-    return {**file.variants, **(changes.variants if changes else {})}
+    own = changes.variants if changes else {}
+    return {**file.variants, **{name: one.options or file.variants.get(name, {}) for name, one in own.items()}}

@@ -25,8 +25,10 @@ AUTO = "auto"
 
 RESERVED_DATASETS = ("archives", "demo", "external", "weights")
 """Folders of `resources/` that are not datasets."""
-RESERVED_BACKBONES = (EXTERNAL, "logs", "pretrained", "scores", "superseded")
+RESERVED_BACKBONES = (EXTERNAL, "logs", "pretrained", "scores", "superseded", "tuning")
 """Folders of `results/<profile>/` that are not backbones."""
+MOST_POINTS = 1000
+"""Most points of a tuning grid."""
 
 
 def _check_name(value: str) -> str:
@@ -90,6 +92,16 @@ Probability = Annotated[float, Ge(0), Le(1), _Number]
 Milestones = Annotated[list[Annotated[float, _Number]], pydantic.AfterValidator(_check_milestones)]
 _Chances = pydantic.AfterValidator(_check_probabilities)
 Pair = tuple[Annotated[float, _Number], Annotated[float, _Number]]
+
+
+def _check_seeds(seeds: list[int]) -> list[int]:
+    repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if repeated:
+        raise ValueError(f"seed {repeated[0]} is listed twice; list every seed once")
+    return seeds
+
+
+Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), pydantic.AfterValidator(_check_seeds)]
 
 
 class Section(pydantic.BaseModel):
@@ -253,7 +265,9 @@ class ScoredSplit(Split):
 
 class Data(Section):
     train: list[Source] = Field(min_length=1, description="sources of the training crops")
-    validation: Split = Field(description="small set for PSNR-Y during training; never used to select anything")
+    validation: Split = Field(
+        description="small set for PSNR-Y during training; it selects nothing but the choices of `tuning`"
+    )
     test: list[ScoredSplit] = Field(min_length=1, description="datasets to score, each a block of the tables")
 
 
@@ -319,7 +333,7 @@ class Training(Section):
 
 
 class TrainingChanges(Section):
-    """Changes to `training` for one baseline; same keys and meanings."""
+    """Changes to `training` for one baseline, one variant, or all tuning; same keys and meanings."""
 
     iterations: PositiveInt | None = None
     batch_size: PositiveInt | None = None
@@ -329,11 +343,29 @@ class TrainingChanges(Section):
     validate_every: PositiveInt | None = None
 
 
+class VariantChanges(Section):
+    """A variant of this profile: its options, such as `rank: 4`, and what differs in its training.
+
+    Without options, a variant of the file keeps the file's.
+    """
+
+    model_config = pydantic.ConfigDict(extra="allow", frozen=True)
+
+    training: TrainingChanges = Field(
+        default_factory=TrainingChanges,
+        description="changes to `training` for this variant, over those of its baseline",
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
 class Baseline(Section):
     """Changes of this profile to one file of `baselines/`."""
 
-    variants: dict[Name, dict[str, Any]] = Field(
-        default_factory=dict, description="variants that this profile defines: name to options"
+    variants: dict[Name, VariantChanges] = Field(
+        default_factory=dict, description="variants that this profile defines: name to options, and to `training`"
     )
     rows: list[str] | None = Field(
         None,
@@ -346,6 +378,48 @@ class Baseline(Section):
     training: TrainingChanges = Field(
         default_factory=TrainingChanges, description="changes to `training` for this baseline"
     )
+
+
+class Tuning(Section):
+    """Tuning: every variant is tried at every point of one grid, and the best on the validation split is what runs use."""
+
+    grid: dict[str, list[Any]] = Field(
+        min_length=1,
+        description="what is tried: keys of `training`, such as `lr`, or options of methods, such as `alpha`, each with its values; every combination is a point. An option is tried for the variants that have it and do not set it themselves",
+    )
+    seeds: Seeds = Field(description="seeds of the tuning runs; none of them may be a seed of the profile")
+    training: TrainingChanges = Field(
+        default_factory=TrainingChanges,
+        description="changes to `training` while tuning, such as fewer iterations, for every variant alike",
+    )
+    metric: Name = Field(
+        description="column of `scoring.metrics` that selects: its mean over validation images and tuning seeds"
+    )
+    choices: str | None = Field(
+        None,
+        description="folder of choices made before, used as long as they are of this grid; default: every variant is tuned first",
+    )
+
+    @pydantic.field_validator("grid")
+    @classmethod
+    def _values_can_be_tried(cls, grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        points = math.prod(map(len, grid.values()))
+        if points > MOST_POINTS:
+            raise ValueError(f"{points:,} points, at most {MOST_POINTS} are allowed; try fewer values")
+        return {key: _values_to_try(key, values) for key, values in grid.items()}
+
+
+def _values_to_try(key: str, values: list[Any]) -> list[Any]:
+    if key in ("iterations", "validate_every"):
+        raise ValueError(f"{key} is the same at every point: set it in `tuning.training`")
+    if key in TrainingChanges.model_fields:
+        try:
+            values = [getattr(TrainingChanges.model_validate({key: value}), key) for value in values]
+        except pydantic.ValidationError as error:
+            raise ValueError(f"{key}: {error.errors()[0]['msg']}, found {error.errors()[0]['input']!r}") from None
+    if len(values) < 2 or None in values or any(value in values[:index] for index, value in enumerate(values)):
+        raise ValueError(f"{key}: expected two or more different values, found {values}")
+    return values
 
 
 class External(Section):
@@ -455,7 +529,7 @@ class Profile(Section):
         description="folder of papers/: the paper whose published numbers are shown beside the measured ones and whose claims are audited",
     )
     scale: PositiveInt = Field(4, description="upscaling factor")
-    seeds: list[NonNegativeInt] = Field(min_length=1, description="seeds; every variant is trained once with each")
+    seeds: Seeds = Field(description="seeds; every variant is trained once with each")
     compute: Compute = Field(default_factory=Compute)
     datasets: dict[Name, DatasetConfig]
     data: Data
@@ -465,20 +539,16 @@ class Profile(Section):
         default_factory=dict,
         description="changes to files of baselines/, by file name; any other file runs its ROWS",
     )
+    tuning: Tuning | None = Field(
+        None,
+        description="choose options of every variant on the validation split; default: train with those given here",
+    )
     external: dict[Name, External] = Field(
         default_factory=dict, description="external models, scored without adapting them: the rows `external/<name>`"
     )
     pretraining: Pretraining | None = None
     scoring: Scoring
     report: Report
-
-    @pydantic.field_validator("seeds")
-    @classmethod
-    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
-        repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-        if repeated:
-            raise ValueError(f"seed {repeated[0]} is listed twice; list every seed once")
-        return seeds
 
     @pydantic.field_validator("datasets")
     @classmethod
@@ -532,6 +602,22 @@ class Profile(Section):
                     raise ValueError(
                         f"baselines.{key}.only: no backbone {name!r}{suggestion(name, self.backbones)}; there are {listing(self.backbones)}"
                     )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _tuning_is_apart(self) -> Profile:
+        if self.tuning is None:
+            return self
+        metric, metrics = self.tuning.metric, self.scoring.metrics
+        if metric not in metrics:
+            raise ValueError(
+                f"tuning.metric: no metric {metric!r}{suggestion(metric, metrics)}; there are {listing(metrics)}"
+            )
+        reported = sorted(set(self.tuning.seeds) & set(self.seeds))
+        if reported:
+            raise ValueError(
+                f"tuning.seeds: seed {reported[0]} is reported (`seeds`); give tuning seeds that no reported run uses"
+            )
         return self
 
     @pydantic.model_validator(mode="after")

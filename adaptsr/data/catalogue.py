@@ -138,6 +138,10 @@ class DatasetPart(Section):
         "",
         description="pairs whose names agree up to this text form one scene; empty: every pair is its own scene",
     )
+    photographs: str = Field(
+        "",
+        description="what the images show, such as `DIV2K 0801-0900`; rows that show the same photographs, whole or cropped, have the same; empty: photographs of no other row",
+    )
     note: str = Field("", description="further advice for users")
 
     @property

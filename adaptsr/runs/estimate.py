@@ -125,8 +125,15 @@ def _estimate_backbone(matrix: Matrix, name: str) -> BackboneEstimate:
     left = Counter(run.variant for run in runs)
     left.subtract({row: len(found) for row, found in finished.items()})
     waiting = [matrix.variant(row) for row, count in left.items() if count]
-    training = [(left[v.row], _training_seconds(matrix, v, timing, finished.get(v.row, []))) for v in waiting]
-    validations = sum(left[v.row] * _validations(matrix.training(v)) for v in waiting)
+    training = [
+        (left[v.row], _training_seconds(matrix.untuned, name, v, timing, finished.get(v.row, []))) for v in waiting
+    ]
+    untuned = matrix.untuned
+    validations = sum(left[v.row] * _validations(untuned.training(v, name)) for v in waiting)
+    for at, variant in _tuning_runs(matrix, name):
+        seeds = len(at.profile.seeds)
+        training.append((seeds, _training_seconds(at, name, variant, timing, [])))
+        validations += seeds * (1 + _validations(at.training(variant, name)))
     restored = 1 + len(runs)
     return BackboneEstimate(
         name=name,
@@ -157,15 +164,23 @@ def _total_hours(runs: Sequence[tuple[int, float | None]]) -> float | None:
     return _sum_of_known([count * each / 3600 if each is not None else None for count, each in runs])
 
 
+def _tuning_runs(matrix: Matrix, backbone: str) -> Iterator[tuple[Matrix, Variant]]:
+    """Yield each point of the grid at which a variant is still to be tried, as its matrix."""
+    for row in matrix.rows_on(backbone):
+        path = matrix.choice_path(backbone, row.name) if row.trained else None
+        if path and not path.is_file():
+            yield from ((matrix.at(point), matrix.variant(row.name)) for point in matrix.points(row.name))
+
+
 def _training_seconds(
-    matrix: Matrix, variant: Variant, timing: Timing | None, finished: Sequence[records.RunRecord]
+    matrix: Matrix, backbone: str, variant: Variant, timing: Timing | None, finished: Sequence[records.RunRecord]
 ) -> float | None:
     """Return the seconds of one run: the mean of its finished seeds if there are any, else from published times."""
     if finished:
         return sum(record.wall_seconds for record in finished) / len(finished)
     if timing is None:
         return None
-    training = matrix.training(variant)
+    training = matrix.training(variant, backbone)
     pixels = training.batch_size * training.crop**2
     seconds = timing.full if variant.baseline.trains_all else timing.adapted
     return training.iterations * seconds * pixels / PIXELS_OF_AN_ITERATION
@@ -260,6 +275,8 @@ def _notes(matrix: Matrix) -> Iterator[str]:
     )
     if any(source.degradation for source in profile.data.train):
         yield "LR that is degraded on the fly makes an iteration longer than the published ones; by how much is not published."
+    if tuning := sum(len(at.profile.seeds) for name in profile.backbones for at, _ in _tuning_runs(matrix, name)):
+        yield f"Training and validation hours include {tuning:,} tuning runs, which `RUNS` does not count."
     splits = [(split.dataset, _size(profile, split)) for split in (profile.data.validation, *matrix.tests)]
     sizes = sorted({dataset for dataset, size in splits if not size.lr_pixels_known})
     if sizes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from adaptsr import files
 from adaptsr.adaptation.baseline_files import FOLDER, BaselineFile, Variant, discover, resolve_variant, select_variants
@@ -15,7 +15,7 @@ from adaptsr.config import schema
 from adaptsr.data.catalogue import Catalogue, read_catalogue, weights_file
 from adaptsr.data.manifest import SplitName, manifest_path, read_manifest
 from adaptsr.errors import UserError, listing, suggestion
-from adaptsr.runs import keys
+from adaptsr.runs import choices, keys
 from adaptsr.runs.records import RunRecord
 from adaptsr.runs.run import Run
 
@@ -62,6 +62,8 @@ class Matrix:
     baselines: Mapping[str, BaselineFile]
     source: str
     """The profile's file, for messages."""
+    point: choices.Options | None = None
+    """The point of the grid that all runs use in place of their choices, in a matrix of tuning runs (`at`)."""
 
     @staticmethod
     def of(profile: schema.Profile, source: str, folders: Sequence[Path] = (FOLDER,)) -> Matrix:
@@ -147,19 +149,93 @@ class Matrix:
         archives = self._catalogue.archives_of(dataset.row)
         return any(archive.fetch == "manual" and not archive.path.is_file() for archive in archives)
 
-    def variant(self, row: str) -> Variant:
-        """Return any variant that the baseline files or the profile define, selected or not."""
-        return resolve_variant(self.baselines, self.profile.baselines, row, self.source)
+    def variant(self, row: str, backbone: str | None = None) -> Variant:
+        """Return any variant that the baseline files or the profile define, selected or not; with its choice on a backbone."""
+        variant = resolve_variant(self.baselines, self.profile.baselines, row, self.source)
+        if backbone is None:
+            return variant
+        chosen = {key: value for key, value in self.chosen(backbone, row).items() if key in variant.baseline.options}
+        return replace(variant, options={**variant.options, **chosen}) if chosen else variant
 
-    def training(self, variant: Variant) -> schema.Training:
-        """Return the schedule of a variant: the profile's, with what differs for its baseline."""
-        changes = self.profile.baselines.get(variant.baseline.name, schema.Baseline()).training
-        return self.profile.training.model_copy(update=changes.model_dump(exclude_none=True))
+    def training(self, variant: Variant, backbone: str) -> schema.Training:
+        """Return the schedule of a variant: the profile's, with what differs for its baseline, itself, and by its choice."""
+        baseline = self.profile.baselines.get(variant.baseline.name, schema.Baseline())
+        parts = [baseline.training, baseline.variants.get(variant.name, schema.VariantChanges()).training]
+        if self.profile.tuning and self.point:
+            parts.append(self.profile.tuning.training)
+        changes: dict[str, Any] = {}
+        for part in parts:
+            changes |= part.model_dump(exclude_none=True)
+        chosen = self.chosen(backbone, variant.row)
+        changes |= {key: value for key, value in chosen.items() if key in schema.TrainingChanges.model_fields}
+        return self.profile.training.model_copy(update=changes)
 
     def variant_key(self, backbone: str, row: str) -> str:
-        """Return what Snakemake compares of a variant on a backbone; it needs no file (`keys.variant_key`)."""
-        variant = self.variant(row)
-        return keys.variant_key(self.profile, backbone, variant, self.training(variant))
+        """Return what a profile asks of a variant on a backbone (`keys.variant_key`); it needs no file but a choice."""
+        variant = self.variant(row, backbone)
+        return keys.variant_key(self.profile, backbone, variant, self.training(variant, backbone))
+
+    # Tuning
+
+    @property
+    def untuned(self) -> Matrix:
+        """The same matrix without any choice, which Snakemake can compare before there are any."""
+        return replace(self, point={})
+
+    def at(self, point: choices.Options) -> Matrix:
+        """Return the matrix of the tuning runs at a point of the grid: their seeds, scored on the validation split."""
+        tuning = self.profile.tuning
+        assert tuning is not None
+        scoring = self.profile.scoring.model_copy(
+            update={"metrics": {tuning.metric: self.profile.scoring.metrics[tuning.metric]}}
+        )
+        validation = schema.ScoredSplit.model_validate(self.profile.data.validation.model_dump())
+        changes = {
+            "seeds": tuning.seeds,
+            "data": self.profile.data.model_copy(update={"test": [validation]}),
+            "scoring": scoring,
+            "report": self.profile.report.model_copy(update={"pictures": []}),
+        }
+        return replace(self, profile=self.profile.model_copy(update=changes), point=point)
+
+    def points(self, row: str) -> list[dict[str, Any]]:
+        """Return the points of the grid for a variant; none if the profile has no tuning, or nothing of it to try."""
+        return choices.points_of(self.profile, self.variant(row))
+
+    def asked_of_tuning(self, backbone: str, row: str) -> str:
+        """Hash what tuning tries for a variant on a backbone, and what it selects by. It needs no file."""
+        tuning = self.profile.tuning
+        assert tuning is not None
+        metric = self.profile.scoring.metrics[tuning.metric].model_dump(mode="json", exclude={"title"})
+        tried = [[point, self.at(point).variant_key(backbone, row)] for point in self.points(row)]
+        return files.digest([tried, tuning.seeds, metric, self.profile.scoring.crop_border])
+
+    def choice_path(self, backbone: str, row: str) -> Path | None:
+        """Return the file with the choice of a variant on a backbone; None if there is nothing to choose."""
+        if self.point is not None or not self.points(row):
+            return None
+        asked = self.asked_of_tuning(backbone, row)
+        return choices.choice_path(self.profile, self.results, backbone, row, asked)
+
+    def choice(self, backbone: str, row: str) -> choices.Choice | None:
+        """Return what tuning chose for a variant on a backbone; None if there is nothing to choose.
+
+        Raises `UserError` if it is not chosen yet, or on another grid.
+        """
+        path = self.choice_path(backbone, row)
+        if path is None:
+            return None
+        choice = choices.read_choice(path)
+        if choice.asked != self.asked_of_tuning(backbone, row):
+            raise UserError(f"{path}: chosen on another grid, schedule or metric than the profile's; run snakemake")
+        return choice
+
+    def chosen(self, backbone: str, row: str) -> choices.Options:
+        """Return the options that tuning chose for a variant on a backbone, or in a matrix of tuning runs its point."""
+        if self.point is not None:
+            return self.point
+        choice = self.choice(backbone, row)
+        return choice.options if choice else {}
 
     def inputs(self, backbone: str) -> keys.Inputs:
         """Digest the images and weights that the runs on a backbone are made from.
@@ -188,9 +264,11 @@ class Matrix:
             assert run.backbone is not None
             here = inputs(run.backbone)
             same_inputs = record.inputs is not None and here in (None, record.inputs)
-            return (
-                same_inputs and record.seed == run.seed and record.variant_key == variant_key(run.backbone, run.variant)
-            )
+            try:
+                key = variant_key(run.backbone, run.variant)
+            except UserError:  # not tuned yet
+                return False
+            return same_inputs and record.seed == run.seed and record.variant_key == key
 
         return match
 
@@ -204,7 +282,8 @@ class Matrix:
 
     @property
     def results(self) -> Path:
-        return Path("results") / self.profile.name
+        folder = Path("results") / self.profile.name
+        return folder / "tuning" / choices.folder_name(self.point) if self.point else folder
 
     @property
     def reports(self) -> Path:

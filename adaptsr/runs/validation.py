@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from adaptsr import files
 from adaptsr.backbones.architectures.names import architectures
+from adaptsr.config import schema
 from adaptsr.data.catalogue import read_catalogue
+from adaptsr.data.kinds import kind_of
 from adaptsr.errors import UserError, check_known, listing, suggestion
 from adaptsr.metrics.conventions import conventions
 from adaptsr.papers import published_tables
@@ -24,6 +26,7 @@ def check(matrix: Matrix, *, weights: bool = True) -> None:
         conventions(profile.scoring)
     except UserError as mistake:
         raise UserError(f"{source}: {mistake}") from None
+    _check_tuning(matrix)
     published = _published(matrix)
     rows = {row.name for row in matrix.rows}
     for name, table in profile.report.tables.items():
@@ -39,6 +42,33 @@ def check(matrix: Matrix, *, weights: bool = True) -> None:
             raise UserError(
                 f"{where}.rows: {', '.join(comparison.rows)} match no row of this profile; there are {listing(rows)}"
             )
+
+
+def _check_tuning(matrix: Matrix) -> None:
+    """Refuse a grid that no variant takes, and choices by photographs that tests show too."""
+    profile = matrix.profile
+    if profile.tuning is None:
+        return
+    options = {*schema.TrainingChanges.model_fields}.union(*(v.baseline.options for v in matrix.variants.values()))
+    tried = {key for row in matrix.variants for point in matrix.points(row) for key in point}
+    for key in profile.tuning.grid:
+        check_known(f"{matrix.source}: tuning.grid", "option", key, options)
+        if key not in tried:
+            raise UserError(f"{matrix.source}: tuning.grid.{key}: every variant sets {key!r} itself; leave it out")
+    validation = profile.data.validation
+    seen = _photographs(matrix, validation)
+    for test in profile.data.test:
+        shared = seen & _photographs(matrix, test)
+        if shared:
+            raise UserError(
+                f"{matrix.source}: tuning: {validation.dataset} ({validation.split}) and the test dataset {test.dataset} show "
+                f"the same photographs ({min(shared)}); choose on others: change data.validation, or leave out the test dataset"
+            )
+
+
+def _photographs(matrix: Matrix, split: schema.Split) -> frozenset[str]:
+    declared = matrix.profile.datasets[split.dataset]
+    return kind_of(declared).photographs(declared, split.split) | {f"{split.dataset}/{split.split}"}
 
 
 def _published(matrix: Matrix) -> list[str]:

@@ -73,7 +73,7 @@ class TrainingContext:
         return sample_batch(self.sources, seed, index, training.batch_size, training.crop, scale, purpose, self.device)
 
     def plan(self, variant: Variant, seed: int) -> Plan:
-        calibration = self.calibration(self.matrix.training(variant), seed)
+        calibration = self.calibration(self.matrix.training(variant, self.name), seed)
         return plan_variant(variant, self.fresh_backbone, self.sites, calibration, seed)
 
 

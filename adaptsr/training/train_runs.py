@@ -47,7 +47,7 @@ def ensure_runs(
     undamaged files. A finished run with another key is set aside. Raises `Terminated` on SIGTERM, after a checkpoint,
     and `RecordTooNew` for a run of newer code, which is left alone.
     """
-    variant = matrix.variant(row)
+    variant = matrix.variant(row, backbone)
     variant_key = matrix.variant_key(backbone, row)
     context = TrainingContext.of(matrix, backbone)
     entries: list[dict[str, Any]] = []
@@ -122,7 +122,7 @@ def train_run(
     files.remove_torn(folder)
     matrix = context.matrix
     run = Run(context.name, variant.row, seed)
-    training = matrix.training(variant)
+    training = matrix.training(variant, context.name)
     variant_key = matrix.variant_key(context.name, variant.row)
     key = run_key(variant_key, context.inputs, seed)
     with memory_explained(training):

@@ -92,10 +92,35 @@ def test_what_is_known_of_a_split(declared: SampleImages | Pairs | Archive, spli
     assert kind_of(declared).estimate(declared, split, 4) == expected
 
 
+def archive(row: str) -> Archive:
+    return Archive(kind="archive", row=row)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ((SAMPLES, "train"), (SAMPLES, "validation"), False),
+        ((SAMPLES, "train"), (SAMPLES, "train"), True),
+        ((archive("div2k-unknown-x4"), "validation"), (archive("stablesr-div2k"), "test"), True),
+        ((archive("div2k-unknown-x4"), "train"), (archive("stablesr-div2k"), "test"), False),
+        ((archive("realsr-v3-x4"), "test"), (archive("stablesr-realsr"), "test"), True),
+        ((archive("realsr-v3-x4"), "train"), (archive("stablesr-realsr"), "test"), False),
+        ((own_pairs("lr", rule="first 1"), "test"), (own_pairs("other", "./hr"), "test"), True),
+        ((own_pairs("lr", rule="first 1"), "test"), (own_pairs("lr", rule="last 1"), "test"), False),
+        ((own_pairs("lr", rule="first 9"), "test"), (own_pairs("lr"), "test"), False),  # said when it is prepared
+    ],
+)
+def test_splits_that_show_the_same_photographs_share_names(folder: Path, one: Any, other: Any, shared: bool) -> None:
+    (folder / "hr/b.png").write_bytes(b"b")
+    named = [kind_of(declared).photographs(declared, split) for declared, split in (one, other)]
+    assert bool(named[0] & named[1]) == shared
+
+
 def test_what_a_report_says_of_each_kind() -> None:
     samples = kind_of(SAMPLES).describe(SAMPLES)
     assert samples.source.startswith("photographs that ship with scikit-image ")
     assert ", scikit-learn " in samples.source
+    assert samples.licence == "scikit-image: CC0 or public domain; scikit-learn: CC BY 2.0"
     declared = own_pairs("/home/somebody/lr")
     assert kind_of(declared).describe(declared) == Description("a folder of pairs", "not stated")
     row = Archive(kind="archive", row="stablesr-realsr")
@@ -106,7 +131,7 @@ def test_every_kind_has_its_module_and_none_costs_torch() -> None:
     program = (
         "import importlib, sys\n"
         f"modules = [importlib.import_module(f'adaptsr.data.kinds.{{kind}}') for kind in {DATASET_KINDS}]\n"
-        "functions = ('prepare', 'describe', 'estimate', 'listing')\n"
+        "functions = ('prepare', 'describe', 'estimate', 'listing', 'photographs')\n"
         "assert all(callable(getattr(module, name)) for module in modules for name in functions)\n"
         "assert importlib.import_module('adaptsr.data.catalogue').read_catalogue()\n"
         "sys.exit('torch' in sys.modules)"

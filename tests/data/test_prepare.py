@@ -28,7 +28,7 @@ def sample_images(**changes: object) -> SampleImages:
     content: dict[str, object] = {
         "kind": "sample_images",
         "scenes": {
-            "train": ["skimage/astronaut.png", "sklearn/flower.jpg"],
+            "train": ["skimage/astronaut.png", "pyiqa/I19.bmp"],
             "test": ["skimage/motorcycle_left.png+skimage/motorcycle_right.png", "matplotlib/grace_hopper.jpg"],
         },
         "patch": 64,
@@ -111,7 +111,11 @@ class TestSampleImages:
         ("changes", "said"),
         [
             ({"scenes": {"train": ["skimage/astronaut.jpg"]}}, r"scenes\.train: .*did you mean 'astronaut\.png'"),
-            ({"scenes": {"train": ["scipy/face.png"]}}, "matplotlib, skimage, sklearn"),
+            ({"scenes": {"train": ["scipy/face.png"]}}, "matplotlib, pyiqa, skimage, sklearn"),
+            (
+                {"scenes": {"train": ["pyiqa/I99.bmp"]}},
+                r"ships no 'I99\.bmp'.*I03\.bmp, I04\.bmp, I06\.bmp, I08\.bmp, I19\.bmp",
+            ),
             ({"scenes": {"train": ["skimage/../data/coffee.png"]}}, "invalid photograph"),
             (
                 {"scenes": {"train": ["skimage/coffee.png"], "test": ["skimage/coffee.png"]}},

@@ -23,11 +23,12 @@ from adaptsr.adaptation.reparametrization import Plan
 from adaptsr.config import reading
 from adaptsr.data.manifest import read_manifest
 from adaptsr.errors import UserError
+from adaptsr.runs.choices import read_choice
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.records import read_record
 from adaptsr.scoring.table import COLUMNS, Fingerprint, read_scores, typed, write_scores
 from adaptsr.tensors import load_tensors, save_tensors
-from tests.factories import profile_content, run_record
+from tests.factories import choice, profile_content, run_record
 
 FUZZ = settings(
     max_examples=int(os.environ.get("ADAPTSR_FUZZ_EXAMPLES", "60")),
@@ -97,13 +98,16 @@ def planned(path: Path) -> None:
     matrix = Matrix.of(reading.load_profile(path, {}), str(path))
     for backbone in matrix.profile.backbones:
         for row in matrix.variants:
-            matrix.variant_key(backbone, row)
+            matrix.untuned.variant_key(backbone, row)
+            matrix.choice_path(backbone, row)
 
 
+TUNING = {"grid": {"lr": [1e-3, 1e-2], "alpha": [1, 2]}, "seeds": [9], "metric": "psnr_y", "choices": "nowhere"}
 ITEM = {"name": "a", "scene": "a", "lr": "a", "hr": "b", "lr_sha256": "c", "hr_sha256": "d"}
 MANIFEST = {"dataset": "x", "scale": 4, "kind": "pairs", "split_rule": "", "splits": {"test": [ITEM]}}
 READERS: dict[str, tuple[Any, Callable[[Path], object]]] = {
-    "profile.yaml": (profile_content(), planned),
+    "profile.yaml": (profile_content() | {"tuning": TUNING}, planned),
+    "choice.json": (choice().model_dump(mode="json"), read_choice),
     "record.json": (run_record().model_dump(mode="json", by_alias=True), read_record),
     "manifest.json": (MANIFEST, lambda path: read_manifest(path).digest()),
     "plan.json": ({"ranks": {"a": 1}}, lambda path: Plan.load(path.parent)),

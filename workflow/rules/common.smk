@@ -114,15 +114,43 @@ def training_files(backbone):
 
 
 def training_inputs(wildcards):
-    return training_files(wildcards.backbone)
+    path = choice_path(wildcards.backbone, row_of(wildcards))
+    return training_files(wildcards.backbone) + ([str(path)] if path else [])
+
+
+def row_of(wildcards):
+    return f"{wildcards.baseline}/{wildcards.variant}"
 
 
 def variant_key(wildcards):
     """Return what makes a training job stale besides its files. The job itself checks the key of each run."""
-    return cached_variant_key(wildcards.backbone, f"{wildcards.baseline}/{wildcards.variant}")
+    return cached_variant_key(wildcards.backbone, row_of(wildcards))
 
 
-cached_variant_key = cache(MATRIX.variant_key)
+cached_variant_key = cache(MATRIX.untuned.variant_key)
+
+
+def tuning_inputs(wildcards):
+    """Tuning refuses validation images that are test images, so it needs both."""
+    return training_files(wildcards.backbone) + manifests(test.dataset for test in MATRIX.tests)
+
+
+choice_path = cache(MATRIX.choice_path)
+
+
+def tuning_key(wildcards):
+    """Return what makes a tuning job stale besides its files: what it tries, and what it selects by."""
+    return MATRIX.asked_of_tuning(wildcards.backbone, row_of(wildcards))
+
+
+def made_choices():
+    """Return the choices that the workflow makes, whether or not `tuning.choices` has them."""
+    return [
+        f"results/{NAME}/tuning/choices/{backbone}/{row.name}.json"
+        for backbone in PROFILE.backbones
+        for row in MATRIX.rows_on(backbone)
+        if row.trained and MATRIX.points(row.name)
+    ]
 
 
 def backbone_of(wildcards):

@@ -1,6 +1,6 @@
 """The kinds of dataset that a profile can declare. In: a declaration. Out: images and a manifest.
 
-A kind is a module of this package, named like `kind` in the profile, with the four functions of `Kind`. Importing it does
+A kind is a module of this package, named like `kind` in the profile, with the functions of `Kind`. Importing it does
 not import torch: the workflow and `adaptsr estimate` use `listing` and `estimate`.
 """
 
@@ -57,6 +57,13 @@ class Kind(Protocol):
 
     def listing(self, declared: Any) -> Any:
         """Return plain JSON that changes if the dataset must be prepared again. Reads no image."""
+        ...
+
+    def photographs(self, declared: Any, split: SplitName) -> frozenset[str]:
+        """Name the photographs of a split, as far as they are known before the data is fetched. Reads no image.
+
+        Splits of one dataset or two that show the same photograph, in whole or cropped, share a name.
+        """
         ...
 
 

@@ -80,6 +80,12 @@ def listing(declared: Archive) -> Any:
     return declared.model_dump(mode="json")
 
 
+def photographs(declared: Archive, split: SplitName) -> frozenset[str]:
+    """Return the collections of photographs that config/datasets.tsv names for the split."""
+    parts = [part for part in read_catalogue().dataset(declared.row) if part.split == split]
+    return frozenset(part.photographs or f"{declared.row} {split}" for part in parts)
+
+
 def _prepared(name: str, declared: Archive, folder: Path, scale: int, catalogue: Catalogue) -> Manifest | None:
     """Return the manifest if it was made from the current catalogue and all its images exist, else None."""
     rule = _split_rule(catalogue, declared.row)
@@ -155,7 +161,10 @@ def _replace(folder: Path, staging: Path) -> None:
 def _split_rule(catalogue: Catalogue, row: str) -> str:
     archives = catalogue.archives_of(row)
     content = {
-        "parts": [part.model_dump(mode="json", exclude={"note", "lr_pixels"}) for part in catalogue.dataset(row)],
+        "parts": [
+            part.model_dump(mode="json", exclude={"note", "lr_pixels", "photographs"})
+            for part in catalogue.dataset(row)
+        ],
         "archives": [[archive.file, archive.checksum] for archive in archives],
     }
     return (

@@ -70,6 +70,16 @@ def listing(declared: Pairs) -> Any:
     return [declared.split, *([str(folder), _files(folder)] for folder in folders)]
 
 
+def photographs(declared: Pairs, split: SplitName) -> frozenset[str]:
+    """Return the HR files of the split; none while the folder is missing or the split rules do not fit it."""
+    folder = _resolved(declared.hr)
+    try:
+        names = split_names(sorted({Path(str(name)).stem for name, *_ in _files(folder)}), declared.split)
+    except UserError:  # said by `prepare`
+        return frozenset()
+    return frozenset(f"{folder / name}" for name in names.get(split, []))
+
+
 def _folders(declared: Pairs) -> tuple[tuple[str, str], tuple[str, str]]:
     return ("LR", declared.lr), ("HR", declared.hr)
 

@@ -24,6 +24,13 @@ FOLDERS = {
     "sklearn": "datasets/images",
 }
 """Where each package keeps its photographs, relative to its own folder."""
+TERMS = {
+    "matplotlib": "public domain",
+    "pyiqa": "none stated; TID2013 references, cut from the Kodak set",
+    "skimage": "CC0 or public domain",
+    "sklearn": "CC BY 2.0",
+}
+"""What is known of the licence of each package's photographs."""
 DISTRIBUTIONS = {"skimage": "scikit-image", "sklearn": "scikit-learn"}
 
 
@@ -58,11 +65,12 @@ def prepare(name: str, declared: SampleImages, folder: Path, scale: int) -> Mani
 
 
 def describe(declared: SampleImages) -> Description:
-    """Name the packages that contain the photographs, with their versions."""
+    """Name the packages that contain the photographs, with their versions and terms."""
     packages = sorted({source.partition("/")[0] for split in declared.scenes for source in _sources(declared, split)})
     names = [DISTRIBUTIONS.get(package, package) for package in packages]
     versions = ", ".join(f"{name} {installed_version(name)}" for name in sorted(names))
-    return Description(f"photographs that ship with {versions}", "as the package of each photograph states")
+    terms = "; ".join(f"{DISTRIBUTIONS.get(package, package)}: {TERMS[package]}" for package in packages)
+    return Description(f"photographs that ship with {versions}", terms)
 
 
 def estimate(declared: SampleImages, split: SplitName, scale: int) -> SplitSize:
@@ -74,6 +82,11 @@ def estimate(declared: SampleImages, split: SplitName, scale: int) -> SplitSize:
 def listing(declared: SampleImages) -> Any:
     """Return the declaration: the photographs are fixed by the installed packages."""
     return declared.model_dump(mode="json")
+
+
+def photographs(declared: SampleImages, split: SplitName) -> frozenset[str]:
+    """Return the photographs as the profile names them."""
+    return frozenset(_sources(declared, split))
 
 
 def _sources(declared: SampleImages, split: SplitName) -> list[str]:

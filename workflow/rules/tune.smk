@@ -1,0 +1,45 @@
+# Choose options of every variant on the validation split. A job tries one variant on one backbone at every point of the
+# profile's grid; its runs lie in results/<profile>/tuning/<point>/. Choices that `tuning.choices` has are not made again.
+
+
+rule tune:
+    input:
+        tuning_inputs,
+        f"results/{NAME}/metric_weights.json",
+    output:
+        f"results/{NAME}/tuning/choices/{{backbone}}/{{baseline}}/{{variant}}.json",
+    log:
+        f"results/{NAME}/logs/tune/{{backbone}}/{{baseline}}/{{variant}}.log",
+    retries: 1
+    threads: PROFILE.compute.threads
+    resources:
+        **ON_GPU,
+    params:
+        key=tuning_key,
+    message:
+        "Tuning {wildcards.baseline}/{wildcards.variant} on {wildcards.backbone}"
+    shell:
+        "adaptsr tune {PROFILE_ARGUMENTS} --backbone {wildcards.backbone} "
+        "--variant {wildcards.baseline}/{wildcards.variant} --out {output} 2>&1 | tee {log} >&2"
+
+
+# The choices of a profile. `all` makes them where they are missing; this target makes them alone.
+rule tuning:
+    input:
+        made_choices(),
+    localrule: True
+
+
+# The demo's choices are tracked files, so `all` does not make them.
+rule demo_tuning:
+    input:
+        made_choices(),
+    log:
+        f"results/{NAME}/logs/demo_tuning.log",
+    localrule: True
+    params:
+        folder=PROFILE.tuning.choices if PROFILE.tuning else None,
+    message:
+        "Installing the choices of tuning under {params.folder}"
+    shell:
+        "mkdir -p {params.folder:q} && cp -r results/{NAME}/tuning/choices/. {params.folder:q} 2>&1 | tee {log} >&2"
