@@ -40,7 +40,14 @@ def _report(parsed: argparse.Namespace) -> None:
     from adaptsr.reporting.significance import compare_rows, write_significance
     from adaptsr.reporting.tables import build_table, write_table
 
-    results = read_results(matrix.profile, matrix.rows, matrix.matches(), matrix.results, partial=parsed.partial)
+    results = read_results(
+        matrix.profile,
+        matrix.rows,
+        matrix.matches(),
+        matrix.results,
+        choices=matrix.made_choices(),
+        partial=parsed.partial,
+    )
     for name in ["index"] if parsed.partial else names:
         if name == "index":
             write_report(results, matrix.reports, shlex.join(_report_command(parsed)))

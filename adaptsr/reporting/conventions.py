@@ -10,6 +10,7 @@ import pandas as pd
 from adaptsr.papers import load_paper
 from adaptsr.reporting.metrics import MetricColumn
 from adaptsr.reporting.results import Results
+from adaptsr.reporting.tuning import settings_sentence
 from adaptsr.scoring.external import NOT_MEASURED
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def table_conventions(
     )
     yield "Among the adapted rows that have all their seeds, bold (red on the page) is best and underlined (blue) is second best, by the digits shown; ties are marked alike."
     yield "Trainable parameters are counted in every run; a parameter that several sites share counts once. Percentages are of all parameters of the backbone."
+    yield settings_sentence(profile)
     yield f"{'; '.join(metric.description for metric in metrics)}."
     yield f"{_color_spaces(results.scores, metrics)}Restored images are rounded to 8 bit before scoring; the crop border is {_crop_borders(results)}."
     for dataset in datasets:

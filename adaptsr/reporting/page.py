@@ -29,6 +29,7 @@ from adaptsr.reporting.significance import (
     write_significance,
 )
 from adaptsr.reporting.tables import build_table, write_table
+from adaptsr.reporting.tuning import TuningReport, build_tuning, settings_sentence, write_tuning
 from adaptsr.runs.run import Run
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Page:
     tables: tuple[TableModel, ...]
     significance: SignificanceReport
     outcomes: tuple[Outcome, ...]
+    tuning: TuningReport | None
     figures: tuple[DrawnFigure, ...]
     gallery: Gallery
     origin: Origin
@@ -88,6 +90,7 @@ def write_report(results: Results, out_folder: Path, command: str) -> list[Path]
     clear(out_folder, FOLDERS)
     copy_records(results, out_folder)
     write_seed_means(results, out_folder)
+    write_tuning(results, out_folder)
     zip_path = out_folder.with_name(f"{out_folder.name}.zip")
     page = build_page(results, tables, comparisons, out_folder, command)
     render("index.html", out_folder / "index.html", page=page)
@@ -105,12 +108,13 @@ def build_page(
         paper=load_paper(results.profile.paper).TITLE if results.profile.paper else "",
         warning=scale_warning(results.profile),
         partial=results.partial,
-        headline=tuple(headline(results, comparisons)),
+        headline=(*headline(results, comparisons), settings_sentence(results.profile)),
         inventory=take_inventory(results),
         test_images=_test_images(results),
         tables=tuple(tables),
         significance=report,
         outcomes=tuple(_outcomes(report, figures)),
+        tuning=build_tuning(results),
         figures=tuple(figure for figure in figures if figure.kind != "forest"),
         gallery=build_gallery(results, folder),
         origin=trace_origin(results, command),

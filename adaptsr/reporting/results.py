@@ -22,6 +22,7 @@ from adaptsr.statistics import UNSEEDED, row_names, seed_tables
 
 if TYPE_CHECKING:
     from adaptsr.config.schema import Profile
+    from adaptsr.runs.choices import Choice
     from adaptsr.runs.matrix import Matches, Row
     from adaptsr.runs.records import RunRecord
 
@@ -36,7 +37,7 @@ class Results:
 
     scores: the lines of `scores.parquet` that belong to the profile's matrix. records: of the trained runs. scenes:
     dataset to (image to scene); an image that is missing from it is its own scene. folder: the results folder. failures:
-    why runs lack a record, as far as known. manifests: of the prepared datasets. partial: whether scores were collected
+    why runs lack a record, as far as known. choices: what tuning chose, by backbone and row, as far as it has. manifests: of the prepared datasets. partial: whether scores were collected
     from the runs, complete or not.
     """
 
@@ -48,6 +49,7 @@ class Results:
     folder: Path = Path()
     resources: Path = Path("resources")
     failures: Mapping[Run, str] = field(default_factory=dict)
+    choices: Mapping[tuple[str, str], Choice] = field(default_factory=dict)
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     partial: bool = False
 
@@ -142,6 +144,7 @@ def read_results(
     results_folder: Path,
     resources_folder: Path = Path("resources"),
     *,
+    choices: Mapping[tuple[str, str], Choice] | None = None,
     partial: bool = False,
 ) -> Results:
     """Read the profile's results folder (`results/<profile>`) and the manifests of its test datasets.
@@ -178,6 +181,7 @@ def read_results(
         folder=results_folder,
         resources=resources_folder,
         failures=failures,
+        choices=choices or {},
         manifests=manifests,
         partial=partial,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -229,6 +230,16 @@ class Matrix:
         if choice.asked != self.asked_of_tuning(backbone, row):
             raise UserError(f"{path}: chosen on another grid, schedule or metric than the profile's; run snakemake")
         return choice
+
+    def made_choices(self) -> dict[tuple[str, str], choices.Choice]:
+        """Return all choices that are made, by backbone and row."""
+        found = {}
+        for backbone in self.profile.backbones:
+            for row in self.rows_on(backbone):
+                with contextlib.suppress(UserError):  # not chosen yet
+                    if row.trained and (choice := self.choice(backbone, row.name)):
+                        found[backbone, row.name] = choice
+        return found
 
     def chosen(self, backbone: str, row: str) -> choices.Options:
         """Return the options that tuning chose for a variant on a backbone, or in a matrix of tuning runs its point."""

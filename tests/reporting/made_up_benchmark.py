@@ -17,6 +17,7 @@ from adaptsr.config.mistakes import validate
 from adaptsr.config.schema import Profile
 from adaptsr.data.manifest import Item, Manifest
 from adaptsr.reporting.results import Results, read_results
+from adaptsr.runs.choices import Choice
 from adaptsr.runs.keys import Inputs
 from adaptsr.runs.matrix import Row
 from adaptsr.runs.records import RunRecord
@@ -163,6 +164,7 @@ class World:
     rows: list[Row] = field(default_factory=lambda: [row_of(*item) for item in ROWS.items()])
     scores: pd.DataFrame = field(default_factory=lambda: made_up_scores().copy())
     records: dict[Run, RunRecord] = field(default_factory=dict)
+    choices: dict[tuple[str, str], Choice] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for backbone in BACKBONES:
@@ -234,7 +236,13 @@ class World:
 
     def read(self, resources: Path | None = None, *, partial: bool = False) -> Results:
         return read_results(
-            self.profile, self.rows, matches, self.results, resources or self.resources, partial=partial
+            self.profile,
+            self.rows,
+            matches,
+            self.results,
+            resources or self.resources,
+            choices=self.choices,
+            partial=partial,
         )
 
 

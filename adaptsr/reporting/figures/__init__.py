@@ -12,6 +12,7 @@ from adaptsr.reporting.figures.complexity import complexity
 from adaptsr.reporting.figures.convergence import convergence
 from adaptsr.reporting.figures.costs import costs
 from adaptsr.reporting.figures.forest import forests
+from adaptsr.reporting.figures.grids import grids
 from adaptsr.reporting.figures.ranks import rank_maps
 from adaptsr.reporting.results import Results
 
@@ -31,6 +32,6 @@ def _drawings(results: Results, comparisons: pd.DataFrame) -> Iterator[Drawing]:
         if drawing:
             yield drawing
     yield from rank_maps(results)
-    for drawing in (convergence(results), costs(results)):
+    for drawing in (grids(results), convergence(results), costs(results)):
         if drawing:
             yield drawing

@@ -1,0 +1,54 @@
+"""Draw the curves of tuning: the metric over the points of the grid, with what was chosen."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from adaptsr.reporting.figures.canvas import Drawing, panels, set_title
+from adaptsr.reporting.figures.palette import Look, looks
+from adaptsr.reporting.metrics import metric_columns
+from adaptsr.reporting.results import Results
+from adaptsr.reporting.significance import backbone_title
+from adaptsr.reporting.tuning import point_text
+from adaptsr.runs.choices import Choice
+
+
+def grids(results: Results) -> Drawing | None:
+    """Draw a panel per backbone with a curve per row. None without choices."""
+    tuning = results.profile.tuning
+    if tuning is None or not results.choices:
+        return None
+    (metric,) = metric_columns(results.profile, [tuning.metric])
+    backbones = [name for name in results.profile.backbones if any(of == name for of, _ in results.choices)]
+    figure, ((*row_of_panels,),) = panels(1, len(backbones), 2.35)
+    look = looks(results.rows)
+    for backbone, axes in zip(backbones, row_of_panels, strict=True):
+        set_title(axes, backbone_title(results.profile, backbone))
+        for row in results.adapted_rows:
+            if choice := results.choices.get((backbone, row.name)):
+                _draw(axes, choice, look[row.name])
+    unit = f" ({metric.unit})" if metric.unit else ""
+    row_of_panels[0].set_ylabel(f"validation {metric.title}{unit} {metric.arrow}")
+    handles = [
+        Line2D([], [], color=look[row.name].color, linestyle=look[row.name].dash, label=row.title)
+        for row in results.adapted_rows
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    return Drawing(
+        name="tuning",
+        kind="tuning",
+        title="What tuning chose from",
+        caption="The mean over validation images and tuning seeds at each point of the grid; a dot marks the chosen one. A flat curve says that nothing hangs on the grid, a dot at its end that a value beyond may be better. Points at which a run diverged are left out.",
+        alt=f"Line plots of {metric.title} over the points of the tuning grid, one panel per backbone; the section on tuning has the numbers.",
+        figure=figure,
+    )
+
+
+def _draw(axes: Axes, choice: Choice, look: Look) -> None:
+    known = [(point_text(tried.point), tried.mean, tried.point) for tried in choice.tried if tried.mean is not None]
+    axes.plot([text for text, _, _ in known], [mean for _, mean, _ in known], color=look.color, linestyle=look.dash)
+    for text, mean, point in known:
+        if point == choice.options:
+            axes.plot([text], [mean], color=look.color, marker="o", markersize=5)
+    axes.tick_params(axis="x", labelrotation=45)

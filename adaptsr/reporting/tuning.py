@@ -1,0 +1,198 @@
+"""Show what tuning chose: the values, the curve over the grid that they were chosen from, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from adaptsr.reporting.metrics import MetricColumn, metric_columns
+from adaptsr.reporting.model import number_text
+from adaptsr.reporting.render import write_frame
+
+if TYPE_CHECKING:
+    from adaptsr.config.schema import Profile
+    from adaptsr.reporting.results import Results
+    from adaptsr.runs.choices import Choice, Options
+
+TUNING = "tuning.csv"
+FLAT_DB = 0.05
+"""A curve of a metric in dB that spans no more than this is flat: nothing hangs on the grid."""
+
+
+@dataclass(frozen=True)
+class CurveLine:
+    """The curve of a row as text: chosen values, the mean at each point with whether it is the chosen one, a remark."""
+
+    row: str
+    title: str
+    chosen: str
+    points: tuple[tuple[str, bool], ...]
+    remark: str
+
+
+@dataclass(frozen=True)
+class CurveTable:
+    """The curves of the rows of a backbone that were tried at the same points."""
+
+    backbone: str
+    points: tuple[str, ...]
+    lines: tuple[CurveLine, ...]
+
+
+@dataclass(frozen=True)
+class TuningReport:
+    """Everything that the section on tuning shows. file: the table of all points with their seeds."""
+
+    metric: str
+    sentences: tuple[str, ...]
+    tables: tuple[CurveTable, ...]
+    file: str = TUNING
+
+
+def settings_sentence(profile: Profile) -> str:
+    """Say how fairly the rows were set: tuned, at the paper's settings, or neither."""
+    if profile.tuning:
+        return f"Every row is tuned: {_names(profile.tuning.grid)} chosen for each row and backbone from one grid, on the validation split."
+    if profile.report.comparable_with_paper:
+        return "Every row is at the paper's settings, not tuned."
+    return "Every row is trained at one learning rate, not tuned: another one may change what is said here."
+
+
+def build_tuning(results: Results) -> TuningReport | None:
+    """Build the section on tuning; None if the profile has no tuning, or nothing is chosen yet."""
+    tuning, choices = results.profile.tuning, results.choices
+    if tuning is None or not choices:
+        return None
+    (metric,) = metric_columns(results.profile, [tuning.metric])
+    return TuningReport(
+        metric=f"{metric.title}{f' ({metric.unit})' if metric.unit else ''} {metric.arrow}",
+        sentences=tuple(_sentences(results, metric)),
+        tables=tuple(_tables(results, metric)),
+    )
+
+
+def write_tuning(results: Results, folder: Path) -> None:
+    """Write `tuning.csv`: every point of every curve, each seed; nothing without choices."""
+    lines: list[dict[str, Any]] = [
+        {
+            "backbone": backbone,
+            "row": row,
+            **tried.point,
+            "seed": seed,
+            choice.metric: value,
+            "chosen": tried.point == choice.options,
+        }
+        for (backbone, row), choice in results.choices.items()
+        for tried in choice.tried
+        for seed, value in tried.values.items()
+    ]
+    if lines:
+        write_frame(folder / TUNING, pd.DataFrame(lines))
+
+
+def is_flat(choice: Choice, metric: MetricColumn, digits: int) -> bool:
+    """Return whether nothing hangs on the grid: a spread within `FLAT_DB`, or equal digits of a metric without a unit."""
+    means = [tried.mean for tried in choice.tried]
+    known = [mean for mean in means if mean is not None]
+    if len(known) < len(means):
+        return False
+    spread = max(known) - min(known)
+    return spread <= FLAT_DB if metric.unit == "dB" else len({number_text(mean, digits) for mean in known}) == 1
+
+
+def at_edge(choice: Choice) -> list[str]:
+    """Return the options whose chosen number is the least or the greatest of those tried: beyond it was not tried."""
+    found = []
+    for key, value in choice.options.items():
+        values = [tried.point[key] for tried in choice.tried]
+        if all(isinstance(one, int | float) for one in values) and value in (min(values), max(values)):
+            found.append(key)
+    return found
+
+
+def _sentences(results: Results, metric: MetricColumn) -> Iterator[str]:
+    tuning, choices = results.profile.tuning, results.choices
+    assert tuning
+    digits = results.decimals.get(metric.name, 4)
+    runs, seconds = sum(one.runs for one in choices.values()), sum(one.seconds for one in choices.values())
+    iterations = sorted({one.iterations for one in choices.values()})
+    reported = sum(record.wall_seconds for record in results.records.values())
+    validation = results.profile.data.validation
+    yield (
+        f"Every row was tried at the same values of {_names(tuning.grid)}, with seed{'s' if len(tuning.seeds) > 1 else ''} "
+        f"{', '.join(map(str, tuning.seeds))}, which no reported run uses, for {' or '.join(f'{n:,}' for n in iterations)} "
+        f"iterations. The best mean {metric.title} on {validation.dataset} ({validation.split}) was chosen; no test image was "
+        "looked at."
+    )
+    yield (
+        f"Tuning took {runs:,} runs and {_minutes(seconds)} of training; the {len(results.records):,} reported runs took "
+        f"{_minutes(reported)}."
+    )
+    flat = sum(is_flat(one, metric, digits) for one in choices.values())
+    edges = sum(bool(at_edge(one)) and not is_flat(one, metric, digits) for one in choices.values())
+    yield f"Of {len(choices)} curves, {flat} {'is' if flat == 1 else 'are'} flat ({_flatness(metric, digits)})."
+    if edges:
+        yield f"{edges} choice{' lies' if edges == 1 else 's lie'} at the edge of the grid: values beyond it were not tried and may be better."
+    missing = sum(len(results.profile.backbones) for row in results.adapted_rows) - len(choices)
+    if missing > 0 and results.partial:
+        yield f"{missing} rows are not tuned yet."
+    other = {
+        run.backbone
+        for run, record in results.records.items()
+        if (choice := results.choices.get((str(run.backbone), run.variant))) and choice.inputs != record.inputs
+    }
+    if other:
+        yield f"The choices for {', '.join(sorted(map(str, other)))} were made with other images or weights than the reported runs: make them again."
+
+
+def _tables(results: Results, metric: MetricColumn) -> Iterator[CurveTable]:
+    titles = {row.name: row.title for row in results.rows}
+    digits = results.decimals.get(metric.name, 4)
+    for backbone, declared in results.profile.backbones.items():
+        found: dict[tuple[str, ...], list[CurveLine]] = {}
+        for row in results.adapted_rows:
+            if choice := results.choices.get((backbone, row.name)):
+                points = tuple(point_text(tried.point) for tried in choice.tried)
+                found.setdefault(points, []).append(_line(choice, titles[row.name], metric, digits))
+        for points, lines in found.items():
+            yield CurveTable(declared.title or backbone, points, tuple(lines))
+
+
+def _line(choice: Choice, title: str, metric: MetricColumn, digits: int) -> CurveLine:
+    cells = [
+        ("diverged" if tried.mean is None else number_text(tried.mean, digits), tried.point == choice.options)
+        for tried in choice.tried
+    ]
+    return CurveLine(choice.row, title, point_text(choice.options), tuple(cells), _remark(choice, metric, digits))
+
+
+def _remark(choice: Choice, metric: MetricColumn, digits: int) -> str:
+    if not choice.options:
+        return "every point diverged: the profile's own settings are used"
+    if is_flat(choice, metric, digits):
+        return "flat"
+    edge = at_edge(choice)
+    return f"{_names(edge)} at the edge of the grid" if edge else ""
+
+
+def _flatness(metric: MetricColumn, digits: int) -> str:
+    return f"within {FLAT_DB} dB" if metric.unit == "dB" else f"equal in {digits} digits"
+
+
+def point_text(point: Options) -> str:
+    """Write a point of the grid: `lr 0.002, alpha 4`."""
+    return ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in point.items()
+    )
+
+
+def _names(keys: Sequence[str] | Mapping[str, Any]) -> str:
+    return " and ".join("learning rate" if key == "lr" else key for key in keys)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:,.1f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
