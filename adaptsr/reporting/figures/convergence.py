@@ -67,7 +67,7 @@ def convergence(results: Results) -> Drawing | None:
         name="convergence",
         kind="convergence",
         title="Training against validation PSNR-Y",
-        caption="Lines are means over the seeds; bands span their lowest and highest values and may leave the panel. If a row ends before the longest one, a dotted line continues its last level. Above by iterations, below by time on this machine without validation; the speed of a run depends on what else ran at the same time. Nothing is chosen by the validation images.",
+        caption=f"Lines are means over the seeds; bands span their lowest and highest values and may leave the panel. If a row ends before the longest one, a dotted line continues its last level. Above by iterations, below by time on this machine without validation; the speed of a run depends on what else ran at the same time. {'Tuning chose by the validation images, with other seeds.' if results.profile.tuning else 'Nothing is chosen by the validation images.'}",
         alt=f"Line plots of validation PSNR-Y against iterations and against time, one column per backbone. {_ends(results, curves)}",
         figure=figure,
     )
