@@ -129,8 +129,8 @@ def _sentences(results: Results, metric: MetricColumn) -> Iterator[str]:
         "looked at."
     )
     yield (
-        f"Tuning took {runs:,} runs and {_minutes(seconds)} of training; the {len(results.records):,} reported runs took "
-        f"{_minutes(reported)}."
+        f"Tuning took {runs:,} runs and {_duration(seconds)} of training; the {len(results.records):,} reported runs took "
+        f"{_duration(reported)}."
     )
     flat = sum(is_flat(one, metric, digits) for one in choices.values())
     edges = sum(bool(at_edge(one)) and not is_flat(one, metric, digits) for one in choices.values())
@@ -194,5 +194,7 @@ def _names(keys: Sequence[str] | Mapping[str, Any]) -> str:
     return " and ".join("learning rate" if key == "lr" else key for key in keys)
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:,.1f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
+def _duration(seconds: float) -> str:
+    units = (("hours", 3600), ("minutes", 60), ("seconds", 1))
+    unit, length = next((unit for unit in units if seconds >= 2 * unit[1]), units[-1])
+    return f"{seconds / length:,.1f} {unit}"

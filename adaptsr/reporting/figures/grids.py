@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -25,9 +29,14 @@ def grids(results: Results) -> Drawing | None:
     look = looks(results.rows)
     for backbone, axes in zip(backbones, row_of_panels, strict=True):
         set_title(axes, backbone_title(results.profile, backbone))
-        for row in results.adapted_rows:
-            if choice := results.choices.get((backbone, row.name)):
-                _draw(axes, choice, look[row.name])
+        curves = [
+            results.choices[backbone, row.name]
+            for row in results.adapted_rows
+            if (backbone, row.name) in results.choices
+        ]
+        for choice in curves:
+            _draw(axes, choice, look[choice.row])
+        _follow_best(axes, curves, lower_better=metric.lower_better)
     unit = f" ({metric.unit})" if metric.unit else ""
     row_of_panels[0].set_ylabel(f"validation {metric.title}{unit} {metric.arrow}")
     handles = [
@@ -39,16 +48,27 @@ def grids(results: Results) -> Drawing | None:
         name="tuning",
         kind="tuning",
         title="What tuning chose from",
-        caption="The mean over validation images and tuning seeds at each point of the grid; a dot marks the chosen one. A flat curve says that nothing hangs on the grid, a dot at its end that a value beyond may be better. Points at which a run diverged are left out.",
+        caption="The mean over validation images and tuning seeds at each point of the grid; a dot marks the chosen one. A flat curve says that nothing hangs on the grid, a dot at its end that a value beyond may be better. Points at which a run diverged are left out, and the worst may leave the panel.",
         alt=f"Line plots of {metric.title} over the points of the tuning grid, one panel per backbone; the section on tuning has the numbers.",
         figure=figure,
     )
 
 
 def _draw(axes: Axes, choice: Choice, look: Look) -> None:
-    known = [(point_text(tried.point), tried.mean, tried.point) for tried in choice.tried if tried.mean is not None]
-    axes.plot([text for text, _, _ in known], [mean for _, mean, _ in known], color=look.color, linestyle=look.dash)
-    for text, mean, point in known:
-        if point == choice.options:
-            axes.plot([text], [mean], color=look.color, marker="o", markersize=5)
+    means = [math.nan if tried.mean is None else tried.mean for tried in choice.tried]
+    names = [point_text(tried.point) for tried in choice.tried]
+    axes.plot(names, means, color=look.color, linestyle=look.dash)
+    for name, mean, tried in zip(names, means, choice.tried, strict=True):
+        if tried.point == choice.options:
+            axes.plot([name], [mean], color=look.color, marker="o", markersize=5)
     axes.tick_params(axis="x", labelrotation=45)
+
+
+def _follow_best(axes: Axes, choices: Sequence[Choice], *, lower_better: bool) -> None:
+    """Fit the panel to the better four fifths of the points: one that nearly diverged would flatten all others."""
+    means = [tried.mean for choice in choices for tried in choice.tried if tried.mean is not None]
+    if len(set(means)) > 1:
+        shares = (0.0, 0.8) if lower_better else (0.2, 1.0)
+        low, high = np.quantile(means, shares)
+        margin = 0.08 * (high - low)
+        axes.set_ylim(low - margin, high + margin)
