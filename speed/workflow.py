@@ -79,6 +79,7 @@ def matrix_of(runs: int) -> dict[str, Any]:
     files = sorted(path.stem for path in (ROOT / "baselines").glob("[!_]*.py"))
     names = [f"v{index:04d}" for index in range(count)]
     profile["name"] = "matrix"
+    profile.pop("tuning")
     profile["seeds"] = list(range(1, SEEDS + 1))
     profile["compute"]["seeds_per_job"] = 1
     profile["baselines"] = {name: {"rows": []} for name in files}

@@ -200,8 +200,8 @@ class Matrix:
         return replace(self, profile=self.profile.model_copy(update=changes), point=point)
 
     def points(self, row: str) -> list[dict[str, Any]]:
-        """Return the points of the grid for a variant; none if the profile has no tuning, or nothing of it to try."""
-        return choices.points_of(self.profile, self.variant(row))
+        """Return the points of the grid for a row; none if the profile has no tuning, does not run it, or nothing is open."""
+        return choices.points_of(self.profile, self.variant(row)) if row in self.variants else []
 
     def asked_of_tuning(self, backbone: str, row: str) -> str:
         """Hash what tuning tries for a variant on a backbone, and what it selects by. It needs no file."""

@@ -154,6 +154,7 @@ def train_run(
         config={
             "options": dict(variant.options),
             "training": training.model_dump(mode="json"),
+            "chosen": dict(matrix.chosen(context.name, variant.row)),
             "backbone": matrix.profile.backbones[context.name].model_dump(mode="json"),
             "scale": matrix.profile.scale,
             "data": matrix.profile.data.model_dump(mode="json", include={"train", "validation"}),

@@ -41,9 +41,10 @@ def test_every_variant_gets_the_same_grid_but_for_options_that_it_lacks_or_sets(
     matrix = tuned()
     assert matrix.points("full_finetuning/all") == [{"lr": 1e-3}, {"lr": 1e-2}]
     assert matrix.points(ROW) == [{"lr": lr, "alpha": alpha} for lr in (1e-3, 1e-2) for alpha in (1.0, 2.0)]
-    own = tuned(lambda c: c["baselines"]["lora"].update(variants={"mine": {"alpha": 3.0}}))
+    own = tuned(lambda c: c["baselines"]["lora"].update(rows=["r1", "mine"], variants={"mine": {"alpha": 3.0}}))
     assert own.points("lora/mine") == [{"lr": 1e-3}, {"lr": 1e-2}]
     assert tuned(grid={"alpha": [1.0, 2.0]}).choice("safmn", "full_finetuning/all") is None
+    assert matrix.choice("safmn", "lora/r64") is None, "the demo does not run it"
 
 
 def test_a_choice_changes_the_schedule_the_options_and_the_key() -> None:

@@ -20,6 +20,8 @@ TUNING: dict[str, Any] = {
     "choices": "made-before",
 }
 
+WIDER = {"lr": [*TUNING["grid"]["lr"], 10.0]}
+
 
 def train(workspace: Workspace, **tuning: object) -> str:
     workspace.write_profile(workspace.profile() | {"tuning": TUNING | tuning})
@@ -51,12 +53,11 @@ def test_variants_are_tuned_before_they_are_trained(workspace: Workspace) -> Non
 
 def test_another_grid_repeats_the_tuning_and_no_run_whose_choice_stays(workspace: Workspace) -> None:
     runs, tried = workspace.trained_at(), tuning_runs(workspace)
-    train(workspace, grid={"lr": [1.0e-3, 1.0e-2, 10.0]})
+    train(workspace, grid=WIDER)
     assert workspace.trained_at() == runs
     new = set(tuning_runs(workspace)) - set(tried)
     assert {path.partition("/")[0] for path in new} == {"lr=10.0"}
     assert {path: when for path, when in tuning_runs(workspace).items() if path not in new} == tried
-    train(workspace)
 
 
 def test_another_choice_makes_its_runs_stale_and_no_others(workspace: Workspace) -> None:
@@ -64,7 +65,7 @@ def test_another_choice_makes_its_runs_stale_and_no_others(workspace: Workspace)
     runs = workspace.trained_at()
     other = {"lr": 1.0e-2 if content["options"]["lr"] == 1.0e-3 else 1.0e-3}
     path.write_text(json.dumps(content | {"options": other}))
-    train(workspace)
+    train(workspace, grid=WIDER)
     after = workspace.trained_at()
     assert {run for run in after if after[run] != runs[run]} == {"safmn/lora/r1/seed1", "safmn/lora/r1/seed2"}
 
@@ -79,7 +80,7 @@ def test_choices_made_before_are_used_and_only_what_they_lack_is_tuned(workspace
     ]
     (kept / "lora/r1.json").unlink()
     (workspace.root / "results").rename(workspace.root / "results-first")
-    train(workspace)
+    train(workspace, grid=WIDER)
     assert {path.split("/")[2] for path in tuning_runs(workspace)} == {"lora"}
 
 

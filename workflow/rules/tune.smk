@@ -31,15 +31,18 @@ rule tuning:
 
 
 # The demo's choices are tracked files, so `all` does not make them.
-rule demo_tuning:
-    input:
-        made_choices(),
-    log:
-        f"results/{NAME}/logs/demo_tuning.log",
-    localrule: True
-    params:
-        folder=PROFILE.tuning.choices if PROFILE.tuning else None,
-    message:
-        "Installing the choices of tuning under {params.folder}"
-    shell:
-        "mkdir -p {params.folder:q} && cp -r results/{NAME}/tuning/choices/. {params.folder:q} 2>&1 | tee {log} >&2"
+if PROFILE.tuning and PROFILE.tuning.choices:
+
+    rule demo_tuning:
+        input:
+            made_choices(),
+        log:
+            f"results/{NAME}/logs/demo_tuning.log",
+        localrule: True
+        params:
+            made=f"results/{NAME}/tuning/choices/.",
+            folder=expanded(PROFILE.tuning.choices),
+        message:
+            "Installing the choices of tuning under {params.folder}"
+        shell:
+            "mkdir -p {params.folder:q} && cp -r {params.made} {params.folder:q} 2>&1 | tee {log} >&2"
