@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
-from adaptsr.backbones.architectures.family import StateDict
+from adaptsr.backbones.architectures.family import Family, StateDict
 from adaptsr.backbones.architectures.from_spandrel import (
+    UNSEEN,
     detected,
     meshgrid_silenced,
     sizes_of,
     spandrel_class,
     stated_sizes,
 )
-from adaptsr.backbones.architectures.known import FAMILIES, family_of, is_rebuilt
-from adaptsr.backbones.checkpoints import load_weights, read_checkpoint
-from adaptsr.backbones.gate import Stated, gate
+from adaptsr.backbones.architectures.from_spandrel import unseen as unseen_options
+from adaptsr.backbones.architectures.known import FAMILIES, class_names, family_of, is_rebuilt, translated
+from adaptsr.backbones.checkpoints import Checkpoint, load_weights, read_checkpoint
+from adaptsr.backbones.gate import Stated, gate, with_note
 from adaptsr.backbones.sizes import Sizes
+from adaptsr.backbones.trial import tried
 from adaptsr.config import schema
 from adaptsr.data.fetch import resolve_weights
 from adaptsr.errors import UserError
@@ -34,58 +37,106 @@ def build(backbone: schema.Backbone, scale: int, lr_size: int | None = None, loa
     """
     architecture, options = backbone.architecture, dict(backbone.options)
     path = resolve_weights(backbone.weights) if backbone.weights and (load or architecture == schema.AUTO) else None
-    state = read_checkpoint(path) if path else None
+    if path and (architecture == schema.AUTO or options.keys() <= _unseen(architecture).keys()):
+        return _from_checkpoint(read_checkpoint(path), str(path), scale, lr_size, architecture, options)
     where = str(path or f"backbone {architecture}")
-    if state is not None and not options:
-        return _pass(_detect(state, where, lr_size, architecture), where, scale)
     if lr_size is not None and "img_size" in options:
         options["img_size"] = lr_size
     model = _construct(architecture, options, scale)
-    if state is not None:
-        load_weights(model, state, where)
-    return gate(model, where, _sizes(architecture, model), scale)
+    notes: tuple[str, ...] = ()
+    if path:
+        learned = {key for key in model.state_dict() if not is_rebuilt(key)}
+        checkpoint = read_checkpoint(path, lambda state: learned <= class_names(state).keys())
+        load_weights(model, translated(checkpoint.state), where)
+        notes = checkpoint.notes
+    return gate(model, where, _sizes(architecture, model), scale, notes=notes)
 
 
 def build_from_file(path: Path) -> nn.Module:
     """Build a backbone of any scale from its checkpoint alone; return it as `build` does."""
     path = resolve_weights(str(path))
-    return _pass(_detect(read_checkpoint(path), str(path)), str(path))
+    return _from_checkpoint(read_checkpoint(path), str(path))
 
 
 class _Detected(NamedTuple):
-    model: nn.Module
-    sizes: Sizes
+    make: Callable[[Mapping[str, Any]], nn.Module]
+    """Builds the loaded model with options in place of those that were detected."""
+    unseen: Mapping[str, tuple[Any, ...]]
+    sizes: Callable[[nn.Module], Sizes]
     stated: Stated
 
 
-def _pass(found: _Detected, where: str, scale: int | None = None) -> nn.Module:
-    return gate(found.model, where, found.sizes, scale, found.stated)
+def _from_checkpoint(
+    checkpoint: Checkpoint,
+    where: str,
+    scale: int | None = None,
+    lr_size: int | None = None,
+    architecture: str = schema.AUTO,
+    declared: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Build the model of a checkpoint; find the options that it does not show and that are not declared by trial."""
+    declared = declared or {}
+    found = _detect(checkpoint.state, where, lr_size, architecture)
+
+    def make(options: Mapping[str, Any]) -> nn.Module:
+        model = found.make({**options, **declared})
+        return gate(model, where, found.sizes(model), scale, found.stated, checkpoint.notes)
+
+    unseen = {name: values for name, values in found.unseen.items() if name not in declared}
+    if not unseen:
+        return make({})
+    model, note = tried(make, unseen)
+    return with_note(model, f"{where}: {note}")
 
 
-def _detect(state: StateDict, where: str, lr_size: int | None = None, architecture: str = schema.AUTO) -> _Detected:
-    """Detect a checkpoint's architecture and return its loaded model. Raises `UserError` if `architecture` differs."""
+def _detect(state: StateDict, where: str, lr_size: int | None, architecture: str) -> _Detected:
+    """Detect a checkpoint's architecture. Raises `UserError` if `architecture` differs."""
     for family in FAMILIES:
         if (read := family.detect(state)) is not None:
             _check_architecture(where, family.architecture, architecture)
-            model = _construct(family.architecture, *read)
-            load_weights(model, state, where)
-            return _Detected(model, family.sizes(model), Stated(read[1]))
+            return _of_family(family, state, where, *read)
     descriptor = detected(state, where)
+    _check_architecture(where, descriptor.architecture.id, architecture)
+    return _of_spandrel(descriptor, state, where, lr_size)
+
+
+def _of_family(family: Family, state: StateDict, where: str, options: Mapping[str, Any], scale: int) -> _Detected:
+    def make(changes: Mapping[str, Any]) -> nn.Module:
+        model = _construct(family.architecture, {**options, **changes}, scale)
+        load_weights(model, translated(state), where)
+        return model
+
+    unseen = {name: values for name, values in family.unseen.items() if name not in options}
+    return _Detected(make, unseen, family.sizes, Stated(scale))
+
+
+def _of_spandrel(descriptor: Any, state: StateDict, where: str, lr_size: int | None) -> _Detected:
     name = descriptor.architecture.id
-    _check_architecture(where, name, architecture)
-    # Keep spandrel's model instead of building a new one: some classes rename the keys of a checkpoint.
-    model = descriptor.model
-    options = dict(getattr(model, "hyperparameters", {}))
+    plain: nn.Module = descriptor.model
+    options = dict(getattr(plain, "hyperparameters", {}))
     resized = lr_size is not None and options.get("img_size", lr_size) != lr_size
-    if resized or any(map(is_rebuilt, state)):
-        with meshgrid_silenced():
-            model = type(model)(**{**options, "img_size": lr_size} if resized else options)
-        load_weights(model, descriptor.model.state_dict(), where)
+
+    def make(changes: Mapping[str, Any]) -> nn.Module:
+        if not (resized or any(map(is_rebuilt, state)) or any(options.get(key) != changes[key] for key in changes)):
+            # Keep spandrel's model instead of building a new one: some classes rename the keys of a checkpoint.
+            return plain
+        size = {"img_size": lr_size} if resized else {}
+        model = _built(name, lambda: type(plain)(**{**options, **size, **changes}))
+        load_weights(model, plain.state_dict(), where)
+        return model
+
     known = family_of(name)
-    sizes = known.sizes(model) if known else sizes_of(descriptor)
     return _Detected(
-        model, sizes, Stated(int(descriptor.scale), (descriptor.input_channels, descriptor.output_channels))
+        make,
+        unseen_options(options),
+        known.sizes if known else lambda model: sizes_of(descriptor),
+        Stated(int(descriptor.scale), (descriptor.input_channels, descriptor.output_channels)),
     )
+
+
+def _unseen(architecture: str) -> Mapping[str, tuple[Any, ...]]:
+    known = family_of(architecture)
+    return known.unseen if known and known.unseen else UNSEEN
 
 
 def _check_architecture(where: str, found: str, expected: str) -> None:
@@ -97,9 +148,16 @@ def _check_architecture(where: str, found: str, expected: str) -> None:
 
 def _construct(architecture: str, options: Mapping[str, Any], scale: int) -> nn.Module:
     known = family_of(architecture)
+    return _built(
+        architecture,
+        lambda: known.construct(options, scale) if known else spandrel_class(architecture)(**options),
+    )
+
+
+def _built(architecture: str, make: Callable[[], nn.Module]) -> nn.Module:
     try:
         with meshgrid_silenced():
-            return known.construct(options, scale) if known else spandrel_class(architecture)(**options)
+            return make()
     except UserError:
         raise
     except Exception as error:  # each architecture rejects options with its own exceptions

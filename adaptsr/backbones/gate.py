@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -25,6 +26,8 @@ class Facts:
 
     scale: int
     sizes: Sizes
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What reading its file decided, one line each."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,16 @@ class Stated:
 
 
 def gate(
-    model: nn.Module, where: str, sizes: Sizes, scale: int | None = None, stated: Stated | None = None
+    model: nn.Module,
+    where: str,
+    sizes: Sizes,
+    scale: int | None = None,
+    stated: Stated | None = None,
+    notes: Sequence[str] = (),
 ) -> nn.Module:
     """Check a new model and return it in eval mode, with its facts attached.
 
-    All tensors must be finite and a color image must come out `scale` times as large; without `scale`, any whole number
+    All tensors and outputs must be finite and a color image must come out `scale` times as large; without `scale`, any whole number
     passes. Raises `UserError` naming `where`, the file or backbone.
     """
     model = model.eval()
@@ -53,7 +61,7 @@ def gate(
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = _measured_scale(where, model, sizes)
     _check_scale(where, found, scale)
-    setattr(model, _ATTRIBUTE, Facts(found, sizes))
+    setattr(model, _ATTRIBUTE, Facts(found, sizes, tuple(notes)))
     return model
 
 
@@ -63,6 +71,13 @@ def facts(model: nn.Module) -> Facts:
     if not isinstance(found, Facts):
         raise TypeError(f"{type(model).__name__} has not passed adaptsr.backbones.gate.gate")
     return found
+
+
+def with_note(model: nn.Module, note: str) -> nn.Module:
+    """Return a model that has passed the gate with one more note among its facts."""
+    known = facts(model)
+    setattr(model, _ATTRIBUTE, replace(known, notes=(*known.notes, note)))
+    return model
 
 
 def _check_channels(where: str, channels: tuple[int, int]) -> None:
@@ -103,6 +118,8 @@ def _measured_scale(where: str, model: nn.Module, sizes: Sizes) -> int:
     if len(shape) != 4:
         raise UserError(f"{where}: the output is not an image (1, 3, height, width); give a super-resolution model")
     _check_channels(where, (CHANNELS[0], shape[1]))
+    if not bool(restored.isfinite().all()):
+        raise UserError(f"{where}: restores a black image to values that are not finite; give an undamaged checkpoint")
     found = shape[-1] // width
     if found < 1 or shape[-2:] != (found * height, found * width):
         raise UserError(

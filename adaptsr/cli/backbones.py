@@ -6,9 +6,16 @@ import argparse
 import dataclasses
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from adaptsr.adaptation.baseline_files import defined_variants
-from adaptsr.cli.common import FULL_SIZE_PROFILE, Commands, load_matrix, name_or_path, with_profile
+from adaptsr.cli.common import FULL_SIZE_PROFILE, Commands, load_matrix, name_or_path, progress, with_profile
+from adaptsr.runs.matrix import Matrix
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from adaptsr.backbones.sites import Site
 
 
 def add(commands: Commands) -> None:
@@ -50,13 +57,23 @@ def _sites(parsed: argparse.Namespace) -> None:
     matrix = load_matrix(parsed)
 
     from adaptsr.adaptation.counting import sites_as_text
-    from adaptsr.runs.backbones import backbone_and_sites
 
-    print(sites_as_text(backbone_and_sites(matrix, parsed.backbone)[1]))
+    print(sites_as_text(_announced(matrix, parsed.backbone)[1]))
     print(
         "Correct a wrong kind in the profile: backbones.<name>.kinds: {<site or pattern>: conv | attention | mlp | skip}",
         file=sys.stderr,
     )
+
+
+def _announced(matrix: Matrix, name: str) -> tuple[nn.Module, list[Site]]:
+    """Build a backbone and find its sites; say what reading its file decided."""
+    from adaptsr.backbones.gate import facts
+    from adaptsr.runs.backbones import backbone_and_sites
+
+    model, sites = backbone_and_sites(matrix, name)
+    for note in facts(model).notes:
+        progress(note)
+    return model, sites
 
 
 def _params(parsed: argparse.Namespace) -> None:
@@ -64,8 +81,7 @@ def _params(parsed: argparse.Namespace) -> None:
     variant = matrix.variant(parsed.variant)
 
     from adaptsr.adaptation.counting import as_text, count
-    from adaptsr.runs.backbones import backbone_and_sites
 
-    model, sites = backbone_and_sites(matrix, parsed.backbone)
+    model, sites = _announced(matrix, parsed.backbone)
     counted = count(model, sites, variant, matrix.profile.scale, parsed.backbone)
     print(json.dumps(dataclasses.asdict(counted), indent=1) if parsed.json else as_text(counted))

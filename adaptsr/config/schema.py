@@ -277,11 +277,15 @@ class Backbone(Section):
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="constructor arguments; default: those found in the weights file",
+        description="constructor arguments; default: those found in the weights file. With `auto`, options to use in place of those found: a file does not show `res_scale`, `img_range`, `rgb_mean` and some others",
     )
     weights: str | None = Field(
         None,
         description="checkpoint of the bicubic-trained backbone: a path, or the name of a row in config/weights.tsv",
+    )
+    below_bicubic: NonNegativeFloat = Field(
+        3.0,
+        description="how far below bicubic enlargement the backbone of `weights` may restore the validation pairs, dB of PSNR over RGB: one that restores worse is refused before training",
     )
     title: str | None = Field(None, description="name shown in reports")
     kinds: dict[str, Literal["conv", "attention", "mlp", "skip"]] = Field(
@@ -302,9 +306,8 @@ class Backbone(Section):
 
     @pydantic.model_validator(mode="after")
     def _found_by_its_file(self) -> Backbone:
-        if self.architecture == AUTO and (self.weights is None or self.options):
-            what = "needs weights to detect it from" if self.weights is None else "takes no options: the file has them"
-            raise ValueError(f"architecture: `{AUTO}` {what}")
+        if self.architecture == AUTO and self.weights is None:
+            raise ValueError(f"architecture: `{AUTO}` needs weights to detect it from")
         return self
 
 

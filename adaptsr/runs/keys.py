@@ -46,7 +46,7 @@ def variant_key(profile: Profile, backbone: str, variant: Variant, training: Tra
             "protocol": profile.protocol,
             "scale": profile.scale,
             "compute": _stated(profile.compute, include={"threads", "deterministic"}),
-            "backbone": _stated(profile.backbones[backbone], exclude={"title", "weights"}),
+            "backbone": _stated(profile.backbones[backbone], exclude={"title", "weights", "below_bicubic"}),
             "method": _method(variant),
             "training": _stated(training, exclude=WRITTEN_DOWN),
             "sources": [_stated(source, include={"weight", "degradation"}) for source in profile.data.train],

@@ -15,6 +15,8 @@ from adaptsr.adaptation.baseline_files import FOLDER, Variant, read_literals
 from adaptsr.adaptation.merging import merge
 from adaptsr.adaptation.reparametrization import Plan, load_adaptation
 from adaptsr.backbones.build import build
+from adaptsr.backbones.checkpoints import PICKLED
+from adaptsr.backbones.file_keys import as_in_file
 from adaptsr.config import schema
 from adaptsr.data.fetch import resolve_weights
 from adaptsr.errors import UserError
@@ -55,12 +57,18 @@ def load_run(folder: Path) -> nn.Module:
 
 
 def write_merged(folder: Path, out: Path, folders: Sequence[Path] = (FOLDER,)) -> None:
-    """Write a run's adapted backbone as a checkpoint: .safetensors, or .pth with the state dict under `params`."""
+    """Write a run's adapted backbone as a checkpoint, .safetensors or .pth, with the keys of the file that it started from.
+
+    A .pth has the tensors where that file has them: bare, or under the same entry.
+    """
     if out.suffix not in (".safetensors", ".pth"):
         raise UserError(f"{out}: unknown kind of checkpoint; end its name in .safetensors or .pth")
     merged = merge_run(folder, folders)
+    container: str | None = PICKLED
+    record = records.read_record(folder / "record.json")
+    if weights := record.config["backbone"].get("weights"):
+        merged, container = as_in_file(resolve_weights(weights), merged)
     if out.suffix == ".safetensors":
-        record = records.read_record(folder / "record.json")
         save_tensors(
             out,
             merged,
@@ -73,7 +81,7 @@ def write_merged(folder: Path, out: Path, folders: Sequence[Path] = (FOLDER,)) -
         )
         return
     content = io.BytesIO()
-    torch.save({"params": merged}, content)
+    torch.save({container: merged} if container else merged, content)
     with files.atomic_write(out) as temporary:
         temporary.write_bytes(content.getbuffer())
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from adaptsr import files
 from adaptsr.backbones.build import build
+from adaptsr.backbones.gate import facts
 from adaptsr.backbones.inference import restore
 from adaptsr.config import schema
 from adaptsr.data.manifest import manifest_path
@@ -47,7 +48,7 @@ class Subject(NamedTuple):
     run: Run
     folder: Path
     restored: str
-    load: Callable[[], Restorer]
+    load: Callable[[Progress], Restorer]
 
 
 class ImageBatch(NamedTuple):
@@ -148,7 +149,7 @@ class ScoringJob:
         self, subjects: Sequence[Subject], kept: Mapping[Subject, KeptScores | None], progress: Progress
     ) -> None:
         """Score subjects side by side; their weights are loaded once, for scores and pictures."""
-        restorer_of = cache(lambda subject: subject.load())
+        restorer_of = cache(lambda subject: subject.load(progress))
         missing = {subject: keys for subject in subjects if (keys := self._missing_keys(kept[subject]))}
         parts: dict[Subject, list[KeptScores]] = {subject: [] for subject in subjects}
         for number, batch in enumerate(self.batches if missing else []):
@@ -219,20 +220,23 @@ class ScoringJob:
                 if metric.column in columns:
                     yield ScoreRow(name, metric.column, None, reason, metric.color_space, border)
 
-    def _restorer(self, run: Run) -> Restorer:
+    def _restorer(self, run: Run, progress: Progress) -> Restorer:
         profile = self.matrix.profile
         if run.trained:
             return self._run_restorer(run.folder(self.matrix.results))
         if run.backbone is not None:
-            return self._model_restorer(profile.backbones[run.backbone])
+            return self._model_restorer(profile.backbones[run.backbone], progress)
         name = run.variant.partition("/")[2]
         if weights := profile.external[name].weights:
-            return self._model_restorer(schema.Backbone(architecture=schema.AUTO, weights=weights))
+            return self._model_restorer(schema.Backbone(architecture=schema.AUTO, weights=weights), progress)
         folder = external_folder(profile, name, self.test.dataset)
         return lambda batch: read_external(folder, batch)
 
-    def _model_restorer(self, declared: schema.Backbone) -> Restorer:
-        return partial(self._restore, build(declared, self.matrix.profile.scale).to(self.device))
+    def _model_restorer(self, declared: schema.Backbone, progress: Progress) -> Restorer:
+        model = build(declared, self.matrix.profile.scale)
+        for note in facts(model).notes:
+            progress(note)
+        return partial(self._restore, model.to(self.device))
 
     def _run_restorer(self, folder: Path) -> Restorer:
         """Keeps the merged weights of a run, not a model: there is one for all runs, since a copy costs milliseconds."""

@@ -19,6 +19,7 @@ from adaptsr.adaptation.reparametrization import (
     parameter_count,
     trainable_count,
 )
+from adaptsr.backbones.gate import facts
 from adaptsr.errors import UserError
 from adaptsr.progress import Progress
 from adaptsr.runs import provenance, records
@@ -50,6 +51,8 @@ def ensure_runs(
     variant = matrix.variant(row, backbone)
     variant_key = matrix.variant_key(backbone, row)
     context = TrainingContext.of(matrix, backbone)
+    for note in facts(context.backbone).notes:
+        progress(note)
     entries: list[dict[str, Any]] = []
     with sigterm_noted() as terminated:
         for seed in seeds:
@@ -162,7 +165,12 @@ def train_run(
         title=variant.title,
         extension=variant.extension(context.sites),
         plan_notes=plan.notes,
-        notes=[*_notes(plan), *_undetermined_note(outcome.undetermined), *_sharing_note(context)],
+        notes=[
+            *facts(context.backbone).notes,
+            *_notes(plan),
+            *_undetermined_note(outcome.undetermined),
+            *_sharing_note(context),
+        ],
         total_parameters=parameter_count(context.backbone),
         trainable_parameters=trainable_count(model),
         iterations=training.iterations,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pydantic
 import pytest
@@ -88,12 +87,9 @@ class TestFoundInItsFile:
         assert auto(Path("somewhere/DCTLSA_X4.pt")).title == "DCTLSA_X4"
         assert Backbone(architecture="auto", weights="x.pth", title="Mine").title == "Mine"
 
-    @pytest.mark.parametrize(
-        ("content", "said"), [({}, "needs weights"), ({"weights": "x.pth", "options": {"dim": 8}}, "takes no options")]
-    )
-    def test_what_it_cannot_do_without(self, content: dict[str, Any], said: str) -> None:
-        with pytest.raises(pydantic.ValidationError, match=said):
-            Backbone(architecture="auto", **content)
+    def test_what_it_cannot_do_without(self) -> None:
+        with pytest.raises(pydantic.ValidationError, match="needs weights"):
+            Backbone(architecture="auto")
 
 
 @pytest.mark.slow

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
 
 from torch import nn
 
 from adaptsr.backbones.architectures.family import Family, StateDict
 
 DEFAULTS: dict[str, Any] = {"num_feat": 64, "num_block": 16}
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+HIGHEST_LEVEL = 255.0
 
 
 class EDSR(Family):
     architecture = "edsr"
+    unseen: ClassVar = {
+        "res_scale": (1, 0.1),
+        "img_range": (HIGHEST_LEVEL, 1.0),
+        "rgb_mean": (DIV2K_MEAN, (0.0, 0.0, 0.0)),
+    }
 
     def small(self, scale: int, lr_size: int) -> dict[str, Any]:
         return {"num_feat": 8, "num_block": 2}
@@ -28,24 +35,31 @@ class EDSR(Family):
         return model
 
     def detect(self, state: StateDict) -> tuple[dict[str, Any], int] | None:
-        if not {"conv_first.weight", "body.0.conv1.weight", "conv_last.weight"} <= state.keys():
+        """Read width, depth and scale off the shapes, and range and mean off the mean-shift layers of the authors' files."""
+        names = self.class_names(state) or {key: key for key in state}
+        if not {"conv_first.weight", "body.0.conv1.weight", "conv_last.weight"} <= names.keys():
             return None
-        width = len(state["conv_first.weight"])
-        blocks = sum(bool(re.fullmatch(r"body\.\d+\.conv1\.weight", key)) for key in state)
-        upsampling = [len(value) for key, value in state.items() if re.fullmatch(r"upsample\.\d+\.weight", key)]
+        width = len(state[names["conv_first.weight"]])
+        blocks = sum(bool(re.fullmatch(r"body\.\d+\.conv1\.weight", key)) for key in names)
+        upsampling = [len(state[key]) for name, key in names.items() if re.fullmatch(r"upsample\.\d+\.weight", name)]
         scale = math.isqrt(math.prod(channels // width for channels in upsampling))
-        return {"num_feat": width, "num_block": blocks}, scale
+        options: dict[str, Any] = {"num_feat": width, "num_block": blocks}
+        if "sub_mean.bias" in state:
+            shift = -state["sub_mean.bias"].flatten()
+            level = HIGHEST_LEVEL if float(shift.abs().max()) > 1 else 1.0
+            options |= {"img_range": level, "rgb_mean": tuple((shift / level).tolist())}
+        return options, scale
 
-    def translated(self, state: StateDict) -> StateDict:
-        """Rename the keys of the authors' repository to basicsr's.
+    def class_names(self, keys: Collection[str]) -> dict[str, str] | None:
+        """Map basicsr's key names to those of the authors' repository.
 
         Drops the authors' mean-shift layers (`sub_mean`, `add_mean`): basicsr keeps these constants outside the state dict.
         """
-        if not {"head.0.weight", "body.0.body.0.weight"} <= state.keys():
-            return state
-        blocks = sum(bool(re.fullmatch(r"body\.\d+\.body\.0\.weight", key)) for key in state)
+        if not {"head.0.weight", "body.0.body.0.weight"} <= set(keys):
+            return None
+        blocks = sum(bool(re.fullmatch(r"body\.\d+\.body\.0\.weight", key)) for key in keys)
         renamed = {}
-        for key, value in state.items():
+        for key in keys:
             if key.startswith(("sub_mean.", "add_mean.")):
                 continue
             new = re.sub(r"^head\.0\.", "conv_first.", key)
@@ -54,5 +68,5 @@ class EDSR(Family):
             new = re.sub(rf"^body\.{blocks}\.(weight|bias)$", r"conv_after_body.\1", new)
             new = re.sub(r"^tail\.0\.", "upsample.", new)
             new = re.sub(r"^tail\.1\.", "conv_last.", new)
-            renamed[new] = value
+            renamed[new] = key
         return renamed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +20,8 @@ class Family(ABC):
 
     architecture: ClassVar[str]
     """Its name in a profile."""
+    unseen: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Options that a checkpoint does not show, with their usual values, the class's default first."""
     rebuilt: ClassVar[frozenset[str]] = frozenset()
     """Last name parts of buffers that depend on the training size; never loaded from a checkpoint."""
 
@@ -39,9 +41,9 @@ class Family(ABC):
         """Return the options and scale of this family's checkpoint; None for others and where spandrel detects them."""
         return None
 
-    def translated(self, state: StateDict) -> StateDict:
-        """Rename a checkpoint's keys to those of the class; return those of other families unchanged."""
-        return state
+    def class_names(self, keys: Collection[str]) -> dict[str, str] | None:
+        """Map the class's key names to those of a checkpoint; None where they are the same, and for other families."""
+        return None
 
     def gelu_mlp(self, module: nn.Module) -> tuple[nn.Module, nn.Module] | None:
         """Return (fc1, fc2) of a module that computes exactly fc2(gelu(fc1(x))); None for other modules."""

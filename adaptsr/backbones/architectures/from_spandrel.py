@@ -22,6 +22,31 @@ def spandrel_class(architecture: str) -> type[nn.Module]:
     return model
 
 
+UNSEEN: Mapping[str, tuple[Any, ...]] = {
+    "img_range": (1.0, 255.0),
+    "rgb_range": (255, 1),
+    "res_scale": (1, 0.1),
+    "rgb_mean": ((0.4488, 0.4371, 0.4040), (0.0, 0.0, 0.0)),
+}
+"""Usual values of options that no checkpoint shows: spandrel takes one of them."""
+
+
+def recognises(state: Mapping[str, torch.Tensor]) -> bool:
+    """Tell whether spandrel knows an architecture with these keys."""
+    import spandrel
+
+    return any(known.detect(dict(state)) for known in spandrel.MAIN_REGISTRY.architectures("detection"))
+
+
+def unseen(options: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Return the options of a detected model that its file does not show, with their usual values, the present one first."""
+    return {
+        name: (options[name], *(value for value in values if value != options[name]))
+        for name, values in UNSEEN.items()
+        if name in options
+    }
+
+
 def detected(state: Mapping[str, torch.Tensor], where: str) -> Any:
     """Return spandrel's descriptor of a checkpoint, with its model loaded. Raises `UserError` if spandrel cannot load it."""
     import spandrel

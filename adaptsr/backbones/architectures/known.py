@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
 
 from adaptsr.backbones.architectures.edsr import EDSR
 from adaptsr.backbones.architectures.family import Family, StateDict
+from adaptsr.backbones.architectures.from_spandrel import recognises as spandrel_recognises
 from adaptsr.backbones.architectures.safmn import SAFMN
 from adaptsr.backbones.architectures.swin import DRCT, SwinIR
 
@@ -25,11 +26,20 @@ def is_rebuilt(key: str) -> bool:
     return any(key.rsplit(".", 1)[-1] in family.rebuilt for family in FAMILIES)
 
 
+def recognises(state: StateDict) -> bool:
+    """Tell whether a state dict has the keys of a known architecture."""
+    return any(family.detect(state) for family in FAMILIES) or spandrel_recognises(state)
+
+
+def class_names(keys: Iterable[str]) -> dict[str, str]:
+    """Map the key names of our classes to those of a checkpoint; its constants that a class holds elsewhere drop out."""
+    names = dict.fromkeys(keys, "")
+    return next((found for family in FAMILIES if (found := family.class_names(names))), {key: key for key in names})
+
+
 def translated(state: StateDict) -> StateDict:
     """Rename a checkpoint's keys to those of our classes."""
-    for family in FAMILIES:
-        state = family.translated(state)
-    return state
+    return {name: state[key] for name, key in class_names(state).items()}
 
 
 def gelu_mlp(module: nn.Module) -> tuple[nn.Module, nn.Module] | None:
