@@ -19,13 +19,14 @@ from adaptsr.backbones.architectures.from_spandrel import (
 )
 from adaptsr.backbones.architectures.from_spandrel import unseen as unseen_options
 from adaptsr.backbones.architectures.known import FAMILIES, class_names, family_of, is_rebuilt, translated
-from adaptsr.backbones.checkpoints import Checkpoint, load_weights, read_checkpoint
+from adaptsr.backbones.checkpoints import load_weights, read_checkpoint
 from adaptsr.backbones.gate import Stated, gate, with_note
 from adaptsr.backbones.sizes import Sizes
 from adaptsr.backbones.trial import tried
 from adaptsr.config import schema
 from adaptsr.data.fetch import resolve_weights
 from adaptsr.errors import UserError
+from adaptsr.files import file_sha256
 
 
 def build(backbone: schema.Backbone, scale: int, lr_size: int | None = None, load: bool = True) -> nn.Module:
@@ -38,7 +39,7 @@ def build(backbone: schema.Backbone, scale: int, lr_size: int | None = None, loa
     architecture, options = backbone.architecture, dict(backbone.options)
     path = resolve_weights(backbone.weights) if backbone.weights and (load or architecture == schema.AUTO) else None
     if path and (architecture == schema.AUTO or options.keys() <= _unseen(architecture).keys()):
-        return _from_checkpoint(read_checkpoint(path), str(path), scale, lr_size, architecture, options)
+        return _from_checkpoint(path, scale, lr_size, architecture, options)
     where = str(path or f"backbone {architecture}")
     if lr_size is not None and "img_size" in options:
         options["img_size"] = lr_size
@@ -54,8 +55,11 @@ def build(backbone: schema.Backbone, scale: int, lr_size: int | None = None, loa
 
 def build_from_file(path: Path) -> nn.Module:
     """Build a backbone of any scale from its checkpoint alone; return it as `build` does."""
-    path = resolve_weights(str(path))
-    return _from_checkpoint(read_checkpoint(path), str(path))
+    return _from_checkpoint(resolve_weights(str(path)))
+
+
+_TRIED: dict[tuple[str, ...], tuple[dict[str, Any], str]] = {}
+"""Options found by trial in this process and the note on them, by the file's content and their names."""
 
 
 class _Detected(NamedTuple):
@@ -67,15 +71,14 @@ class _Detected(NamedTuple):
 
 
 def _from_checkpoint(
-    checkpoint: Checkpoint,
-    where: str,
+    path: Path,
     scale: int | None = None,
     lr_size: int | None = None,
     architecture: str = schema.AUTO,
     declared: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Build the model of a checkpoint; find the options that it does not show and that are not declared by trial."""
-    declared = declared or {}
+    declared, where, checkpoint = declared or {}, str(path), read_checkpoint(path)
     found = _detect(checkpoint.state, where, lr_size, architecture)
 
     def make(options: Mapping[str, Any]) -> nn.Module:
@@ -85,8 +88,11 @@ def _from_checkpoint(
     unseen = {name: values for name, values in found.unseen.items() if name not in declared}
     if not unseen:
         return make({})
-    model, note = tried(make, unseen)
-    return with_note(model, f"{where}: {note}")
+    key = (file_sha256(path), repr(sorted(declared.items())), *unseen)
+    if key not in _TRIED:
+        _TRIED[key] = tried(make, unseen)
+    options, note = _TRIED[key]
+    return with_note(make(options), f"{where}: {note}")
 
 
 def _detect(state: StateDict, where: str, lr_size: int | None, architecture: str) -> _Detected:

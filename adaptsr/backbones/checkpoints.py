@@ -155,6 +155,8 @@ def _explained(error: Exception) -> str:
         )
     if "unpacks to" in text:
         return f"refused as a checkpoint: {text}; give an undamaged one"
+    if "Unsupported operand" in text:
+        return "written with a pickle protocol that is not read safely; save it again with torch.save's own protocol"
     if "magic number" in text:
         return f"a Python pickle that torch.save did not write; {_PLAIN}"
     if isinstance(error, pickle.UnpicklingError):

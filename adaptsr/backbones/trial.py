@@ -73,34 +73,32 @@ def check_start(model: nn.Module, validation: PairSet, where: str, margin: float
     return found
 
 
-def tried(make: Callable[[Options], nn.Module], unseen: Mapping[str, Sequence[Any]]) -> tuple[nn.Module, str]:
-    """Return the model with those values of unseen options that restore a test picture best, and a note on the choice.
+def tried(make: Callable[[Options], nn.Module], unseen: Mapping[str, Sequence[Any]]) -> tuple[Options, str]:
+    """Return the values of unseen options with which a model restores a test picture best, and a note on the choice.
 
     make: builds the loaded model, past the gate. unseen: the usual values of each option, the default first, which is kept
     unless others restore clearly better.
     """
-    combinations = [dict(zip(unseen, values, strict=True)) for values in itertools.product(*unseen.values())]
+    first, *others = (dict(zip(unseen, values, strict=True)) for values in itertools.product(*unseen.values()))
     with torch.random.fork_rng(devices=[]):
-        default = make(combinations[0])
+        default = make(first)
         hr = to_uint8(discs(0))
         lr = to_uint8(bicubic(to_float(hr), facts(default).scale))
-        pair = [lr[0]], [hr[0]]
-        first = best = compared_with_bicubic(default, *pair)
-        model, chosen = default, combinations[0]
-        for options in combinations[1:]:
-            other = make(options)
-            found = compared_with_bicubic(other, *pair)
-            if found.restored > max(best.restored, first.restored + CLEARLY_DB):
-                model, chosen, best = other, options, found
+        before = compared_with_bicubic(default, [lr[0]], [hr[0]])
+        chosen, best = first, before
+        for options in others:
+            found = compared_with_bicubic(make(options), [lr[0]], [hr[0]])
+            if found.restored > max(best.restored, before.restored + CLEARLY_DB):
+                chosen, best = options, found
     names = ", ".join(unseen)
     if best.restored < best.bicubic - USELESS_DB:
-        return default, (
+        return first, (
             f"does not show {names}, and no usual value restores a test picture ({best.restored:.1f} dB; bicubic "
             f"{best.bicubic:.1f} dB); takes the defaults; if the weights are trained, state these options in the profile"
         )
-    values = ", ".join(f"{name} {chosen[name]}" for name in unseen)
-    compared = f"{best.restored:.1f} dB" + (f"; the defaults {first.restored:.1f} dB" if model is not default else "")
-    return model, (
+    values = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    compared = f"{best.restored:.1f} dB" + (f"; the defaults {before.restored:.1f} dB" if chosen is not first else "")
+    return chosen, (
         f"does not show {names}; takes {values}, which restores a test picture best ({compared}; bicubic "
         f"{best.bicubic:.1f} dB); `options` in the profile overrides this"
     )

@@ -19,6 +19,7 @@ State = dict[str, Any]
 
 GIVEN: State = dict(fresh("safmn", seed=1).state_dict())
 RAW: State = dict(fresh("safmn", seed=2).state_dict())
+EDSR: State = dict(fresh("edsr", seed=1).state_dict())
 OTHER: State = {"features.0.weight": torch.ones(8, 3, 3, 3), "classifier.weight": torch.ones(1, 8)}
 ADAM = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 1e-3}]}
 
@@ -107,6 +108,15 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         "averaged (EMA) weights under 'callbacks' in an unknown form",
     ),
     "none at all": (lambda: {"epoch": 3, "optimizer": {"lr": 1e-3}}, "no state dict found"),
+    "a tensor of no dimensions": (
+        lambda: {**EDSR, "conv_first.weight": torch.tensor(1.0)},
+        "no known architecture has",
+    ),
+    "a tensor of no width": (
+        lambda: {**EDSR, "conv_first.weight": torch.ones(0, 3, 3, 3)},
+        "no known architecture has",
+    ),
+    "sizes that cannot be": (lambda: {**GIVEN, "to_feat.weight": torch.tensor(1.0)}, "but cannot read its sizes"),
     "none that is known": (lambda: {"state_dict": OTHER}, "no known architecture has this checkpoint's keys"),
 }
 

@@ -84,6 +84,7 @@ FOREIGN: dict[str, tuple[bytes, str]] = {
     "a plain pickle": (pickle.dumps({"conv.weight": [0.5]}, 2), "a Python pickle that torch.save did not write"),
     "arrays": (pickle.dumps({"conv.weight": np.ones(3)}, 2), "a Python pickle that torch.save did not write"),
     "a whole model": (saved(nn.Conv2d(3, 4, 3)), "needs the code of 'torch.nn.modules.conv.Conv2d'"),
+    "a newer protocol": (saved(STATE, pickle_protocol=4), "written with a pickle protocol that is not read safely"),
     "a class of its own": (saved({"params": STATE, "opt": Config()}), "needs the code of 'tests.backbones.test_recog"),
     "quantized": (
         saved({**STATE, "conv.weight": torch.ones(4, 3, 3, 3, dtype=torch.int8)}),

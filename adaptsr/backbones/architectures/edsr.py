@@ -39,10 +39,13 @@ class EDSR(Family):
         names = self.class_names(state) or {key: key for key in state}
         if not {"conv_first.weight", "body.0.conv1.weight", "conv_last.weight"} <= names.keys():
             return None
-        width = len(state[names["conv_first.weight"]])
+        upsampling = [state[key] for name, key in names.items() if re.fullmatch(r"upsample\.\d+\.weight", name)]
+        first = state[names["conv_first.weight"]]
+        if any(weight.dim() != 4 or not weight.numel() for weight in (first, *upsampling)):
+            return None
+        width = len(first)
         blocks = sum(bool(re.fullmatch(r"body\.\d+\.conv1\.weight", key)) for key in names)
-        upsampling = [len(state[key]) for name, key in names.items() if re.fullmatch(r"upsample\.\d+\.weight", name)]
-        scale = math.isqrt(math.prod(channels // width for channels in upsampling))
+        scale = math.isqrt(math.prod(len(weight) // width for weight in upsampling))
         options: dict[str, Any] = {"num_feat": width, "num_block": blocks}
         if "sub_mean.bias" in state:
             shift = -state["sub_mean.bias"].flatten()

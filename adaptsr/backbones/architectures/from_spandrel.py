@@ -58,7 +58,7 @@ def detected(state: Mapping[str, torch.Tensor], where: str) -> Any:
         raise UserError(
             f"{where}: no known architecture has this checkpoint's keys; give a checkpoint of an architecture that spandrel knows"
         ) from None
-    except RuntimeError as error:
+    except Exception as error:  # sizes that cannot be end in errors of every kind
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{where}: spandrel recognises this checkpoint's keys but cannot read its sizes: {reason}; set `architecture` and `options`"
