@@ -88,6 +88,7 @@ _Number = pydantic.BeforeValidator(_check_number)
 PositiveInt = Annotated[int, Gt(0), _Number]
 NonNegativeInt = Annotated[int, Ge(0), _Number]
 PositiveFloat = Annotated[float, Gt(0), _Number]
+NonNegativeFloat = Annotated[float, Ge(0), _Number]
 Probability = Annotated[float, Ge(0), Le(1), _Number]
 Milestones = Annotated[list[Annotated[float, _Number]], pydantic.AfterValidator(_check_milestones)]
 _Chances = pydantic.AfterValidator(_check_probabilities)
