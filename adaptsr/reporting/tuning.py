@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from adaptsr.runs.choices import Choice, Options
 
 TUNING = "tuning.csv"
-FLAT_DB = 0.05
-"""A curve of a metric in dB that spans no more than this is flat: nothing hangs on the grid."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +93,17 @@ def write_tuning(results: Results, folder: Path) -> None:
 
 
 def is_flat(choice: Choice, metric: MetricColumn, digits: int) -> bool:
-    """Return whether nothing hangs on the grid: a spread within `FLAT_DB`, or equal digits of a metric without a unit."""
+    """Return whether nothing hangs on the grid: a spread within the metric's margin, or equal digits without one."""
     means = [tried.mean for tried in choice.tried]
     known = [mean for mean in means if mean is not None]
     if len(known) < len(means):
         return False
     spread = max(known) - min(known)
-    return spread <= FLAT_DB if metric.unit == "dB" else len({number_text(mean, digits) for mean in known}) == 1
+    return (
+        spread <= metric.margin
+        if metric.margin is not None
+        else len({number_text(mean, digits) for mean in known}) == 1
+    )
 
 
 def at_edge(choice: Choice) -> list[str]:
@@ -180,7 +182,7 @@ def _remark(choice: Choice, metric: MetricColumn, digits: int) -> str:
 
 
 def _flatness(metric: MetricColumn, digits: int) -> str:
-    return f"within {FLAT_DB} dB" if metric.unit == "dB" else f"equal in {digits} digits"
+    return f"within {metric.margin:g}{metric.in_unit}" if metric.margin is not None else f"equal in {digits} digits"
 
 
 def point_text(point: Options) -> str:
