@@ -104,9 +104,10 @@ def seen(ranks: Mapping[Place, float], linear: Mapping[Place, bool]) -> str:
     outside, earlier, late, layers, convolutions = (means.get(part, average) for part in parts)
     as_described = late > earlier and outside <= average and layers >= convolutions
     named = ", ".join(f"{part} {mean:.3g}" for part, mean in means.items())
+    described = "on later blocks and on attention and MLP layers" if True in linear.values() else "on later blocks"
     return (
-        f"The mean rank is {average:.3g}; by part: {named}. The paper's Figure 5 describes ranks on later blocks and on "
-        f"attention and MLP layers, minimal ones elsewhere: that is {'' if as_described else 'not '}what is seen here."
+        f"The mean rank is {average:.3g}; by part: {named}. The paper's Figure 5 describes ranks {described}, minimal ones "
+        f"elsewhere: that is {'' if as_described else 'not '}what is seen here."
     )
 
 
