@@ -28,7 +28,7 @@ MEANINGS: Mapping[Verdict, str] = {
     "contradicted": "no reading gives the printed number, or the paper's own numbers say otherwise.",
     "not determinable": "several readings give the printed number, or one does if the last zeros are placeholders, or "
     "what would decide it is not printed.",
-    "by construction": "counted apart, because the paper prints the number twice, or this suite sets it to the printed one.",
+    "by construction": "counted apart, because the paper prints the number twice, or this suite sets it to what it is compared with.",
 }
 CONVENTIONS = (
     "Counts come from the paper's full-size backbones with random weights and every variant attached, whatever this "
