@@ -19,7 +19,7 @@ _TAG = "tag:yaml.org,2002:"
 _AMBIGUOUS = "!ambiguous"
 _PLAIN = tuple(_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge"))
 _SCALARS: Mapping[str, str] = {
-    _AMBIGUOUS: r"(?i:yes|no|on|off)|[-+]?(0[0-9_]+|0[ob][0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+|[0-9][0-9.]*_[0-9_.]*)",
+    _AMBIGUOUS: r"(?i:yes|no|on|off)|[-+]?(0[0-9_]+|0[ob][0-9_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|[0-9][0-9.]*_[0-9_.]*)",
     _TAG + "bool": r"true|True|TRUE|false|False|FALSE",
     _TAG + "int": r"[-+]?[0-9]+|0x[0-9a-fA-F]+",
     _TAG + "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",

@@ -12,7 +12,7 @@ _NUMBERS_AT_ONCE = 1 << 16
 _C1 = _C2 = 1e-6
 LARGEST_WHOLE = 1 << 21
 """Pixels: larger images are compared in tiles, to need less memory."""
-_TILE = 1024
+_TILE = 768
 _STRIDES = (1, 1, 2, 4, 8, 16)
 _HALO = 112
 """Pixels, a multiple of the largest stride: the last layer sees 105 pixels to every side."""
@@ -86,10 +86,10 @@ def dists_in_tiles(
                 ):  # near the means, so that the variances are not small differences of large sums
                     shifts.append([layer.mean(dim=(2, 3), keepdim=True) for layer in (ours, theirs)])
                 ours, theirs = ours - shifts[number][0], theirs - shifts[number][1]
-                products = (ours, theirs, ours * ours, theirs * theirs, ours * theirs)
-                totals[number] = totals[number] + torch.stack(
-                    [product.double().sum(dim=(2, 3)) for product in products]
-                )
+                sums = [image.sum(dim=(2, 3), dtype=torch.float64) for image in (ours, theirs)]
+                for one, other in ((ours, ours), (theirs, theirs), (ours, theirs)):
+                    sums.append((one * other).sum(dim=(2, 3), dtype=torch.float64))
+                totals[number] = totals[number] + torch.stack(sums)
                 count[number] += ours.shape[2] * ours.shape[3]
     compared = []
     for total, number_of_pixels, (shift, their_shift) in zip(totals, count, shifts, strict=True):

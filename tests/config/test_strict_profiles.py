@@ -18,7 +18,7 @@ SUM = "expected probabilities that sum to 1"
 MILESTONES = "expected increasing fractions of the iterations, above 0 and below 1"
 
 REFUSED = [
-    *[("training.iterations", text, AMBIGUOUS) for text in ("yes", "On", "010", "0o10", "0b11", "1:30", "1_000", "-012")],
+    *[("training.iterations", text, AMBIGUOUS) for text in ("yes", "On", "010", "0o10", "0b11", "1:30", "1:30.5", "1_000", "-012")],
     ("seeds", "[1, 010]", AMBIGUOUS),
     ("backbones.edsr.options.num_feat", "1_6", AMBIGUOUS),
     ("title", "no", AMBIGUOUS),
