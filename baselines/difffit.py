@@ -15,6 +15,7 @@ from torch import nn
 
 from adaptsr.adaptation.allocation import Calibration
 from adaptsr.adaptation.reparametrization import Plan, original_weight, reparametrize_bias, reparametrize_weight
+from adaptsr.backbones.branches import branch_ends
 from adaptsr.backbones.sites import Site
 from adaptsr.errors import UserError
 
@@ -24,7 +25,8 @@ OPTIONS = {
     "form": "published",  # biases, norms and gamma, or `gamma` alone
     # The last layers of residual branches, as patterns of site names: attention and MLP of a transformer block, the
     # second convolution of a residual block (EDSR), the feed-forward part of SAFMN. SAFMN's other branch ends in a product
-    # after a non-linearity, into which gamma cannot be merged.
+    # after a non-linearity, into which gamma cannot be merged. Where none of them matches, the ends are found in the
+    # backbone's graph: the layers whose output is added to what their branch started from.
     "branch_ends": [r"attn\.proj$", r"mlp\.fc2$", r"body\.\d+\.conv2$", r"ccm\.ccm\.2$"],
 }
 VARIANTS = {
@@ -53,6 +55,7 @@ def plan(
     if options["form"] not in ("published", "gamma"):
         raise UserError(f"difffit: form: {options['form']!r} is unknown; there are published, gamma")
     ends = [site.name for site in sites if any(re.search(pattern, site.name) for pattern in options["branch_ends"])]
+    ends = ends or branch_ends(backbone, sites)
     if not ends:
         raise UserError(
             "difffit: no site of this backbone ends a residual branch; name some in the option branch_ends (`adaptsr sites` lists them)"

@@ -110,7 +110,7 @@ def _measured(
             train_runs.train_run(bench, variant, seed, run, print, lambda: False)
         model = load_run(run).to(bench.device)
         scores = [
-            float(psnr_y(restore(model, lr[None], profile.scale), hr[None]))
+            float(psnr_y(restore(model, lr[None]), hr[None]))
             for lr, hr in islice(zip(pairs.lr, pairs.hr, strict=True), images)
         ]
         means.append(statistics.fmean(scores))

@@ -1,6 +1,6 @@
 """Score the importance of sites and allocate ranks under a budget (Algorithm 1 of the paper).
 
-All scores use the pretrained weights, eval mode (DropPath would add noise) and the L1 loss of training.
+All scores use the pretrained weights without dropout, DropPath and moving statistics (they would add noise) and the L1 loss of training.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from adaptsr import randomness
+from adaptsr.backbones.probing import measuring_mode
 from adaptsr.backbones.sites import Site
 from adaptsr.errors import UserError
 
@@ -86,7 +87,8 @@ def weight_gradients(
     model: nn.Module, sites: Sequence[Site], batches: Sequence[Batch]
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Yield dL/dW of every site, batch by batch; leave the model frozen and in eval mode."""
-    model.eval().requires_grad_(False)
+    measuring_mode(model)
+    model.requires_grad_(False)
     weights = {site.name: _weight(model, site.name) for site in sites}
     for weight in weights.values():
         weight.requires_grad_(True)
@@ -96,7 +98,7 @@ def weight_gradients(
             gradients = torch.autograd.grad(loss, list(weights.values()))
             yield dict(zip(weights, gradients, strict=True))
     finally:
-        model.requires_grad_(False)
+        model.eval().requires_grad_(False)
 
 
 def mean_gradients(model: nn.Module, sites: Sequence[Site], batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
@@ -119,13 +121,15 @@ def _activation_rms(model: nn.Module, sites: Sequence[Site], batches: Sequence[B
     def record(name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
         return lambda _module, _input, output: squares[name].append(float(output.square().mean().sqrt()))
 
+    measuring_mode(model)
     hooks = [model.get_submodule(site.name).register_forward_hook(record(site.name)) for site in sites]
     try:
         with torch.no_grad():
             for lr, _ in batches:
                 for image in lr:
-                    model.eval()(image[None])
+                    model(image[None])
     finally:
+        model.eval()
         for hook in hooks:
             hook.remove()
     return {name: math.fsum(values) / len(values) for name, values in squares.items()}

@@ -11,6 +11,7 @@ from torch import nn
 from adaptsr.adaptation.allocation import Calibration
 from adaptsr.adaptation.baseline_files import Variant, import_baseline
 from adaptsr.adaptation.reparametrization import Plan, freeze, trainable_count, trainable_parameters
+from adaptsr.backbones.probing import dead_parameters
 from adaptsr.backbones.sites import Site
 from adaptsr.errors import UserError
 
@@ -59,10 +60,13 @@ def budget_option(
 def attach(model: nn.Module, variant: Variant, plan: Plan) -> nn.Module:
     """Freeze a model, attach a variant to it and return it; parameters with `requires_grad` then train.
 
-    Raises `UserError` if nothing is left to train.
+    Parameters that the backbone's forward does not use stay frozen, and are not counted. Raises `UserError` if nothing is left to train.
     """
+    dead = dead_parameters(model)
     freeze(model)
     import_baseline(variant.baseline.path).attach(model, plan)
+    for name in dead & trainable_parameters(model).keys():
+        model.get_parameter(name).requires_grad_(False)
     if not trainable_parameters(model):
         raise UserError(f"{variant.row}: nothing is left to train on this backbone; give it sites or options that fit")
     return model

@@ -13,11 +13,12 @@ from adaptsr.adaptation.allocation import Batch, Calibration
 from adaptsr.adaptation.attaching import attach, plan_variant
 from adaptsr.adaptation.baseline_files import Variant
 from adaptsr.adaptation.reparametrization import merged_state, parameter_count, trainable_count, trainable_parameters
+from adaptsr.backbones.gate import Facts, facts
 from adaptsr.backbones.sites import Site
 
 SEED = 0
 CALIBRATION_SIDE = 32
-"""LR side in pixels of the random calibration batch: the smallest that every window size accepts."""
+"""LR side in pixels of the random calibration batch, enlarged if the model needs it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Count:
     """What the plan says about this row on this backbone."""
 
 
-def count(model: nn.Module, sites: Sequence[Site], variant: Variant, scale: int, name: str) -> Count:
+def count(model: nn.Module, sites: Sequence[Site], variant: Variant, name: str) -> Count:
     """Count a variant's parameters on the backbone called `name` by attaching it to a copy.
 
     Random images replace calibration data: no count of the paper depends on them.
@@ -46,7 +47,7 @@ def count(model: nn.Module, sites: Sequence[Site], variant: Variant, scale: int,
     def fresh() -> nn.Module:
         return copy.deepcopy(model)
 
-    plan = plan_variant(variant, fresh, sites, _random_images(scale), SEED)
+    plan = plan_variant(variant, fresh, sites, _random_images(facts(model)), SEED)
     attached = attach(fresh(), variant, plan)
     keys = list(model.state_dict())
     parameters = {path for path, _ in model.named_parameters()}
@@ -98,11 +99,12 @@ def as_text(counted: Count) -> str:
     return "\n".join(lines)
 
 
-def _random_images(scale: int) -> Calibration:
+def _random_images(known: Facts) -> Calibration:
     generator = torch.Generator().manual_seed(SEED)
+    height, width = known.sizes.fitted(CALIBRATION_SIDE, CALIBRATION_SIDE)
 
     def batch(_: int) -> Batch:
-        lr = torch.rand(1, 3, CALIBRATION_SIDE, CALIBRATION_SIDE, generator=generator)
-        return lr, torch.rand(1, 3, CALIBRATION_SIDE * scale, CALIBRATION_SIDE * scale, generator=generator)
+        lr = torch.rand(1, 3, height, width, generator=generator)
+        return lr, torch.rand(1, 3, height * known.scale, width * known.scale, generator=generator)
 
     return batch

@@ -9,6 +9,7 @@ from torch import nn
 
 from adaptsr.adaptation.baseline_files import BaselineFile, import_baseline
 from adaptsr.adaptation.reparametrization import Plan, merged_state
+from adaptsr.backbones.probing import recompute
 
 
 def merge(model: nn.Module, baseline: BaselineFile, plan: Plan, keys: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -21,4 +22,5 @@ def merge(model: nn.Module, baseline: BaselineFile, plan: Plan, keys: Sequence[s
     if hasattr(module, "merge"):
         with torch.no_grad():
             model = module.merge(model, plan)
+    recompute(model)
     return merged_state(model, list(keys))

@@ -11,11 +11,12 @@ from torch import nn
 from adaptsr.backbones.architectures.family import Family, StateDict
 from adaptsr.backbones.architectures.from_spandrel import (
     UNSEEN,
+    as_called,
     detected,
     meshgrid_silenced,
     sizes_of,
     spandrel_class,
-    stated_sizes,
+    stated,
 )
 from adaptsr.backbones.architectures.from_spandrel import unseen as unseen_options
 from adaptsr.backbones.architectures.known import FAMILIES, class_names, family_of, is_rebuilt, translated
@@ -41,16 +42,17 @@ def build(backbone: schema.Backbone, scale: int, lr_size: int | None = None, loa
     if path and (architecture == schema.AUTO or options.keys() <= _unseen(architecture).keys()):
         return _from_checkpoint(path, scale, lr_size, architecture, options)
     where = str(path or f"backbone {architecture}")
-    if lr_size is not None and "img_size" in options:
-        options["img_size"] = lr_size
-    model = _construct(architecture, options, scale)
+    model = _for_crops(lambda at: _construct(architecture, at, scale), options, lr_size)
     notes: tuple[str, ...] = ()
     if path:
         learned = {key for key in model.state_dict() if not is_rebuilt(key)}
         checkpoint = read_checkpoint(path, lambda state: learned <= class_names(state).keys())
         load_weights(model, translated(checkpoint.state), where)
         notes = checkpoint.notes
-    return gate(model, where, _sizes(architecture, model), scale, notes=notes)
+    if known := family_of(architecture):
+        return gate(model, where, known.sizes(model), scale, notes=notes)
+    descriptor = stated(architecture, model)
+    return gate(as_called(descriptor, model), where, sizes_of(descriptor, model), scale, notes=notes)
 
 
 def build_from_file(path: Path) -> nn.Module:
@@ -118,26 +120,37 @@ def _of_family(family: Family, state: StateDict, where: str, options: Mapping[st
 
 def _of_spandrel(descriptor: Any, state: StateDict, where: str, lr_size: int | None) -> _Detected:
     name = descriptor.architecture.id
-    plain: nn.Module = descriptor.model
-    options = dict(getattr(plain, "hyperparameters", {}))
-    resized = lr_size is not None and options.get("img_size", lr_size) != lr_size
+    kind, options = type(descriptor.model), dict(getattr(descriptor.model, "hyperparameters", {}))
+    # Keep spandrel's model instead of building a new one: some classes rename the keys of a checkpoint.
+    plain = as_called(descriptor, descriptor.model)
+    resized = lr_size is not None and options.get("img_size", lr_size) not in (None, lr_size)
 
     def make(changes: Mapping[str, Any]) -> nn.Module:
         if not (resized or any(map(is_rebuilt, state)) or any(options.get(key) != changes[key] for key in changes)):
-            # Keep spandrel's model instead of building a new one: some classes rename the keys of a checkpoint.
             return plain
-        size = {"img_size": lr_size} if resized else {}
-        model = _built(name, lambda: type(plain)(**{**options, **size, **changes}))
+        model = _for_crops(lambda at: _built(name, lambda: kind(**at)), {**options, **changes}, lr_size)
         load_weights(model, plain.state_dict(), where)
-        return model
+        return as_called(descriptor, model)
 
-    known = family_of(name)
+    channels = (descriptor.input_channels, descriptor.output_channels)
     return _Detected(
         make,
         unseen_options(options),
-        known.sizes if known else lambda model: sizes_of(descriptor),
-        Stated(int(descriptor.scale), (descriptor.input_channels, descriptor.output_channels)),
+        lambda model: sizes_of(descriptor, model),
+        Stated(int(descriptor.scale), channels),
     )
+
+
+def _for_crops(
+    make: Callable[[Mapping[str, Any]], nn.Module], options: Mapping[str, Any], lr_size: int | None
+) -> nn.Module:
+    """Make a model with the masks of the training crops, or of its own `img_size` if no whole windows fit the crops."""
+    if lr_size is None or options.get("img_size", lr_size) == lr_size:
+        return make(options)
+    try:
+        return make({**options, "img_size": lr_size})
+    except Exception:
+        return make(options)
 
 
 def _unseen(architecture: str) -> Mapping[str, tuple[Any, ...]]:
@@ -169,8 +182,3 @@ def _built(architecture: str, make: Callable[[], nn.Module]) -> nn.Module:
     except Exception as error:  # each architecture rejects options with its own exceptions
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"backbone {architecture}: these options do not fit the architecture: {reason}") from None
-
-
-def _sizes(architecture: str, model: nn.Module) -> Sizes:
-    known = family_of(architecture)
-    return known.sizes(model) if known else stated_sizes(architecture, model)

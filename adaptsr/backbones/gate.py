@@ -13,7 +13,7 @@ from adaptsr.backbones.sizes import Sizes
 from adaptsr.errors import UserError
 
 PROBE_SIDE = 16
-"""Side in pixels of the black image that measures a model's scale and channels; enlarged if the model needs it."""
+"""Side in pixels of the image that measures a model's scale and channels; enlarged if the model needs it."""
 
 CHANNELS = (3, 3)
 
@@ -26,6 +26,8 @@ class Facts:
 
     scale: int
     sizes: Sizes
+    where: str = field(default="", compare=False)
+    """The file or backbone, for messages."""
     notes: tuple[str, ...] = field(default=(), compare=False)
     """What reading its file decided, one line each."""
 
@@ -57,12 +59,20 @@ def gate(
         _check_scale(where, stated.scale, scale)
     _check_finite(where, model)
     if all(parameter.dim() <= 4 for parameter in model.parameters()):
-        # Convolutions run fastest with channels-last kernels; torch refuses this layout for 5-D weights.
+        # Convolutions run fastest with channels-last kernels. Torch refuses this layout for 5-D weights, and models that
+        # view their features as contiguous ones fail with it.
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if not _restores(model, sizes):
+            model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     found = _measured_scale(where, model, sizes)
     _check_scale(where, found, scale)
-    setattr(model, _ATTRIBUTE, Facts(found, sizes, tuple(notes)))
+    setattr(model, _ATTRIBUTE, Facts(found, _smallest(model, sizes), where, tuple(notes)))
     return model
+
+
+def has_passed(model: nn.Module) -> bool:
+    """Tell whether a model, or the model it is a copy of, has passed the gate."""
+    return isinstance(getattr(model, _ATTRIBUTE, None), Facts)
 
 
 def facts(model: nn.Module) -> Facts:
@@ -101,28 +111,52 @@ def _check_finite(where: str, model: nn.Module) -> None:
 
 
 def _measured_scale(where: str, model: nn.Module, sizes: Sizes) -> int:
-    """Return the scale, measured by restoring a small black image."""
+    """Return the scale, measured by restoring a small image. The same image must come out the same twice."""
     height, width = sizes.fitted(PROBE_SIDE, PROBE_SIDE)
-    device = next(model.parameters()).device
     try:
-        # Not inference_mode: some models cache tensors in forward, and training must be able to use them.
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            restored = model(torch.zeros(1, CHANNELS[0], height, width, device=device))
+        first, second = (restored_probe(model, sizes, draw=draw) for draw in range(2))
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
             f"{where}: fails on a color image (3 channels, {height} x {width}): {reason}; "
             "give a model with 3 input and 3 output channels, and options that fit together"
         ) from None
-    shape = tuple(restored.shape) if isinstance(restored, torch.Tensor) else ()
+    shape = tuple(first.shape) if isinstance(first, torch.Tensor) else ()
     if len(shape) != 4:
         raise UserError(f"{where}: the output is not an image (1, 3, height, width); give a super-resolution model")
     _check_channels(where, (CHANNELS[0], shape[1]))
-    if not bool(restored.isfinite().all()):
-        raise UserError(f"{where}: restores a black image to values that are not finite; give an undamaged checkpoint")
+    if not bool(first.isfinite().all()):
+        raise UserError(f"{where}: restores an image to values that are not finite; give an undamaged checkpoint")
+    if not torch.equal(first, second):
+        raise UserError(f"{where}: restores one image in two ways: it draws random numbers; give a model that does not")
     found = shape[-1] // width
     if found < 1 or shape[-2:] != (found * height, found * width):
         raise UserError(
             f"{where}: turns {height} x {width} pixels into {shape[-2]} x {shape[-1]}; give a model with a whole-number scale"
         )
     return found
+
+
+def restored_probe(model: nn.Module, sizes: Sizes, side: int = PROBE_SIDE, draw: int = 0) -> torch.Tensor:
+    """Restore the same random image of this side, or the next that fits; numbers the model draws are keyed by `draw`."""
+    image = torch.rand(1, CHANNELS[0], *sizes.fitted(side, side), generator=torch.Generator().manual_seed(0))
+    # Not inference_mode: some models cache tensors in forward, and training must be able to use them.
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(draw)
+        restored: torch.Tensor = model(image.to(next(model.parameters())))
+    return restored
+
+
+def _smallest(model: nn.Module, sizes: Sizes) -> Sizes:
+    """Return the sizes with the smallest minimum from the stated one on at which the model does not fail."""
+    minima = [sizes.minimum, *(2**power for power in range(1, 9) if 2**power > sizes.minimum)]
+    tried = (replace(sizes, minimum=minimum) for minimum in minima)
+    return next((larger for larger in tried if _restores(model, larger, side=1)), sizes)
+
+
+def _restores(model: nn.Module, sizes: Sizes, side: int = PROBE_SIDE) -> bool:
+    try:
+        restored_probe(model, sizes, side)
+    except Exception:  # models fail in their own ways
+        return False
+    return True

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from adaptsr.backbones.probing import dead_parameters
 from adaptsr.errors import UserError, suggestion
 
 Kind = Literal["conv", "attention", "mlp"]
@@ -73,12 +74,13 @@ class Site:
 
 
 def find_sites(model: nn.Module, corrections: Mapping[str, Correction] | None = None) -> list[Site]:
-    """List every Linear and Conv2d in module order, with the kind that its type and name suggest.
+    """List every Linear and Conv2d that training reaches, in module order, with the kind that its type and name suggest.
 
     `corrections` maps a site's name or a pattern to its kind; `skip` removes it. Raises `UserError` if a pattern
     matches no site.
     """
     shuffled = _feeding_pixel_shuffle(model)
+    dead = set(dead_sites(model))
     sites = [
         Site(
             name=name,
@@ -89,9 +91,16 @@ def find_sites(model: nn.Module, corrections: Mapping[str, Correction] | None = 
             upsampling=name in shuffled or name.split(".")[0] == "upsample",
         )
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
+        if isinstance(module, nn.Linear | nn.Conv2d) and name not in dead
     ]
     return _corrected(sites, corrections or {})
+
+
+def dead_sites(model: nn.Module) -> list[str]:
+    """Return the names of the Linear and Conv2d layers whose weight training never reaches, such as heads of another task."""
+    dead = dead_parameters(model)
+    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    return [name for name in layers if f"{name}.weight" in dead]
 
 
 def _kind(name: str, module: nn.Module) -> Kind:

@@ -43,7 +43,7 @@ def compared_with_bicubic(model: nn.Module, lr: Sequence[torch.Tensor], hr: Sequ
     scale = facts(model).scale
     errors = torch.zeros(3, dtype=torch.float64)
     for small, large in zip(lr, hr, strict=True):
-        restored = restore(model, small[None], scale)
+        restored = restore(model, small[None])
         enlarged = to_uint8(bicubic_enlarged(to_float(small[None]), scale))
         # One mean over all pairs: of smooth images, bicubic enlargement is all but perfect.
         errors += torch.stack([_squared_error(image, large[None]) for image in (restored, restored.flip(1), enlarged)])

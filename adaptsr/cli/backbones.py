@@ -1,4 +1,4 @@
-"""Commands that inspect a profile: `list`, `sites` and `params`."""
+"""Commands that inspect a profile and its backbones: `list`, `sites`, `params` and `check-backbone`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ import argparse
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptsr.adaptation.baseline_files import defined_variants
-from adaptsr.cli.common import FULL_SIZE_PROFILE, Commands, load_matrix, name_or_path, progress, with_profile
+from adaptsr.cli.common import (
+    FULL_SIZE_PROFILE,
+    Commands,
+    load_matrix,
+    name_or_path,
+    progress,
+    user_path,
+    with_profile,
+)
 from adaptsr.runs.matrix import Matrix
 
 if TYPE_CHECKING:
@@ -28,6 +37,15 @@ def add(commands: Commands) -> None:
     )
     sites.add_argument("--backbone", type=name_or_path, required=True, metavar="NAME_OR_FILE")
     sites.set_defaults(command=_sites)
+
+    check = with_profile(
+        commands.add_parser(
+            "check-backbone", help="check that a backbone trains and merges with every row of a profile"
+        )
+    )
+    check.add_argument("backbone", type=name_or_path, metavar="NAME_OR_FILE")
+    check.add_argument("--out", type=user_path, metavar="FILE", help="remember the result in this file")
+    check.set_defaults(command=_check)
 
     params = with_profile(commands.add_parser("params", help="count the parameters of a variant"), FULL_SIZE_PROFILE)
     params.add_argument("--backbone", type=name_or_path, required=True, metavar="NAME_OR_FILE")
@@ -57,23 +75,52 @@ def _sites(parsed: argparse.Namespace) -> None:
     matrix = load_matrix(parsed)
 
     from adaptsr.adaptation.counting import sites_as_text
+    from adaptsr.backbones.sites import dead_sites
 
-    print(sites_as_text(_announced(matrix, parsed.backbone)[1]))
+    model, sites = _announced(matrix, parsed.backbone)
+    print(sites_as_text(sites))
+    if dead := dead_sites(model):
+        print(f"Unused by this backbone's forward, and no sites: {', '.join(dead)}", file=sys.stderr)
     print(
         "Correct a wrong kind in the profile: backbones.<name>.kinds: {<site or pattern>: conv | attention | mlp | skip}",
         file=sys.stderr,
     )
 
 
-def _announced(matrix: Matrix, name: str) -> tuple[nn.Module, list[Site]]:
+def _announced(matrix: Matrix, name: str, load: bool = False) -> tuple[nn.Module, list[Site]]:
     """Build a backbone and find its sites; say what reading its file decided."""
     from adaptsr.backbones.gate import facts
     from adaptsr.runs.backbones import backbone_and_sites
 
-    model, sites = backbone_and_sites(matrix, name)
+    model, sites = backbone_and_sites(matrix, name, load)
     for note in facts(model).notes:
         progress(note)
     return model, sites
+
+
+def _check(parsed: argparse.Namespace) -> None:
+    named = parsed.backbone if not Path(parsed.backbone).suffix else None
+    matrix = load_matrix(parsed, weights=named is not None)
+
+    from adaptsr.adaptation.counting import sites_as_text
+    from adaptsr.data.manifest import manifest_path
+    from adaptsr.data.store import load_split
+    from adaptsr.devices import prepare_device
+    from adaptsr.training import acceptance
+
+    device = prepare_device(matrix.profile.compute)
+    model, sites = _announced(matrix, parsed.backbone, load=True)
+    rows = [row.name for row in matrix.rows if row.trained and (named is None or row.on(named))]
+    print(sites_as_text(sites), flush=True)
+    validation = matrix.profile.data.validation
+    manifest = manifest_path(validation.dataset)
+    pairs = load_split(manifest, validation.split) if manifest.is_file() else None
+    if pairs is None:
+        progress(f"{manifest}: not prepared, so the weights are not compared with bicubic enlargement")
+    accepted = acceptance.accept(matrix, parsed.backbone, model, sites, rows, device, pairs)
+    print(acceptance.as_text(accepted))
+    if parsed.out:
+        acceptance.write(matrix, accepted, parsed.out)
 
 
 def _params(parsed: argparse.Namespace) -> None:
@@ -83,5 +130,5 @@ def _params(parsed: argparse.Namespace) -> None:
     from adaptsr.adaptation.counting import as_text, count
 
     model, sites = _announced(matrix, parsed.backbone)
-    counted = count(model, sites, variant, matrix.profile.scale, parsed.backbone)
+    counted = count(model, sites, variant, parsed.backbone)
     print(json.dumps(dataclasses.asdict(counted), indent=1) if parsed.json else as_text(counted))

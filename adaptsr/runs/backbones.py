@@ -12,11 +12,16 @@ from adaptsr.errors import unknown
 from adaptsr.runs.matrix import Matrix
 
 
-def backbone_and_sites(matrix: Matrix, name: str) -> tuple[nn.Module, list[Site]]:
-    """Build a backbone of the profile with random weights, or one from a checkpoint file, and find its sites."""
+def backbone_and_sites(matrix: Matrix, name: str, load: bool = False) -> tuple[nn.Module, list[Site]]:
+    """Build a backbone of the profile, or one from a checkpoint file, and find its sites.
+
+    Without `load`, a backbone of the profile has random weights; with it, its own, and the masks of the training crops.
+    """
     declared = matrix.profile.backbones.get(name)
     if declared is not None:
-        model = build(declared, matrix.profile.scale, load=False)
+        scale = matrix.profile.scale
+        lr_size = matrix.profile.training.crop // scale if load else None
+        model = build(declared, scale, lr_size, load)
         return model, find_sites(model, declared.kinds)
     if Path(name).suffix:
         model = build_from_file(Path(name))

@@ -255,7 +255,7 @@ class ScoringJob:
         return build(self.matrix.profile.backbones[self.backbone], self.matrix.profile.scale).to(self.device)
 
     def _restore(self, model: nn.Module, batch: PairSet) -> Sequence[torch.Tensor]:
-        return [restore(model, lr[None], self.matrix.profile.scale)[0] for lr in batch.lr]
+        return [restore(model, lr[None])[0] for lr in batch.lr]
 
     @cached_property
     def pictures(self) -> list[Picture]:

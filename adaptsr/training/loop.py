@@ -150,7 +150,7 @@ def _validate(context: TrainingContext, model: nn.Module, iteration: int, second
     model.eval()
     values = []
     for lr, hr in zip(context.validation.lr, context.validation.hr, strict=True):
-        restored = restore(model, lr[None], context.matrix.profile.scale)
+        restored = restore(model, lr[None])
         values.append(float(psnr_y(restored, hr[None])))
     return records.ValidationPoint(iteration=iteration, psnr_y=math.fsum(values) / len(values), seconds=seconds)
 

@@ -88,7 +88,7 @@ def pretrain(matrix: Matrix, name: str, out: Path, progress: Progress) -> None:
             "seed": SEED,
             "parameters": parameter_count(model),
             "psnr_y_test": {
-                "backbone": _psnr(test, lambda lr: restore(model.eval(), lr, profile.scale)),
+                "backbone": _psnr(test, lambda lr: restore(model.eval(), lr)),
                 "bicubic": _psnr(test, lambda lr: to_uint8(bicubic_enlarged(to_float(lr), profile.scale))),
             },
             "conventions": "PSNR-Y in dB, BT.601, 8 bit, no crop, mean over the test images",

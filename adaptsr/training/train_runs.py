@@ -30,6 +30,7 @@ from adaptsr.runs.run import Run
 from adaptsr.runs.superseded import bring_back, set_aside
 from adaptsr.tensors import save_tensors
 from adaptsr.training.acceleration import accelerate
+from adaptsr.training.acceptance import accept, remembered
 from adaptsr.training.checkpoints import Checkpoints
 from adaptsr.training.context import TrainingContext
 from adaptsr.training.loop import memory_explained, optimise
@@ -45,7 +46,8 @@ def ensure_runs(
     """Train the missing runs of one variant on one backbone; return one entry for each seed.
 
     A run is missing unless its folder, or the folder of superseded runs, holds a finished one with its key and
-    undamaged files. A finished run with another key is set aside. Raises `Terminated` on SIGTERM, after a checkpoint,
+    undamaged files. A finished run with another key is set aside. A variant that was not accepted on this backbone is checked
+    first, with a `UserError` if it fails. Raises `Terminated` on SIGTERM, after a checkpoint,
     and `RecordTooNew` for a run of newer code, which is left alone.
     """
     variant = matrix.variant(row, backbone)
@@ -63,6 +65,9 @@ def ensure_runs(
             with _held(run, matrix.results, progress):
                 record = finished_record(run, matrix.results, key, progress)
                 if record is None:
+                    if not remembered(matrix, backbone, row):
+                        checked = context.backbone, context.sites, [row], context.device, context.validation
+                        accept(matrix, backbone, *checked)
                     record = train_run(context, variant, seed, run.folder(matrix.results), progress, terminated)
                     progress(_summary(record))
             entries.append({"seed": seed, "key": key, "status": record.status})

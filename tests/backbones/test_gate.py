@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from adaptsr.adaptation.reparametrization import freeze
-from adaptsr.backbones.architectures.from_spandrel import spandrel_class, stated_sizes
+from adaptsr.backbones.architectures.from_spandrel import sizes_of, spandrel_class, stated
 from adaptsr.backbones.build import build, build_from_file
 from adaptsr.backbones.gate import Facts, facts, gate
 from adaptsr.backbones.sites import find_sites
@@ -111,6 +111,18 @@ class TestChannels:
         assert said in refusal(lambda: way(grey))
 
 
+class Drawing(nn.Module):
+    """Adds noise to what it restores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        restored: torch.Tensor = self.conv(x) + torch.rand(1)
+        return restored
+
+
 def damaged_buffer() -> nn.Module:
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
     vars(model[1])["_buffers"]["running_var"][1] = math.nan
@@ -127,8 +139,9 @@ def damaged_buffer() -> nn.Module:
         ),
         (nn.Conv2d(3, 2, 1), "the model maps 3 channels to 2; give one for color images"),
         (nn.Sequential(nn.Conv2d(3, 3, 1), nn.Flatten()), "the output is not an image"),
+        (Drawing(), "restores one image in two ways: it draws random numbers"),
     ],
-    ids=["a damaged buffer", "half a scale", "two channels", "no image"],
+    ids=["a damaged buffer", "half a scale", "two channels", "no image", "random numbers"],
 )
 def test_what_else_the_gate_refuses(model: nn.Module, said: str) -> None:
     assert refusal(lambda: gate(model, "it", Sizes())).startswith(f"it: {said}")
@@ -141,15 +154,15 @@ class TestFacts:
         ("architecture", "options", "expected"),
         [
             ("edsr", TINY["edsr"].options, Sizes()),
-            ("SAFMN", TINY["safmn"].options, Sizes(minimum=8)),
-            ("SwinIR", SWINIR, Sizes(multiple_of=4)),
-            ("DRCT", TINY["drct"].options, Sizes(multiple_of=4)),
+            ("SAFMN", TINY["safmn"].options, Sizes(multiple_of=8)),
+            ("SwinIR", SWINIR, Sizes(minimum=16)),
+            ("DRCT", TINY["drct"].options, Sizes(multiple_of=16)),
             ("OmniSR", {}, Sizes(minimum=16)),
             ("CRAFT", {}, Sizes(minimum=16, multiple_of=16)),
         ],
     )
     def test_sizes(self, tmp_path: Path, architecture: str, options: dict[str, Any], expected: Sizes) -> None:
-        """A family's own sizes, otherwise those that spandrel states; the same from options and from a file."""
+        """Those that spandrel states; the same from options and from a file."""
         with torch.random.fork_rng():
             model = build(Backbone(architecture=architecture, options=options), 4)
         assert facts(model) == Facts(4, expected)
@@ -159,9 +172,11 @@ class TestFacts:
     def test_sizes_of_what_spandrel_cannot_read_back(self) -> None:
         """Then nothing is known but the windows that a model names."""
         model = nn.Conv2d(3, 3, 1)
-        assert stated_sizes("HAT", model) == Sizes()
-        vars(model)["window_size"] = 6
-        assert stated_sizes("HAT", model) == Sizes(multiple_of=6)
+        assert stated("HAT", model) is None
+        assert sizes_of(None, model) == Sizes()
+        for window in (6, (6, 6)):
+            vars(model)["window_size"] = window
+            assert sizes_of(None, model) == Sizes(multiple_of=6)
 
     def test_stay_with_copies_and_adaptations(self) -> None:
         model = copy.deepcopy(fresh("swinir"))
@@ -193,6 +208,12 @@ class TestFacts:
         gate(model, "it", Sizes(), 1)
         assert torch.equal(torch.get_rng_state(), state)
         model(torch.ones(1, 3, 4, 4)).sum().backward()
+
+
+def test_the_smallest_image_is_found() -> None:
+    """Reflection needs more pixels than it adds, whatever sizes are stated."""
+    model = nn.Sequential(nn.ReflectionPad2d(5), nn.Conv2d(3, 3, 11))
+    assert facts(gate(model, "it", Sizes())).sizes == Sizes(minimum=8)
 
 
 class Volumetric(nn.Module):

@@ -113,7 +113,7 @@ def test_a_checkpoint_restores_the_images_here(work: Path) -> None:
     matrix = matrix_of(weights="model.pth")
     test = prepared(matrix)
     scores, _ = score(matrix)
-    expected = [float(psnr_y(restore(model, lr[None], 4), hr[None])) for lr, hr in zip(test.lr, test.hr, strict=True)]
+    expected = [float(psnr_y(restore(model, lr[None]), hr[None])) for lr, hr in zip(test.lr, test.hr, strict=True)]
     assert list(psnr_of_model(scores).values()) == pytest.approx(expected, abs=1e-4)
 
 

@@ -117,7 +117,7 @@ def test_values_are_those_of_scoring_run_by_run(matrix: Matrix, room_for_two: No
     }
     expected = {}
     for seed, model in models.items():
-        restored = [restore(model, lr[None], 4)[0] for lr in test.lr]
+        restored = [restore(model, lr[None])[0] for lr in test.lr]
         for row in plain.score(restored, test.hr, test.names):
             expected[seed, row.image, row.metric] = row.value
     scores = read_scores(OUT).rows
@@ -299,7 +299,7 @@ def test_pictures_of_the_first_seed_are_kept(matrix: Matrix, room_for_two: None)
     assert kept_pictures(second, "photos") == set()
     test = load_split(manifest_path("photos"), "test")
     lr = test.lr[list(test.names).index("5")]
-    expected = restore(load_run(first), lr[None], 4)[0]
+    expected = restore(load_run(first), lr[None])[0]
     assert torch.equal(read_image(picture_path(first, picture)), expected)
     picture_path(first, picture).unlink()
     assert score(matrix) == ["edsr full_finetuning/all seed 1: scored on photos"]

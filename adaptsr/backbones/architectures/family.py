@@ -30,7 +30,7 @@ class Family(ABC):
         """Return options of a small model for the contract's checks, for LR images of side `lr_size` in pixels."""
 
     def sizes(self, model: nn.Module) -> Sizes:
-        """Return the image sizes that this model accepts."""
+        """Return the image sizes that this model accepts, those that spandrel states if it has the architecture."""
         return Sizes()
 
     def construct(self, options: Mapping[str, Any], scale: int) -> nn.Module:

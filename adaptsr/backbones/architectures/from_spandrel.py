@@ -53,7 +53,7 @@ def detected(state: Mapping[str, torch.Tensor], where: str) -> Any:
 
     try:
         with meshgrid_silenced():
-            return spandrel.ModelLoader().load_from_state_dict(dict(state))
+            descriptor = spandrel.ModelLoader().load_from_state_dict(dict(state))
     except spandrel.UnsupportedModelError:
         raise UserError(
             f"{where}: no known architecture has this checkpoint's keys; give a checkpoint of an architecture that spandrel knows"
@@ -63,27 +63,63 @@ def detected(state: Mapping[str, torch.Tensor], where: str) -> Any:
         raise UserError(
             f"{where}: spandrel recognises this checkpoint's keys but cannot read its sizes: {reason}; set `architecture` and `options`"
         ) from None
+    if not isinstance(descriptor, spandrel.ImageModelDescriptor):
+        raise UserError(
+            f"{where}: {descriptor.architecture.name} fills a marked part of an image; give a model that maps an image to an image"
+        )
+    return descriptor
 
 
-def sizes_of(descriptor: Any) -> Sizes:
-    """Return the sizes that spandrel states for a model it loaded."""
-    stated = descriptor.size_requirements
-    return Sizes(stated.minimum, stated.multiple_of, stated.square)
-
-
-def stated_sizes(architecture: str, model: nn.Module) -> Sizes:
-    """Return the sizes that spandrel states for a model constructed here.
-
-    Spandrel states them only for checkpoints, so it loads this model's state. If it cannot infer the options from the
-    tensors, the window size decides.
-    """
+def stated(architecture: str, model: nn.Module) -> Any | None:
+    """Return spandrel's descriptor of a model constructed here; None if spandrel cannot read it back from its tensors."""
     _, detector = _classes(architecture)
     try:
         with meshgrid_silenced(), torch.random.fork_rng(devices=[]):
-            return sizes_of(detector().load(dict(model.state_dict())))
+            return detector().load(dict(model.state_dict()))
     except Exception:
-        window = getattr(model, "window_size", 1)
-        return Sizes(multiple_of=window if isinstance(window, int) else 1)
+        return None
+
+
+def sizes_of(descriptor: Any | None, model: nn.Module) -> Sizes:
+    """Return the sizes that spandrel states for a model; without a descriptor, the window that the model names decides."""
+    if descriptor is not None:
+        required = descriptor.size_requirements
+        return Sizes(required.minimum, required.multiple_of, required.square)
+    window = getattr(model, "window_size", 1)
+    return Sizes(multiple_of=max(window) if isinstance(window, tuple | list) else int(window))
+
+
+def as_called(descriptor: Any | None, model: nn.Module) -> nn.Module:
+    """Return the model as an `nn.Module` whose call is the descriptor's: some take a noise map too, or return several images.
+
+    Only the class changes: the state dict stays that of the architecture.
+    """
+    call = getattr(descriptor, "_call_fn", None)
+    if call is None or call.__qualname__.startswith("ImageModelDescriptor."):
+        return model
+    plain = type(model)
+
+    def forward(self: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        # One by one: spandrel calls its models with one image at a time.
+        return torch.cat([call(_Plain(self, plain), image) for image in images.split(1)])  # type: ignore[no-untyped-call]
+
+    model.__class__ = type(plain.__name__, (plain,), {"forward": forward, "__module__": plain.__module__})
+    return model
+
+
+class _Plain:
+    """A model as its own class calls it."""
+
+    def __init__(self, model: nn.Module, plain: type[nn.Module]) -> None:
+        self._model, self._plain = model, plain
+
+    def __call__(self, *images: torch.Tensor) -> Any:
+        return self._plain.forward(self._model, *images)
+
+    forward = __call__
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
 
 @contextmanager

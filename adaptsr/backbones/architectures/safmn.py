@@ -17,5 +17,4 @@ class SAFMN(Family):
         return {"dim": 8, "n_blocks": 2, "upscaling_factor": scale}
 
     def sizes(self, model: nn.Module) -> Sizes:
-        """Return its real limit: the coarsest of four levels pools by 8. Spandrel requires multiples of 8; the authors do not."""
-        return Sizes(minimum=8)
+        return Sizes(multiple_of=8)

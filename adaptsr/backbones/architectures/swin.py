@@ -19,10 +19,6 @@ class _Swin(Family):
     def small(self, scale: int, lr_size: int) -> dict[str, Any]:
         return {"upscale": scale, "img_size": lr_size, "embed_dim": 12, "window_size": lr_size // 2, "mlp_ratio": 2}
 
-    def sizes(self, model: Any) -> Sizes:
-        """Return multiples of the window, times the factor by which the model first folds pixels into channels."""
-        return Sizes(multiple_of=model.window_size * getattr(model, "start_unshuffle", 1))
-
     def gelu_mlp(self, module: Any) -> tuple[nn.Module, nn.Module] | None:
         if not self._defines(module, "Mlp"):
             return None
@@ -55,12 +51,18 @@ class SwinIR(_Swin):
             "upsampler": "pixelshuffledirect",
         }
 
+    def sizes(self, model: Any) -> Sizes:
+        return Sizes(16, model.start_unshuffle**2)
+
 
 class DRCT(_Swin):
     architecture = "DRCT"
 
     def small(self, scale: int, lr_size: int) -> dict[str, Any]:
         return {**super().small(scale, lr_size), "depths": [6], "num_heads": [2], "gc": 4, "upsampler": "pixelshuffle"}
+
+    def sizes(self, model: nn.Module) -> Sizes:
+        return Sizes(multiple_of=16)
 
 
 def _attention_forward(attention: Any) -> Callable[..., torch.Tensor]:

@@ -22,7 +22,6 @@ def test_small_models_are_of_any_scale(family: Family) -> None:
     for scale in (2, 4):
         model = build(Backbone(architecture=family.architecture, options=family.small(scale, 8)), scale)
         assert facts(model).scale == scale
-        assert facts(model).sizes.fitted(8, 8) == (8, 8)
         assert sum(parameter.numel() for parameter in model.parameters()) < 500_000
 
 
