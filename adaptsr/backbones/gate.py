@@ -100,7 +100,7 @@ def _check_channels(where: str, channels: tuple[int, int]) -> None:
 def _check_scale(where: str, found: int, scale: int | None) -> None:
     if scale is not None and found != scale:
         raise UserError(
-            f"{where}: the model's scale is {found}, but the profile's is {scale}; give weights and options of scale {scale}"
+            f"{where}: the model's scale is {found}, but the profile's is {scale}; give weights and options of scale {scale}, or set `scale: {found}` in a copy of the profile"
         )
 
 

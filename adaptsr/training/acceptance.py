@@ -32,6 +32,7 @@ from adaptsr.data.fetch import resolve_weights
 from adaptsr.data.images import to_uint8
 from adaptsr.data.store import PairSet
 from adaptsr.errors import UserError
+from adaptsr.progress import Progress
 from adaptsr.runs.matrix import Matrix
 from adaptsr.training.acceleration import accelerate
 from adaptsr.training.loop import memory_explained
@@ -85,16 +86,18 @@ def accept(
     rows: Sequence[str],
     device: torch.device,
     validation: PairSet | None = None,
+    say: Progress | None = None,
 ) -> Accepted:
     """Check a backbone with every row; return what is known of it. Raises one `UserError` for all that fail.
 
-    With validation pairs, trained weights are compared with bicubic enlargement first.
+    With validation pairs, trained weights are compared with bicubic enlargement first. say: told if they restore far worse,
+    which is a refusal otherwise.
     """
     model, matrix = model.to(device), matrix.untuned  # before tuning, nothing is chosen
     variants = {row: matrix.variant(row) for row in rows}
     lr_crop = matrix.profile.training.crop // facts(model).scale
     where = f"{matrix.source}: backbone {name}"
-    start = _start(matrix, name, model, validation, where)
+    start = _start(matrix, name, model, validation, where, say)
     _check_crop(model, lr_crop, where)
     trainable: dict[str, int] = {}
     problems = []
@@ -152,14 +155,20 @@ def as_text(accepted: Accepted) -> str:
 
 
 def _start(
-    matrix: Matrix, name: str, model: nn.Module, validation: PairSet | None, where: str
+    matrix: Matrix, name: str, model: nn.Module, validation: PairSet | None, where: str, say: Progress | None
 ) -> dict[str, float] | None:
     """Compare a start with bicubic enlargement; None without trained weights, or without pairs of the model's scale."""
     declared = matrix.profile.backbones.get(name)
     if validation is None or validation.scale != facts(model).scale or (declared and not declared.weights):
         return None
     margin = declared.below_bicubic if declared else schema.Backbone.model_fields["below_bicubic"].default
-    return {**check_start(model, validation, where, margin)._asdict(), "below_bicubic": margin}
+    try:
+        return {**check_start(model, validation, where, margin)._asdict(), "below_bicubic": margin}
+    except UserError as refusal:
+        if say is None:
+            raise
+        say(f"warning: {refusal}")
+        return None
 
 
 def _check_crop(model: nn.Module, side: int, where: str) -> None:

@@ -67,7 +67,7 @@ def ensure_runs(
                 if record is None:
                     if not remembered(matrix, backbone, row):
                         checked = context.backbone, context.sites, [row], context.device, context.validation
-                        accept(matrix, backbone, *checked)
+                        accept(matrix, backbone, *checked, say=progress)  # the workflow has refused them before
                     record = train_run(context, variant, seed, run.folder(matrix.results), progress, terminated)
                     progress(_summary(record))
             entries.append({"seed": seed, "key": key, "status": record.status})

@@ -73,7 +73,7 @@ class TestScale:
     @pytest.mark.parametrize("source", SOURCES)
     def test_of_a_file(self, tmp_path: Path, source: str) -> None:
         path = save(SOURCES[source]().state_dict(), tmp_path)
-        said = f"{path}: the model's scale is 4, but the profile's is 2; give weights and options of scale 2"
+        said = f"{path}: the model's scale is 4, but the profile's is 2; give weights and options of scale 2, or set `scale: 4` in a copy of the profile"
         assert refusal(lambda: build(Backbone(architecture="auto", weights=str(path)), 2)) == said
 
     @pytest.mark.parametrize("name", ["safmn", "swinir", "drct"])

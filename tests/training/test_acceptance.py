@@ -236,6 +236,9 @@ def test_weights_that_restore_far_below_bicubic(tmp_path: Path) -> None:
     said = refusal(lambda: accept(matrix, "given", *checked))
     assert said.startswith("small.yaml: backbone given: restores 2 validation pairs at ")
     assert accept(matrix, "given", *checked[:-1]).start is None
+    warnings: list[str] = []
+    assert accept(matrix, "given", *checked, say=warnings.append).start is None
+    assert warnings == [f"warning: {said}"]
     allowed = matrix_of(scale=4, weights=weights, below_bicubic=100)
     found = accept(allowed, "given", *checked)
     assert found.start is not None

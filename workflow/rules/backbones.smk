@@ -47,3 +47,22 @@ rule demo_weights:
         "Installing the pretrained weights under resources/demo/"
     shell:
         "cp {input} resources/demo/ 2>&1 | tee {log} >&2"
+
+
+# Check a backbone with every variant before anything trains: one step of each, merged and compared. A variant that is added
+# later is checked by its own training job, so that the others stay up to date.
+rule accepted:
+    input:
+        manifests([PROFILE.data.validation.dataset]),
+        lambda wildcards: weights(wildcards.backbone),
+    output:
+        f"results/{NAME}/accepted/{{backbone}}.json",
+    log:
+        f"results/{NAME}/logs/accepted/{{backbone}}.log",
+    threads: PROFILE.compute.threads
+    resources:
+        **ON_GPU,
+    message:
+        "Checking the backbone {wildcards.backbone} with every variant"
+    shell:
+        "adaptsr check-backbone {PROFILE_ARGUMENTS} {wildcards.backbone} --out {output} 2>&1 | tee {log} >&2"

@@ -2,26 +2,6 @@
 # output, which Snakemake deletes before it repeats a job; a finished run with the right key is not trained again.
 
 
-# Check a backbone with every variant before anything trains: one step of each, merged and compared. A variant that is added
-# later is checked by its own training job, so that the others stay up to date.
-rule accepted:
-    input:
-        # Images do not make it stale: they only show whether the weights restore.
-        pairs=ancient(manifests([PROFILE.data.validation.dataset])),
-        weights=lambda wildcards: weights(wildcards.backbone),
-    output:
-        f"results/{NAME}/accepted/{{backbone}}.json",
-    log:
-        f"results/{NAME}/logs/accepted/{{backbone}}.log",
-    threads: PROFILE.compute.threads
-    resources:
-        **ON_GPU,
-    message:
-        "Checking the backbone {wildcards.backbone} with every variant"
-    shell:
-        "adaptsr check-backbone {PROFILE_ARGUMENTS} {wildcards.backbone} --out {output} 2>&1 | tee {log} >&2"
-
-
 rule train:
     input:
         training_inputs,

@@ -5,6 +5,7 @@
 rule tune:
     input:
         tuning_inputs,
+        rules.accepted.output,
         f"results/{NAME}/metric_weights.json",
     output:
         f"results/{NAME}/tuning/choices/{{backbone}}/{{baseline}}/{{variant}}.json",
