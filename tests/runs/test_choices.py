@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from adaptsr.config.reading import load_profile
 from adaptsr.errors import UserError
+from adaptsr.files import file_sha256
 from adaptsr.runs.choices import best
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.validation import check
-from tests.factories import Json, choice, matrix_of, pairs_profile, profile_content, write_pairs
+from tests.factories import REPOSITORY, Json, choice, matrix_of, pairs_profile, profile_content, write_pairs
 
 GRID = {"lr": [1e-3, 1e-2], "alpha": [1.0, 2.0]}
 ROW = "lora/r1"
@@ -201,3 +203,19 @@ def test_choices_are_never_made_on_test_photographs(made: Callable[[], Matrix], 
     else:
         with pytest.raises(UserError, match=said):
             check(matrix, weights=False)
+
+
+def test_the_demo_ships_choices_of_its_own_grid() -> None:
+    """`snakemake demo_tuning` remakes them."""
+    profile = load_profile(REPOSITORY / "config/demo.yaml")
+    assert profile.tuning
+    assert profile.tuning.choices
+    changes = {"choices": str(REPOSITORY / profile.tuning.choices)}
+    profile = profile.model_copy(update={"tuning": profile.tuning.model_copy(update=changes)})
+    matrix = Matrix.of(profile, "demo.yaml")
+    for name, backbone in profile.backbones.items():
+        weights = file_sha256(REPOSITORY / str(backbone.weights))
+        for row in matrix.variants:
+            shipped = matrix.choice(name, row)
+            assert shipped, (name, row)
+            assert shipped.inputs.weights == weights, (name, row)
