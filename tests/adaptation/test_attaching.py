@@ -81,7 +81,7 @@ def in_training(matrix: Matrix) -> int:
 
 def in_counting(matrix: Matrix) -> int:
     model = small_backbone("safmn")
-    return count(model, find_sites(model), matrix.variant("exact/named"), SCALE, "safmn").trainable
+    return count(model, find_sites(model), matrix.variant("exact/named"), "safmn").trainable
 
 
 def in_the_audit(matrix: Matrix) -> int:
