@@ -24,6 +24,7 @@ OPTIONS = {
     "scaling": "alpha_over_r",  # alpha_over_r, rank_stabilised (alpha / sqrt r) or constant (alpha)
     "alpha": 1.0,
     "biases": True,  # train the biases of the adapted layers
+    "b_rate": 1.0,  # learning rate of B, as a multiple of that of the rest
     "qkv": "fused",  # one pair of factors for a fused qkv layer, or `separate` ones for q, k and v
     "upsampling": False,  # adapt layers that feed a pixel shuffle
     "kinds": ["conv", "attention", "mlp"],
@@ -49,7 +50,10 @@ VARIANTS = {
     "r8-upsampling": {"upsampling": True, "title": "LoRA, r = 8, upsampling too"},
     "r8-constant": {"scaling": "constant", "alpha": 0.125, "title": "LoRA, r = 8, constant scale 1/8"},
     "r8-rank-stabilised": {"scaling": "rank_stabilised", "title": "LoRA, r = 8, rank-stabilised"},
+    # LoRA+ (Hayou et al., ICML 2024, arXiv 2402.12354): a larger rate for B; 16 is the ratio of the authors' code.
+    "r8-plus": {"b_rate": 16.0, "title": "LoRA+, r = 8"},
 }
+RECIPE = {"groups": {"*.b": {"lr": "{b_rate}"}}}
 ROWS = ["r1", "r4", "r8", "r16", "r64"]
 PROTOCOL = 1
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from adaptsr import randomness
-from adaptsr.adaptation.allocation import Calibration, mean_gradients
+from adaptsr.adaptation.allocation import Calibration, loss_of, mean_gradients
 from adaptsr.adaptation.lora import cost_per_rank
 from adaptsr.adaptation.reparametrization import Plan, original_weight, reparametrize_weight
 from adaptsr.backbones.sites import Site, select
@@ -79,7 +79,8 @@ def _importance(
         return {name: weight.abs() for name, weight in weights.items()}
     if mask not in ("grad", "snip"):
         return {}
-    gradients = mean_gradients(backbone, sites, [calibration(i) for i in range(options["batches"])])
+    batches = [calibration(i) for i in range(options["batches"])]
+    gradients = mean_gradients(backbone, sites, batches, loss_of(calibration))
     factors = weights if mask == "snip" else dict.fromkeys(weights, torch.ones(()))
     return {name: (gradient * factors[name]).abs() for name, gradient in gradients.items()}
 

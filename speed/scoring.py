@@ -213,8 +213,8 @@ def write_random_weights(home: Path) -> None:
     draw = generator("random network weights")
     channels = (64, 192, 384, 256, 256)
     contents: dict[str, Callable[[], dict[str, torch.Tensor]]] = {
-        "AlexNet": lambda: _random_network(torchvision.models.alexnet, draw),
-        "VGG16": lambda: _random_network(torchvision.models.vgg16, draw),
+        "AlexNet": lambda: random_network(torchvision.models.alexnet, draw),
+        "VGG16": lambda: random_network(torchvision.models.vgg16, draw),
         "LPIPS": lambda: {
             f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1, generator=draw) for i, c in enumerate(channels)
         },
@@ -226,7 +226,7 @@ def write_random_weights(home: Path) -> None:
         torch.save(contents[file.title](), path)
 
 
-def _random_network(build: Callable[[], nn.Module], draw: torch.Generator) -> dict[str, torch.Tensor]:
+def random_network(build: Callable[[], nn.Module], draw: torch.Generator) -> dict[str, torch.Tensor]:
     """Draw convolutions of Kaiming's variance; store classifiers, which the metrics do not use, as a single number."""
     with torch.device("meta"):
         shapes = {key: value.shape for key, value in build().state_dict().items()}

@@ -36,6 +36,31 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "torch" / "hub"
 
 
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of made-up AlexNet, VGG, LPIPS and DISTS weights under the names that pyiqa and torchvision expect."""
+    import torch
+    import torchvision
+
+    from adaptsr.randomness import generator
+    from speed.scoring import random_network, write_random_weights
+
+    home = tmp_path_factory.mktemp("torch")
+    write_random_weights(home)
+    draw = generator("network weights")
+    channels = (64, 128, 256, 512, 512)
+    linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1, generator=draw) for i, c in enumerate(channels)}
+    torch.save(linear, home / "hub/pyiqa/LPIPS_v0.1_vgg-a78928a0.pth")
+    torch.save(random_network(torchvision.models.vgg19, draw), home / "hub/checkpoints/vgg19-dcbb9e9d.pth")
+    return home
+
+
+@pytest.fixture
+def use_random_weights(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCH_HOME", str(random_weights))
+    return random_weights
+
+
 @pytest.fixture(autouse=True)
 def denormal_numbers() -> None:
     """Training flushes them for the rest of its process, in which hypothesis then finds no floats to draw."""

@@ -1,12 +1,14 @@
 """Score the importance of sites and allocate ranks under a budget (Algorithm 1 of the paper).
 
-All scores use the pretrained weights without dropout, DropPath and moving statistics (they would add noise) and the L1 loss of training.
+All scores use the pretrained weights without dropout, DropPath and moving statistics (they would add noise), and the objective
+of training.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -22,6 +24,8 @@ from adaptsr.errors import UserError
 Batch = tuple[torch.Tensor, torch.Tensor]
 Calibration = Callable[[int], Batch]
 """Returns batch i: LR (N, 3, h, w) and HR (N, 3, s h, s w) in [0, 1]; depends on (seed, i) alone."""
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Returns the loss of restored images beside HR: one number."""
 
 Score = Literal["gradient", "fisher", "activation", "snip", "random"]
 Rule = Literal["greedy", "proportional"]
@@ -30,10 +34,27 @@ SIZE_POWERS: Mapping[str, float] = {"gradient": 0.5, "fisher": 1, "snip": 1, "ac
 """How each score grows with a layer's number of weights, all else being equal."""
 
 
+@dataclass(frozen=True)
+class CalibrationBatches:
+    """Batches of training data, with the objective that training minimises."""
+
+    batch: Calibration
+    loss: Loss
+
+    def __call__(self, index: int) -> Batch:
+        return self.batch(index)
+
+
+def loss_of(calibration: Calibration) -> Loss:
+    """Return the objective that comes with calibration batches; L1 for batches alone."""
+    loss: Loss = getattr(calibration, "loss", functional.l1_loss)
+    return loss
+
+
 def importance(
     model: nn.Module, sites: Sequence[Site], score: str, calibration: Calibration, batches: int, seed: int
 ) -> dict[str, float]:
-    """Return the importance of each site by name (Section 3.3 and Table 11 of the paper).
+    """Return the importance of each site by name (Section 3.3 and Table 11 of the paper), L being the objective.
 
     gradient    Frobenius norm of dL/dW's mean over the batches (Algorithm 1, line 1)
     fisher      trace of the diagonal Fisher information: sum of squared gradients, averaged over images
@@ -52,12 +73,12 @@ def importance(
         images = [(lr[n : n + 1], hr[n : n + 1]) for lr, hr in map(calibration, range(batches)) for n in range(len(lr))]
         per_image = [
             {name: float(gradient.square().sum()) for name, gradient in gradients.items()}
-            for gradients in weight_gradients(model, sites, images)
+            for gradients in weight_gradients(model, sites, images, loss_of(calibration))
         ]
         return {site.name: math.fsum(one[site.name] for one in per_image) / len(per_image) for site in sites}
     if score not in ("gradient", "snip"):
         raise UserError(f"score: {score!r} is unknown; there are activation, fisher, gradient, random, snip")
-    mean = mean_gradients(model, sites, [calibration(i) for i in range(batches)])
+    mean = mean_gradients(model, sites, [calibration(i) for i in range(batches)], loss_of(calibration))
     if score == "gradient":
         return {name: float(gradient.norm()) for name, gradient in mean.items()}
     return {name: float((_weight(model, name) * gradient).abs().sum()) for name, gradient in mean.items()}
@@ -84,7 +105,7 @@ def rescale(
 
 
 def weight_gradients(
-    model: nn.Module, sites: Sequence[Site], batches: Sequence[Batch]
+    model: nn.Module, sites: Sequence[Site], batches: Sequence[Batch], loss: Loss = functional.l1_loss
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Yield dL/dW of every site, batch by batch; leave the model frozen and in eval mode."""
     measuring_mode(model)
@@ -94,17 +115,18 @@ def weight_gradients(
         weight.requires_grad_(True)
     try:
         for lr, hr in batches:
-            loss = functional.l1_loss(model(lr), hr)
-            gradients = torch.autograd.grad(loss, list(weights.values()))
+            gradients = torch.autograd.grad(loss(model(lr), hr), list(weights.values()))
             yield dict(zip(weights, gradients, strict=True))
     finally:
         model.eval().requires_grad_(False)
 
 
-def mean_gradients(model: nn.Module, sites: Sequence[Site], batches: Sequence[Batch]) -> dict[str, torch.Tensor]:
+def mean_gradients(
+    model: nn.Module, sites: Sequence[Site], batches: Sequence[Batch], loss: Loss = functional.l1_loss
+) -> dict[str, torch.Tensor]:
     """Return dL/dW of every site, averaged over the batches."""
     total: dict[str, torch.Tensor] = {}
-    for gradients in weight_gradients(model, sites, batches):
+    for gradients in weight_gradients(model, sites, batches, loss):
         total = {name: total[name] + gradient if total else gradient for name, gradient in gradients.items()}
     return {name: gradient / len(batches) for name, gradient in total.items()}
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import pydantic
+
 from adaptsr.config import schema
 from adaptsr.errors import UserError, listing, suggestion
 from adaptsr.project import CHECKOUT
@@ -47,6 +49,8 @@ class BaselineFile:
     """`{"conv": "..."}`: why the method is an extension of ours on a backbone whose sites are all of this kind."""
     starts_at_backbone: bool = True
     """Whether the attached model equals the backbone before the first step."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of `training` that a profile leaves to the method; `"{option}"` stands for the variant's value."""
     trains_all: bool = False
     """Whether a run takes about the time and disk of training the whole backbone; used by the estimate."""
 
@@ -61,6 +65,7 @@ LITERALS: Mapping[str, tuple[str, type, Any]] = {
     "PROTOCOL": ("protocol", int, None),
     "EXTENSIONS": ("extensions", dict, {}),
     "STARTS_AT_BACKBONE": ("starts_at_backbone", bool, True),
+    "RECIPE": ("recipe", dict, {}),
     "TRAINS_ALL": ("trains_all", bool, False),
 }
 
@@ -117,6 +122,7 @@ def read_literals(path: Path) -> BaselineFile:
     file = BaselineFile(name=path.stem, path=path, summary=summary, **values)
     for name, options in file.variants.items():
         _check_variant(file, name, options, f"{path}: VARIANTS")
+        _check_recipe(Variant(file, name, {**file.options, **options}), f"{path}: RECIPE")
     for row in file.rows:
         if row not in file.variants:
             raise UserError(f"{path}: ROWS: {row!r} is not in VARIANTS{suggestion(str(row), file.variants)}")
@@ -177,6 +183,30 @@ def _check_variant(file: BaselineFile, name: object, options: object, where: str
             raise UserError(f"{where}.{name}.{key}: expected a rank, a whole number of at least 0, found {value!r}")
 
 
+def _check_recipe(variant: Variant, where: str) -> None:
+    unknown = sorted(map(str, set(variant.baseline.recipe) - set(schema.Recipe.model_fields)))
+    if unknown:
+        own = " (a profile states it; give a factor in `groups`)" if unknown[0] == "lr" else ""
+        raise UserError(f"{where}: unknown key {unknown[0]!r}{own}; allowed are {listing(schema.Recipe.model_fields)}")
+    try:
+        schema.Recipe.model_validate(variant.recipe)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"{where}: {key}: {first['msg']}, found {first['input']!r} for {variant.row}") from None
+
+
+def _filled(value: Any, options: Mapping[str, Any]) -> Any:
+    """Replace `"{option}"` by the value of the option, at any depth."""
+    if isinstance(value, dict):
+        return {key: _filled(item, options) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_filled(item, options) for item in value]
+    if isinstance(value, str) and value.startswith("{") and value[1:-1] in options:
+        return options[value[1:-1]]
+    return value
+
+
 def import_baseline(path: Path) -> ModuleType:
     """Import a baseline file by its path, once. Raises `UserError` if a package it imports is missing."""
     name = f"adaptsr_baseline_{path.stem}"
@@ -222,6 +252,11 @@ class Variant:
             return self.baseline.title.format(**self.options)
         except (KeyError, IndexError, ValueError):
             return self.row
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The file's RECIPE, filled with the options."""
+        return {key: _filled(value, self.options) for key, value in self.baseline.recipe.items()}
 
     def extension(self, sites: Sequence[Site]) -> str | None:
         """Return why this row is an extension of ours on a backbone with these sites, or None."""
@@ -273,6 +308,7 @@ def resolve_variant(
         raise _no_variant(name, chosen, defined, where)
     _check_variant(file, chosen, defined[chosen], f"{where}: baselines.{name}")
     options = {**file.options, **defined[chosen]}
+    _check_recipe(Variant(file, chosen, options), f"{where}: baselines.{name}.variants: RECIPE")
     budget = options.get("budget")
     if not isinstance(budget, str):
         return Variant(file, chosen, options)

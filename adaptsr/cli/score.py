@@ -9,7 +9,7 @@ import sys
 from adaptsr import files
 from adaptsr.cli.common import Commands, known, known_backbone, load_matrix, progress, user_path, with_profile
 from adaptsr.errors import UserError
-from adaptsr.runs.matrix import matching
+from adaptsr.runs.matrix import Matrix, matching
 
 
 def add(commands: Commands) -> None:
@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
     gather.set_defaults(command=_gather)
 
     weights = with_profile(
-        commands.add_parser("fetch-metric-weights", help="fetch the network weights that metrics need")
+        commands.add_parser("fetch-metric-weights", help="fetch the network weights that metrics and losses need")
     )
     weights.add_argument("--out", type=user_path, metavar="FILE", help="write the missing ones to this file")
     weights.set_defaults(command=_fetch_metric_weights)
@@ -76,10 +76,24 @@ def _fetch_metric_weights(parsed: argparse.Namespace) -> None:
     from adaptsr.metrics.weights import fetch_weights
 
     missing = fetch_weights(matrix.profile.scoring)
-    for metric, reason in missing.items():
-        progress(f"{metric}: {reason}")
+    for name, reason in [*missing.items(), *_fetch_for_objectives(matrix).items()]:
+        progress(f"{name}: {reason}")
     if parsed.out:
         files.write_json(parsed.out, {"missing": missing})
+
+
+def _fetch_for_objectives(matrix: Matrix) -> dict[str, str]:
+    """Fetch the weights that the losses of the profile's variants need; return what stays missing and may be left out."""
+    from adaptsr.metrics.weights import fetch_all
+    from adaptsr.training.objectives import network_conventions, weights_error
+
+    missing = {}
+    for objective in matrix.objectives:
+        for loss, reason in fetch_all(network_conventions(objective)).items():
+            if objective.missing_weights == "error":
+                raise weights_error(loss, reason)
+            missing[f"the loss {loss}"] = reason
+    return missing
 
 
 def _score(parsed: argparse.Namespace) -> None:

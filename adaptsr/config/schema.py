@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import pydantic
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Field
 
 from adaptsr.errors import listing, suggestion
@@ -38,6 +38,18 @@ def _check_name(value: str) -> str:
 
 
 Name = Annotated[str, pydantic.AfterValidator(_check_name)]
+Loss = Literal["l1", "charbonnier", "fft", "ssim", "lpips", "dists", "perceptual"]
+WITH_NETWORKS = ("lpips", "dists", "perceptual")
+"""Losses that need network weights."""
+
+
+def _check_layer(value: str) -> str:
+    if not re.fullmatch(r"(conv|relu)([12]_[12]|[345]_[1-4])|pool[1-5]", value):
+        raise ValueError(f"{value!r} is not a layer of VGG19; there are conv1_2, relu3_4, pool5 and so on")
+    return value
+
+
+Layer = Annotated[str, pydantic.AfterValidator(_check_layer)]
 
 
 def _check_number(value: object) -> object:
@@ -90,6 +102,7 @@ NonNegativeInt = Annotated[int, Ge(0), _Number]
 PositiveFloat = Annotated[float, Gt(0), _Number]
 NonNegativeFloat = Annotated[float, Ge(0), _Number]
 Probability = Annotated[float, Ge(0), Le(1), _Number]
+Share = Annotated[float, Gt(0), Lt(1), _Number]
 Milestones = Annotated[list[Annotated[float, _Number]], pydantic.AfterValidator(_check_milestones)]
 _Chances = pydantic.AfterValidator(_check_probabilities)
 Pair = tuple[Annotated[float, _Number], Annotated[float, _Number]]
@@ -312,27 +325,95 @@ class Backbone(Section):
         return self
 
 
-class Training(Section):
-    iterations: PositiveInt = Field(description="optimizer steps")
-    batch_size: PositiveInt = Field(description="crops per step")
-    crop: PositiveInt = Field(description="side of an HR crop in pixels, a multiple of the scale")
-    lr: PositiveFloat = Field(description="learning rate of Adam(0.9, 0.999), without weight decay")
+class Group(Section):
+    """How the learning rate and weight decay of some trained parameters differ. Factors of all matching patterns multiply."""
+
+    lr: PositiveFloat = Field(1.0, description="factor of the learning rate")
+    weight_decay: NonNegativeFloat = Field(1.0, description="factor of `weight_decay`; 0 switches it off")
+
+
+class Objective(Section):
+    """The weighted sum of losses that training minimises; importance scores take its gradients."""
+
+    terms: dict[Loss, PositiveFloat] = Field(
+        {"l1": 1.0},
+        min_length=1,
+        description="losses with their weights, of values in [0, 1]: `l1`; `charbonnier` (eps 1e-12); `fft` (L1 of the unnormalised Fourier transforms); `ssim` (1 - SSIM of RGB); `lpips`; `dists`; `perceptual` (L1 of VGG19 features)",
+    )
+    lpips_network: Literal["vgg", "alex", "squeeze"] = Field(
+        "vgg", description="network of `lpips`; another one than that of an LPIPS column judges more fairly"
+    )
+    perceptual_layers: dict[Layer, PositiveFloat] = Field(
+        {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0},
+        min_length=1,
+        description="layers of VGG19 with their weights in `perceptual`; default: Real-ESRGAN's",
+    )
+    missing_weights: Literal["error", "leave_out"] = Field(
+        "error",
+        description="what to do when the network weights of a loss are unavailable: fail, or leave the loss out, with the reason in the record and a mark in the tables",
+    )
+
+    @property
+    def networks(self) -> list[str]:
+        """The losses that need network weights."""
+        return [name for name in WITH_NETWORKS if name in self.terms]
+
+
+class Recipe(Section):
+    """How a method trains. A baseline file may state these keys in `RECIPE`; what a profile states overrides them."""
+
+    optimizer: Literal["adam", "adamw", "sgd", "lion"] = Field(
+        "adam", description="`adam` adds weight decay to the gradient, `adamw` and `lion` decouple it"
+    )
+    betas: tuple[Share, Share] | None = Field(
+        None, description="default: 0.9 and 0.999; 0.9 and 0.99 for `lion`. `sgd` takes the first as its momentum"
+    )
+    weight_decay: NonNegativeFloat = Field(0.0, description="weight decay")
+    groups: dict[str, Group] = Field(
+        default_factory=dict,
+        description="patterns with `*` of the names of trained parameters, such as `*.b`, to how these differ",
+    )
+    schedule: Literal["milestones", "cosine"] = Field(
+        "milestones", description="how the learning rate falls; `cosine` falls to 0 and ignores milestones"
+    )
     milestones: Milestones = Field(
         default_factory=list,
         description="increasing fractions of the iterations after which the learning rate is multiplied by `decay`",
     )
     decay: Annotated[PositiveFloat, Le(1)] = Field(0.75, description="factor at each milestone")
+    warmup: Annotated[Probability, Lt(1)] = Field(
+        0.0, description="fraction of the iterations in which the learning rate rises linearly from 0"
+    )
+    clip_norm: PositiveFloat | None = Field(None, description="largest norm of all gradients together; default: any")
+    ema: Share | None = Field(
+        None,
+        description="decay of an exponential moving average of the trained parameters, which is then what a run ends with: validated, saved and scored; default: none",
+    )
+    objective: Objective = Field(default_factory=Objective, description="what training minimises")
+
+    @pydantic.field_validator("groups")
+    @classmethod
+    def _without_groups_that_change_nothing(cls, groups: dict[str, Group]) -> dict[str, Group]:
+        return {pattern: group for pattern, group in groups.items() if group != Group()}
+
+
+class Training(Recipe):
+    iterations: PositiveInt = Field(description="optimizer steps")
+    batch_size: PositiveInt = Field(description="crops per step")
+    crop: PositiveInt = Field(description="side of an HR crop in pixels, a multiple of the scale")
+    lr: PositiveFloat = Field(description="learning rate")
     validate_every: PositiveInt = Field(description="iterations between two validations")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="precision of the forward and backward pass; `bfloat16` is automatic mixed precision: parameters and Adam stay in float32",
+        description="precision of the forward and backward pass; `bfloat16` is automatic mixed precision: parameters and the optimizer stay in float32",
     )
     checkpoint_minutes: PositiveFloat = Field(10.0, description="minutes between two checkpoints")
     checkpoint_iterations: PositiveInt | None = Field(
         None, description="iterations between two checkpoints, in addition to the minutes"
     )
     diverged_above: PositiveFloat = Field(
-        10.0, description="a run diverges if its training loss (L1 of values in [0, 1]) exceeds this"
+        10.0,
+        description="a run diverges if the L1 distance of a batch, of values in [0, 1], exceeds this, whatever the objective; so does one whose loss is not finite, or whose mean of 50 losses exceeds ten times that of its first 50",
     )
 
 
@@ -342,9 +423,18 @@ class TrainingChanges(Section):
     iterations: PositiveInt | None = None
     batch_size: PositiveInt | None = None
     lr: PositiveFloat | None = None
+    validate_every: PositiveInt | None = None
+    optimizer: Literal["adam", "adamw", "sgd", "lion"] | None = None
+    betas: tuple[Share, Share] | None = None
+    weight_decay: NonNegativeFloat | None = None
+    groups: dict[str, Group] | None = None
+    schedule: Literal["milestones", "cosine"] | None = None
     milestones: Milestones | None = None
     decay: Annotated[PositiveFloat, Le(1)] | None = None
-    validate_every: PositiveInt | None = None
+    warmup: Annotated[Probability, Lt(1)] | None = None
+    clip_norm: PositiveFloat | None = None
+    ema: Share | None = None
+    objective: Objective | None = None
 
 
 class VariantChanges(Section):
@@ -416,9 +506,11 @@ class Tuning(Section):
 def _values_to_try(key: str, values: list[Any]) -> list[Any]:
     if key in ("iterations", "validate_every"):
         raise ValueError(f"{key} is the same at every point: set it in `tuning.training`")
+    if key in ("groups", "objective"):
+        raise ValueError(f"{key} is not one value: tune an option that `groups` names, or make a variant for each")
     if key in TrainingChanges.model_fields:
         try:
-            values = [getattr(TrainingChanges.model_validate({key: value}), key) for value in values]
+            values = [TrainingChanges.model_validate({key: value}).model_dump(mode="json")[key] for value in values]
         except pydantic.ValidationError as error:
             raise ValueError(f"{key}: {error.errors()[0]['msg']}, found {error.errors()[0]['input']!r}") from None
     if len(values) < 2 or None in values or any(value in values[:index] for index, value in enumerate(values)):

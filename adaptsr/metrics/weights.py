@@ -1,4 +1,4 @@
-"""Locate and fetch the network weights of metrics, and build a metric offline.
+"""Locate and fetch the network weights of metrics and losses, and build their networks offline.
 
 Files and folders are those that pyiqa 0.1.16 and torchvision use: `$TORCH_HOME/hub/checkpoints` and
 `$TORCH_HOME/hub/pyiqa` (`$TORCH_HOME` is `~/.cache/torch` by default). Each name ends in the first eight digits of the
@@ -16,10 +16,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from adaptsr.basicsr_compat import basicsr_module
 from adaptsr.config.schema import Scoring
 from adaptsr.errors import UserError
 from adaptsr.files import atomic_write
@@ -36,6 +37,7 @@ _BACKBONES = {
     "alex": ("AlexNet", "alexnet-owt-7be5be79.pth"),
     "vgg": ("VGG16", "vgg16-397923af.pth"),
     "squeeze": ("SqueezeNet", "squeezenet1_1-b8a52dc0.pth"),
+    "vgg19": ("VGG19", "vgg19-dcbb9e9d.pth"),
 }
 _LPIPS_FILES = {
     ("0.0", "alex"): "LPIPS_v0.0_alex-18720f55.pth",
@@ -46,6 +48,8 @@ _LPIPS_FILES = {
     ("0.1", "squeeze"): "LPIPS_v0.1_squeeze-4a5350f2.pth",
 }
 _DISTS_FILE = "DISTS_weights-f5e65c96.pth"
+PERCEPTUAL = "PerceptualLoss"
+"""The architecture of basicsr's loss between features of VGG19."""
 _WITHOUT_WEIGHTS = ("PSNR", "SSIM", "MS_SSIM", "CW_SSIM", "FSIM", "VIF", "GMSD", "NLPD", "VSI", "MAD")
 
 
@@ -88,14 +92,17 @@ def fetch_weights(scoring: Scoring) -> dict[str, str]:
 
     Raises `UserError` instead if the profile has `missing_weights: error`. Does not ask an unresponsive host twice.
     """
-    unreachable: dict[str, str] = {}
-    problems: dict[str, str] = {}
-    for convention in conventions(scoring):
-        if problem := _fetch(convention, unreachable):
-            problems[convention.column] = problem
+    problems = fetch_all(conventions(scoring))
     if problems and scoring.missing_weights == "error":
         raise missing_weights_error(*next(iter(problems.items())))
     return problems
+
+
+def fetch_all(wanted: Iterable[Convention]) -> dict[str, str]:
+    """Download missing weights; return the reason by column where they stay unavailable."""
+    unreachable: dict[str, str] = {}
+    problems = {convention.column: _fetch(convention, unreachable) for convention in wanted}
+    return {column: problem for column, problem in problems.items() if problem}
 
 
 def missing_weights_error(column: str, reason: str) -> UserError:
@@ -103,7 +110,7 @@ def missing_weights_error(column: str, reason: str) -> UserError:
 
 
 def build_network(convention: Convention, device: str) -> torch.nn.Module:
-    """Build pyiqa's network of this metric in eval mode, offline and without printing.
+    """Build pyiqa's network of this metric, or basicsr's of this loss, in eval mode, offline and without printing.
 
     Loads weights as plain tensors only and keeps the global random state. Raises `WeightsMissing` with a one-line
     reason if weights are not on this machine.
@@ -127,6 +134,8 @@ def _files(convention: Convention) -> list[WeightFile]:
     if convention.architecture == "DISTS":
         own = [] if convention.options.get("pretrained_model_path") else [_pyiqa_file(convention, "DISTS", _DISTS_FILE)]
         return [_backbone_file(convention, "vgg"), *own]
+    if convention.architecture == PERCEPTUAL:
+        return [_backbone_file(convention, "vgg19")]
     return []
 
 
@@ -238,9 +247,22 @@ def _build(convention: Convention, device: str, *, offline: bool = True) -> torc
         from pyiqa.models.inference_model import InferenceModel
 
         stack.enter_context(torch.random.fork_rng(devices=[]))
+        if convention.architecture == PERCEPTUAL:
+            return _perceptual(convention).to(device).eval().requires_grad_(False)
         stack.enter_context(_pyiqa_cache(offline=offline))
         network: torch.nn.Module = InferenceModel(convention.name, device=device, **convention.options).net
         return network.eval().requires_grad_(False)
+
+
+def _perceptual(convention: Convention) -> torch.nn.Module:
+    """Build basicsr's perceptual loss from our copy of VGG19, wherever the process runs."""
+    vgg: Any = basicsr_module("archs.vgg_arch")
+    elsewhere, vgg.VGG_PRETRAIN_PATH = vgg.VGG_PRETRAIN_PATH, str(_files(convention)[0].path)
+    try:
+        loss: torch.nn.Module = basicsr_module("losses.basic_loss").PerceptualLoss(**convention.options)
+    finally:
+        vgg.VGG_PRETRAIN_PATH = elsewhere
+    return loss
 
 
 @contextlib.contextmanager

@@ -237,9 +237,11 @@ class _BlockBuilder:
         records = list(self.results.row_records(self.backbone, row.name).values())
         shared |= {self.footnotes.number(note) for record in records for note in record.plan_notes}
         extension = next((record.extension for record in records if record.extension), None)
+        left_out = {loss: reason for record in records for loss, reason in record.left_out.items()}
+        shared |= {self.footnotes.number(f"Trained without {loss}: {left_out[loss]}.") for loss in sorted(left_out)}
         return Line(
             name=row.name,
-            title=row.title,
+            title=f"{row.title} (without {', '.join(sorted(left_out))})" if left_out else row.title,
             dagger=self.footnotes.dagger(extension),
             notes=tuple(sorted(shared)),
             parameters=_parameters(self.results.profile, row, records),

@@ -159,17 +159,30 @@ class Matrix:
         return replace(variant, options={**variant.options, **chosen}) if chosen else variant
 
     def training(self, variant: Variant, backbone: str) -> schema.Training:
-        """Return the schedule of a variant: the profile's, with what differs for its baseline, itself, and by its choice."""
+        """Return how a variant trains: by the profile, by what differs for its baseline and itself, and by its choice.
+
+        What the profile does not state is as in the baseline file's RECIPE.
+        """
         baseline = self.profile.baselines.get(variant.baseline.name, schema.Baseline())
         parts = [baseline.training, baseline.variants.get(variant.name, schema.VariantChanges()).training]
         if self.profile.tuning and self.point:
             parts.append(self.profile.tuning.training)
-        changes: dict[str, Any] = {}
+        stated = {**variant.recipe, **self.profile.training.model_dump(exclude_unset=True)}
         for part in parts:
-            changes |= part.model_dump(exclude_none=True)
+            stated |= part.model_dump(exclude_none=True)
         chosen = self.chosen(backbone, variant.row)
-        changes |= {key: value for key, value in chosen.items() if key in schema.TrainingChanges.model_fields}
-        return self.profile.training.model_copy(update=changes)
+        stated |= {key: value for key, value in chosen.items() if key in schema.TrainingChanges.model_fields}
+        return schema.Training.model_validate(stated)
+
+    @property
+    def objectives(self) -> list[schema.Objective]:
+        """What the selected variants minimise, tuning included, each objective once. It needs no choice."""
+        found: list[schema.Objective] = []
+        for variant in self.variants.values():
+            for point in ({}, *self.points(variant.row)):
+                objective = replace(self, point=point).training(variant, next(iter(self.profile.backbones))).objective
+                found += [] if objective in found else [objective]
+        return found
 
     def variant_key(self, backbone: str, row: str) -> str:
         """Return what a profile asks of a variant on a backbone (`keys.variant_key`); it needs no file but a choice."""

@@ -64,6 +64,8 @@ class RunRecord(pydantic.BaseModel):
     notes: list[str]
     plan_notes: list[str] = []
     """What the plan says about this row on this backbone: footnotes of tables."""
+    left_out: dict[str, str] = {}
+    """Losses that the objective left out because their network weights were unavailable, each with the reason."""
     total_parameters: int
     trainable_parameters: int
     iterations: int
@@ -72,7 +74,7 @@ class RunRecord(pydantic.BaseModel):
     processor_seconds: float | None = None
     """Processor time of the optimizer steps, over all threads; None in a record of version 0.2.0 or before."""
     step_memory_bytes: int | None = None
-    """What one step holds besides the model: kept for the backward pass, gradients, Adam's moments."""
+    """What one step holds besides the model: kept for the backward pass, gradients, the optimizer's state."""
     peak_memory_bytes: int
     start_psnr_y: float
     losses: list[LossPoint]

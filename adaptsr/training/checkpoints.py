@@ -9,32 +9,41 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from adaptsr import files
-from adaptsr.adaptation.reparametrization import (
-    adaptation_state,
-    load_adaptation,
-    trainable_parameters,
-)
+from adaptsr.adaptation.reparametrization import adaptation_state, load_adaptation
 from adaptsr.errors import UserError
 from adaptsr.progress import Progress
 from adaptsr.runs import records
 from adaptsr.tensors import load_tensors, save_tensors
 
 CHECKPOINTS_KEPT = 2
+MODEL = "model."
+"""Prefix of the trained parameters in a checkpoint."""
+
+
+WINDOW = 50
+"""How many losses the means have that tell divergence."""
+TIMES = 10.0
+"""A run diverges if its mean loss grows by this factor."""
 
 
 @dataclass
 class History:
-    """Losses, validations and seconds so far; part of every checkpoint. pending: losses since the last loss point."""
+    """Losses, validations and seconds so far; part of every checkpoint.
+
+    pending: losses since the last loss point. first, recent: the first and the last `WINDOW` losses.
+    """
 
     losses: list[records.LossPoint] = field(default_factory=list)
     validation: list[records.ValidationPoint] = field(default_factory=list)
     pending: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    recent: list[float] = field(default_factory=list)
     seconds: float = 0.0
     processor_seconds: float = 0.0
 
@@ -43,9 +52,19 @@ class History:
             "losses": [point.model_dump() for point in self.losses],
             "validation": [point.model_dump() for point in self.validation],
             "pending": self.pending,
+            "first": self.first,
+            "recent": self.recent,
             "seconds": self.seconds,
             "processor_seconds": self.processor_seconds,
         }
+
+    def diverges(self, loss: float) -> bool:
+        """Add a loss; tell whether it is not finite, or the mean of the last ones is too far above that of the first."""
+        if len(self.first) < WINDOW:
+            self.first.append(loss)
+        self.recent = [*self.recent, loss][-WINDOW:]
+        grown = len(self.recent) == WINDOW and math.fsum(self.recent) > TIMES * math.fsum(self.first)
+        return not math.isfinite(loss) or grown
 
     def record_divergence(self, iteration: int, loss: float) -> None:
         """Add the losses since the last point one by one, then the loss that diverged; null where a loss is not finite."""
@@ -60,22 +79,30 @@ class History:
             losses=[records.LossPoint(**point) for point in content["losses"]],
             validation=[records.ValidationPoint(**point) for point in content["validation"]],
             pending=list(content["pending"]),
+            first=list(content.get("first", [])),
+            recent=list(content.get("recent", [])),
             seconds=content["seconds"],
             processor_seconds=content.get("processor_seconds", 0.0),
         )
 
 
+class Stateful(Protocol):
+    """What steps need besides the model: the state of optimizers, averages, other networks."""
+
+    def state(self) -> dict[str, torch.Tensor]: ...
+
+    def load_state(self, tensors: Mapping[str, torch.Tensor]) -> None: ...
+
+
 @dataclass(frozen=True)
 class Checkpoints:
-    """The newest checkpoints of a run. Each holds the trained parameters, Adam's state, the history and the run's key."""
+    """The newest checkpoints of a run. Each holds the trained parameters, the trainer's state, the history and the run's key."""
 
     folder: Path
     key: str
 
-    def save(self, iteration: int, model: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> None:
-        tensors = {f"model.{name}": tensor for name, tensor in adaptation_state(model).items()}
-        for name, parameter in trainable_parameters(model).items():
-            tensors.update({f"{key}.{name}": value for key, value in optimizer.state[parameter].items()})
+    def save(self, iteration: int, model: nn.Module, trainer: Stateful, history: History) -> None:
+        tensors = {f"{MODEL}{name}": tensor for name, tensor in adaptation_state(model).items()} | trainer.state()
         metadata = {"iteration": iteration, "key": self.key, "history": history.dump()}
         checked = {**metadata, "sha256": _checksum(tensors, metadata)}
         save_tensors(self.folder / f"{iteration:09d}.safetensors", tensors, checked)
@@ -83,7 +110,7 @@ class Checkpoints:
             old.unlink()
 
     def resume(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress = lambda line: None
+        self, model: nn.Module, trainer: Stateful, progress: Progress = lambda line: None
     ) -> tuple[int, History]:
         """Load the newest undamaged checkpoint of this run; return its iteration and history, or (0, empty) without one.
 
@@ -93,12 +120,13 @@ class Checkpoints:
         for path in self._newest_first():
             try:
                 tensors, metadata = self._read(path)
-                load_adaptation(model, _under(tensors, "model"), str(path))
+                own = {name: tensor for name, tensor in tensors.items() if name.startswith(MODEL)}
+                load_adaptation(model, {name.removeprefix(MODEL): value for name, value in own.items()}, str(path))
             except UserError as problem:
                 progress(f"{problem}; removing it")
                 path.unlink()
                 continue
-            self._load_optimizer(model, optimizer, tensors)
+            trainer.load_state({name: tensor for name, tensor in tensors.items() if name not in own})
             progress(f"resuming from the checkpoint at iteration {metadata['iteration']}")
             return metadata["iteration"], History.load(metadata["history"])
         return 0, History()
@@ -119,20 +147,6 @@ class Checkpoints:
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*.safetensors"), reverse=True)
 
-    def _load_optimizer(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
-    ) -> None:
-        state = {}
-        for index, (name, parameter) in enumerate(trainable_parameters(model).items()):
-            if f"step.{name}" not in tensors:
-                continue
-            # Adam's fused step walks through memory in order, so moments need the memory layout of their parameter.
-            moments = {
-                key: torch.empty_like(parameter).copy_(tensors[f"{key}.{name}"]) for key in ("exp_avg", "exp_avg_sq")
-            }
-            state[index] = {"step": tensors[f"step.{name}"], **moments}
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
 
 def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> str:
     """Hash the content with SHA-256; safetensors itself has no checksum."""
@@ -141,7 +155,3 @@ def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) 
         digest.update(name.encode())
         digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}

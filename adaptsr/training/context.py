@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from adaptsr.adaptation.allocation import CalibrationBatches
 from adaptsr.adaptation.attaching import plan_variant
 from adaptsr.adaptation.baseline_files import Variant
 from adaptsr.adaptation.reparametrization import Plan
@@ -22,6 +22,7 @@ from adaptsr.data.store import PairSet, load_split
 from adaptsr.devices import prepare_device
 from adaptsr.runs.keys import Inputs
 from adaptsr.runs.matrix import Matrix
+from adaptsr.training.objectives import objective_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +59,13 @@ class TrainingContext:
     def fresh_backbone(self) -> nn.Module:
         return copy.deepcopy(self.backbone)
 
-    def calibration(self, training: schema.Training, seed: int) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
-        """Return the batches that plans are made from: training data, drawn from a stream of their own."""
+    def calibration(self, training: schema.Training, seed: int) -> CalibrationBatches:
+        """Return what plans are made from: training data, drawn from a stream of its own, and the objective."""
 
         def batch(index: int) -> tuple[torch.Tensor, torch.Tensor]:
             return self.sample(training, seed, index, "calibration")
 
-        return batch
+        return CalibrationBatches(batch, objective_of(training, self.device))
 
     def sample(
         self, training: schema.Training, seed: int, index: int, purpose: str

@@ -20,10 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from adaptsr import randomness
-from adaptsr.adaptation.reparametrization import (
-    trainable_parameters,
-    training_mode,
-)
+from adaptsr.adaptation.reparametrization import training_mode
 from adaptsr.backbones.inference import restore
 from adaptsr.config import schema
 from adaptsr.errors import UserError
@@ -33,7 +30,8 @@ from adaptsr.runs import records
 from adaptsr.training.checkpoints import Checkpoints, History
 from adaptsr.training.context import TrainingContext
 from adaptsr.training.memory import StepMemory
-from adaptsr.training.recipe import learning_rate
+from adaptsr.training.objectives import Objective, objective_of
+from adaptsr.training.recipe import Trainer
 from adaptsr.training.termination import Terminated
 
 LOSS_POINTS = 50
@@ -64,17 +62,17 @@ def optimise(
     progress: Progress = lambda line: None,
     terminated: Callable[[], bool] = lambda: False,
 ) -> Outcome:
-    """Minimise L1 with Adam over what has `requires_grad`, from the newest undamaged checkpoint on.
+    """Minimise the schedule's objective over what has `requires_grad`, from the newest undamaged checkpoint on.
 
     terminated: asked after each iteration; once it is true, a checkpoint is written and `Terminated` raised, except
     after the last iteration. Raises `UserError` if memory runs out.
     """
-    parameters = trainable_parameters(model)
-    optimizer = torch.optim.Adam(parameters.values(), lr=training.lr, fused=True)
-    start, history = checkpoints.resume(model, optimizer, progress)
+    objective = objective_of(training, context.device)
+    trainer = Trainer(model, training)
+    start, history = checkpoints.resume(model, trainer, progress)
     if not history.validation:
         history.validation.append(_validate(context, model, 0, history.seconds))
-    memory = StepMemory(model)
+    memory = StepMemory(model, trainer.copies)
 
     def outcome(diverged_at: int | None) -> Outcome:
         return Outcome(history, start, diverged_at, tuple(sorted(undetermined)), memory.bytes)
@@ -84,12 +82,13 @@ def optimise(
     with memory_explained(training), _undetermined_noted() as undetermined:
         for iteration in range(start, training.iterations):
             began, worked = time.monotonic(), time.process_time()
-            loss = _step(context, model, optimizer, training, seed, iteration, memory)
+            loss, distance = _step(context, model, trainer, objective, memory, training, seed, iteration)
             history.seconds += time.monotonic() - began
             history.processor_seconds += time.process_time() - worked
             done = iteration + 1
             last = done == training.iterations
-            if not loss <= training.diverged_above or (last and not _all_finite(parameters.values())):
+            exploded = not distance <= training.diverged_above
+            if history.diverges(loss) or exploded or (last and not _all_finite(trainer.parameters.values())):
                 history.record_divergence(done, loss)
                 return outcome(done)
             history.pending.append(loss)
@@ -100,12 +99,13 @@ def optimise(
                 history.pending.clear()
             validated = done % training.validate_every == 0 or last
             if validated:
-                history.validation.append(_validate(context, model, done, history.seconds))
+                with trainer.scored_weights():
+                    history.validation.append(_validate(context, model, done, history.seconds))
             if not last:
                 by_time = time.monotonic() - saved_at > 60 * training.checkpoint_minutes
                 by_count = done % (training.checkpoint_iterations or training.iterations) == 0
                 if by_time or by_count or terminated():
-                    checkpoints.save(done, model, optimizer, history)
+                    checkpoints.save(done, model, trainer, history)
                     saved_at = time.monotonic()
                 if terminated():
                     raise Terminated(f"stopped by SIGTERM after iteration {done}; a checkpoint is written")
@@ -114,6 +114,7 @@ def optimise(
                 progress(
                     f"iteration {done} of {training.iterations}: validation PSNR-Y {history.validation[-1].psnr_y:.2f} dB"
                 )
+    trainer.finish()
     return outcome(None)
 
 
@@ -125,25 +126,26 @@ def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
 def _step(
     context: TrainingContext,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    trainer: Trainer,
+    objective: Objective,
+    memory: StepMemory,
     training: schema.Training,
     seed: int,
     iteration: int,
-    memory: StepMemory,
-) -> float:
+) -> tuple[float, float]:
+    """Take one step; return the batch's loss and its L1 distance."""
     # DropPath and similar layers draw from the global generators.
     randomness.seed_globals(seed, "step", iteration)
     lr, hr = context.sample(training, seed, iteration, "train")
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(training, iteration)
     training_mode(model)
-    optimizer.zero_grad(set_to_none=True)
+    trainer.begin(iteration)
     with memory.watch_once(), torch.autocast(lr.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
         restored = model(lr)
-    loss = functional.l1_loss(restored.float(), hr)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return float(loss.detach())
+    restored = restored.float()
+    loss = objective(restored, hr)
+    trainer.step(loss)
+    distance = functional.l1_loss(restored.detach(), hr)
+    return float(loss.detach()), float(distance)
 
 
 def _validate(context: TrainingContext, model: nn.Module, iteration: int, seconds: float) -> records.ValidationPoint:

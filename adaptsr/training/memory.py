@@ -10,21 +10,21 @@ from torch import nn
 
 from adaptsr.adaptation.reparametrization import trainable_parameters
 
-ADAM_COPIES = 3
-"""A trained parameter has a gradient and Adam's two moments."""
-
 
 class StepMemory:
-    """Adds up what one training step of a model holds besides the model itself."""
+    """Adds up what one training step of a model holds besides the model itself.
 
-    def __init__(self, model: nn.Module) -> None:
+    copies: numbers that a trained parameter needs besides itself, such as its gradient and Adam's two moments.
+    """
+
+    def __init__(self, model: nn.Module, copies: int) -> None:
         self._own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
         self._kept: dict[int, int] = {}
-        self._state = ADAM_COPIES * sum(p.numel() * p.element_size() for p in trainable_parameters(model).values())
+        self._state = copies * sum(p.numel() * p.element_size() for p in trainable_parameters(model).values())
 
     @property
     def bytes(self) -> int | None:
-        """Tensors kept for the backward pass, gradients and Adam's moments; None before a step was watched."""
+        """Tensors kept for the backward pass, gradients and the optimizer's state; None before a step was watched."""
         return self._state + sum(self._kept.values()) if self._kept else None
 
     @contextmanager

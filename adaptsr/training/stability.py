@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adaptsr.adaptation.allocation import importance, rank_correlation
 from adaptsr.backbones.sites import select
@@ -32,7 +32,8 @@ def measure(matrix: Matrix, backbone: str, score: str, batches: int) -> Stabilit
     calibration, sites = bench.calibration(matrix.profile.training, matrix.profile.seeds[0]), select(bench.sites)
 
     def scores_of(index: int) -> dict[str, float]:
-        return importance(bench.fresh_backbone(), sites, score, lambda _: calibration(index), 1, seed=index)
+        one = replace(calibration, batch=lambda _: calibration(index))
+        return importance(bench.fresh_backbone(), sites, score, one, 1, seed=index)
 
     agreement = rank_correlation([scores_of(index) for index in range(batches)])
     return Stability(

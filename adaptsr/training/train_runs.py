@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from adaptsr import files
 from adaptsr.adaptation.attaching import attach
@@ -20,6 +21,7 @@ from adaptsr.adaptation.reparametrization import (
     trainable_count,
 )
 from adaptsr.backbones.gate import facts
+from adaptsr.config import schema
 from adaptsr.errors import UserError
 from adaptsr.progress import Progress
 from adaptsr.runs import provenance, records
@@ -34,6 +36,8 @@ from adaptsr.training.acceptance import accept, remembered
 from adaptsr.training.checkpoints import Checkpoints
 from adaptsr.training.context import TrainingContext
 from adaptsr.training.loop import memory_explained, optimise
+from adaptsr.training.objectives import objective_of
+from adaptsr.training.recipe import unused_groups
 from adaptsr.training.termination import Terminated, sigterm_noted
 
 DERIVED = ("record.json", "scores", "pictures")
@@ -173,9 +177,11 @@ def train_run(
         notes=[
             *facts(context.backbone).notes,
             *_notes(plan),
+            *_recipe_notes(training, model),
             *_undetermined_note(outcome.undetermined),
             *_sharing_note(context),
         ],
+        left_out=dict(objective_of(training, context.device).left_out),
         total_parameters=parameter_count(context.backbone),
         trainable_parameters=trainable_count(model),
         iterations=training.iterations,
@@ -195,6 +201,14 @@ def train_run(
     record.write(folder / "record.json")
     checkpoints.clear()
     return record
+
+
+def _recipe_notes(training: schema.Training, model: nn.Module) -> list[str]:
+    average = [f"its weights are the moving average of the trained parameters, decay {training.ema}"]
+    unused = [
+        f"training.groups: {pattern!r} matches no trained parameter" for pattern in unused_groups(training, model)
+    ]
+    return [*(average if training.ema else []), *unused]
 
 
 def _undetermined_note(operators: Sequence[str]) -> list[str]:

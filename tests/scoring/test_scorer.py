@@ -20,14 +20,11 @@ from adaptsr.data.images import read_image, to_float, to_uint8
 from adaptsr.errors import UserError
 from adaptsr.metrics.conventions import conventions
 from adaptsr.metrics.weights import build_network
-from adaptsr.randomness import generator
 from adaptsr.scoring.scorer import Scorer
-from speed.scoring import write_random_weights
 from tests.factories import scoring_of, smooth_pair
 
 KNOWN_ANSWER_TOLERANCE = 1e-4
 NETWORK_FREE = ("psnr", "ssim", "gmsd", "nlpd")
-VGG_CHANNELS = (64, 128, 256, 512, 512)
 
 
 def values(scorer: Scorer, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, list[float | None]]:
@@ -36,23 +33,6 @@ def values(scorer: Scorer, pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> di
     for row in rows:
         columns.setdefault(row.metric, []).append(row.value)
     return columns
-
-
-@pytest.fixture(scope="module")
-def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of made-up AlexNet, VGG16, LPIPS and DISTS weights under the names that pyiqa expects."""
-    home = tmp_path_factory.mktemp("torch")
-    write_random_weights(home)
-    draw = generator("network weights")
-    linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1, generator=draw) for i, c in enumerate(VGG_CHANNELS)}
-    torch.save(linear, home / "hub/pyiqa/LPIPS_v0.1_vgg-a78928a0.pth")
-    return home
-
-
-@pytest.fixture
-def use_random_weights(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TORCH_HOME", str(random_weights))
-    return random_weights
 
 
 @pytest.fixture

@@ -11,24 +11,27 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from adaptsr.config import schema
 from adaptsr.training.checkpoints import Checkpoints, History
+from adaptsr.training.recipe import Trainer
 from tests.factories import cut, flipped
 
+TRAINING = schema.Training(iterations=10, batch_size=2, crop=32, lr=0.1, validate_every=10)
 
-def stepped(steps: int) -> tuple[nn.Module, torch.optim.Adam]:
+
+def stepped(steps: int) -> tuple[nn.Module, Trainer]:
     """A model after so many steps of Adam on fixed data."""
     torch.manual_seed(0)
     model = nn.Linear(8, 8)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    trainer = Trainer(model, TRAINING)
     for _ in range(steps):
-        step(model, optimizer)
-    return model, optimizer
+        step(model, trainer)
+    return model, trainer
 
 
-def step(model: nn.Module, optimizer: torch.optim.Adam) -> None:
-    optimizer.zero_grad()
-    model(torch.ones(2, 8)).square().mean().backward()
-    optimizer.step()
+def step(model: nn.Module, trainer: Trainer) -> None:
+    trainer.begin(0)
+    trainer.step(model(torch.ones(2, 8)).square().mean())
 
 
 def saved(folder: Path, *iterations: int, key: str = "key") -> Checkpoints:
@@ -59,15 +62,15 @@ def test_the_older_checkpoint_is_used_when_the_newer_is_damaged(tmp_path: Path, 
     checkpoints = saved(tmp_path, 4, 8)
     newest = tmp_path / "000000008.safetensors"
     newest.write_bytes(DAMAGES[damage](newest.read_bytes()))
-    model, optimizer = stepped(0)
+    model, trainer = stepped(0)
     said: list[str] = []
-    iteration, history = checkpoints.resume(model, optimizer, said.append)
+    iteration, history = checkpoints.resume(model, trainer, said.append)
     assert (iteration, history.pending) == (4, [4.0])
     assert len(said) == 2
     assert str(newest) in said[0]
-    expected, expected_optimizer = stepped(4)
-    step(model, optimizer)
-    step(expected, expected_optimizer)
+    expected, expected_trainer = stepped(4)
+    step(model, trainer)
+    step(expected, expected_trainer)
     assert all(torch.equal(value, expected.state_dict()[key]) for key, value in model.state_dict().items())
 
 

@@ -14,7 +14,7 @@ def test_step_memory_counts_what_is_kept_once_and_leaves_the_model_out() -> None
     model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
     model[0].bias.requires_grad_(False)
     model[2].bias.requires_grad_(False)
-    memory = StepMemory(model)
+    memory = StepMemory(model, copies=3)
     assert memory.bytes is None
     for batch in (4, 64):  # only the first step counts
         with memory.watch_once():
@@ -29,7 +29,7 @@ def test_freezing_what_comes_first_keeps_less() -> None:
     for frozen in (False, True):
         model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Conv2d(8, 3, 3))
         model[0].requires_grad_(not frozen)
-        memory = StepMemory(model)
+        memory = StepMemory(model, copies=3)
         with memory.watch_once():
             model(torch.randn(1, 3, 16, 16))
         kept.append(memory.bytes or 0)

@@ -115,7 +115,14 @@ def training_files(backbone):
 
 def training_inputs(wildcards):
     path = choice_path(wildcards.backbone, row_of(wildcards))
-    return training_files(wildcards.backbone) + ([str(path)] if path else [])
+    networks = [f"results/{NAME}/metric_weights.json"] if loss_networks() else []
+    return training_files(wildcards.backbone) + networks + ([str(path)] if path else [])
+
+
+@cache
+def loss_networks():
+    """Return the objectives that need network weights."""
+    return [objective.model_dump() for objective in MATRIX.objectives if objective.networks]
 
 
 def row_of(wildcards):

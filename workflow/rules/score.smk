@@ -10,9 +10,9 @@ rule metric_weights:
         f"results/{NAME}/logs/metric_weights.log",
     localrule: True
     params:
-        metrics=lambda wildcards: metric_keys(),
+        metrics=lambda wildcards: metric_keys() + loss_networks(),
     message:
-        "Fetching the network weights that metrics need"
+        "Fetching the network weights that metrics and losses need"
     shell:
         "adaptsr fetch-metric-weights {PROFILE_ARGUMENTS} --out {output} 2>&1 | tee {log} >&2"
 
