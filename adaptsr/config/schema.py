@@ -38,7 +38,7 @@ def _check_name(value: str) -> str:
 
 
 Name = Annotated[str, pydantic.AfterValidator(_check_name)]
-Loss = Literal["l1", "charbonnier", "fft", "ssim", "lpips", "dists", "perceptual"]
+Loss = Literal["l1", "charbonnier", "fft", "ssim", "lpips", "dists", "perceptual", "gan"]
 WITH_NETWORKS = ("lpips", "dists", "perceptual")
 """Losses that need network weights."""
 
@@ -332,13 +332,24 @@ class Group(Section):
     weight_decay: NonNegativeFloat = Field(1.0, description="factor of `weight_decay`; 0 switches it off")
 
 
+class Discriminator(Section):
+    """The network of the loss `gan`: a U-Net with spectral normalisation; defaults as published for Real-ESRGAN."""
+
+    channels: PositiveInt = Field(64, description="channels of its first layer")
+    loss: Literal["vanilla", "lsgan", "hinge", "wgan_softplus"] = Field(
+        "vanilla", description="kind of adversarial loss"
+    )
+    lr: PositiveFloat = Field(1e-4, description="learning rate of its Adam, which follows the schedule of `training`")
+    betas: tuple[Share, Share] = Field((0.9, 0.99), description="betas of its Adam")
+
+
 class Objective(Section):
     """The weighted sum of losses that training minimises; importance scores take its gradients."""
 
     terms: dict[Loss, PositiveFloat] = Field(
         {"l1": 1.0},
         min_length=1,
-        description="losses with their weights, of values in [0, 1]: `l1`; `charbonnier` (eps 1e-12); `fft` (L1 of the unnormalised Fourier transforms); `ssim` (1 - SSIM of RGB); `lpips`; `dists`; `perceptual` (L1 of VGG19 features)",
+        description="losses with their weights, of values in [0, 1]: `l1`; `charbonnier` (eps 1e-12); `fft` (L1 of the unnormalised Fourier transforms); `ssim` (1 - SSIM of RGB); `lpips`; `dists`; `perceptual` (L1 of VGG19 features); `gan`, beside another one (a discriminator's, in no importance score)",
     )
     lpips_network: Literal["vgg", "alex", "squeeze"] = Field(
         "vgg", description="network of `lpips`; another one than that of an LPIPS column judges more fairly"
@@ -348,10 +359,18 @@ class Objective(Section):
         min_length=1,
         description="layers of VGG19 with their weights in `perceptual`; default: Real-ESRGAN's",
     )
+    discriminator: Discriminator = Field(default_factory=Discriminator, description="network of `gan`")
     missing_weights: Literal["error", "leave_out"] = Field(
         "error",
         description="what to do when the network weights of a loss are unavailable: fail, or leave the loss out, with the reason in the record and a mark in the tables",
     )
+
+    @pydantic.field_validator("terms")
+    @classmethod
+    def _not_gan_alone(cls, terms: dict[Loss, float]) -> dict[Loss, float]:
+        if set(terms) == {"gan"}:
+            raise ValueError("`gan` needs another loss beside it, such as l1")
+        return terms
 
     @property
     def networks(self) -> list[str]:

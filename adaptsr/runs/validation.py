@@ -27,6 +27,9 @@ def check(matrix: Matrix, *, weights: bool = True) -> None:
     except UserError as mistake:
         raise UserError(f"{source}: {mistake}") from None
     _check_tuning(matrix)
+    crop = profile.training.crop
+    if crop % 8 and any("gan" in objective.terms for objective in matrix.objectives):
+        raise UserError(f"{source}: training.crop: {crop} is not a multiple of 8, which the loss `gan` needs")
     published = _published(matrix)
     rows = {row.name for row in matrix.rows}
     for name, table in profile.report.tables.items():

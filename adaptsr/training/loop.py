@@ -27,6 +27,7 @@ from adaptsr.errors import UserError
 from adaptsr.metrics.psnr import psnr_y
 from adaptsr.progress import Progress
 from adaptsr.runs import records
+from adaptsr.training.adversary import GAN, Adversary
 from adaptsr.training.checkpoints import Checkpoints, History
 from adaptsr.training.context import TrainingContext
 from adaptsr.training.memory import StepMemory
@@ -68,7 +69,8 @@ def optimise(
     after the last iteration. Raises `UserError` if memory runs out.
     """
     objective = objective_of(training, context.device)
-    trainer = Trainer(model, training)
+    adversary = Adversary(training, seed, context.device) if GAN in training.objective.terms else None
+    trainer = Trainer(model, training, {"adversary": adversary} if adversary else {})
     start, history = checkpoints.resume(model, trainer, progress)
     if not history.validation:
         history.validation.append(_validate(context, model, 0, history.seconds))
@@ -82,7 +84,7 @@ def optimise(
     with memory_explained(training), _undetermined_noted() as undetermined:
         for iteration in range(start, training.iterations):
             began, worked = time.monotonic(), time.process_time()
-            loss, distance = _step(context, model, trainer, objective, memory, training, seed, iteration)
+            loss, distance = _step(context, model, trainer, objective, adversary, memory, training, seed, iteration)
             history.seconds += time.monotonic() - began
             history.processor_seconds += time.process_time() - worked
             done = iteration + 1
@@ -128,12 +130,13 @@ def _step(
     model: nn.Module,
     trainer: Trainer,
     objective: Objective,
+    adversary: Adversary | None,
     memory: StepMemory,
     training: schema.Training,
     seed: int,
     iteration: int,
 ) -> tuple[float, float]:
-    """Take one step; return the batch's loss and its L1 distance."""
+    """Take one step; return the batch's loss, without the adversary's part, and its L1 distance."""
     # DropPath and similar layers draw from the global generators.
     randomness.seed_globals(seed, "step", iteration)
     lr, hr = context.sample(training, seed, iteration, "train")
@@ -143,7 +146,9 @@ def _step(
         restored = model(lr)
     restored = restored.float()
     loss = objective(restored, hr)
-    trainer.step(loss)
+    trainer.step(loss + adversary.loss(restored) if adversary else loss)
+    if adversary:
+        adversary.step(iteration, restored, hr)
     distance = functional.l1_loss(restored.detach(), hr)
     return float(loss.detach()), float(distance)
 

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from adaptsr.adaptation.reparametrization import trainable_parameters
 from adaptsr.config import schema
+from adaptsr.training.checkpoints import Stateful
 
 AVERAGE = "ema"
 
@@ -98,10 +99,16 @@ class MovingAverage:
 
 
 class Trainer:
-    """Trains the parameters of a model that have `requires_grad`, by the recipe of a schedule."""
+    """Trains the parameters of a model that have `requires_grad`, by the recipe of a schedule.
 
-    def __init__(self, model: nn.Module, training: schema.Training) -> None:
+    companions: what else is trained beside the model and enters its checkpoints, by name.
+    """
+
+    def __init__(
+        self, model: nn.Module, training: schema.Training, companions: Mapping[str, Stateful] | None = None
+    ) -> None:
         self._training = training
+        self._companions = dict(companions or {})
         self.parameters = trainable_parameters(model)
         make, betas, self._kept = OPTIMIZERS[training.optimizer]
         groups: dict[tuple[float, float], list[str]] = {}
@@ -167,16 +174,25 @@ class Trainer:
         }
         if self.average:
             tensors |= {f"{AVERAGE}.{name}": value for name, value in self.average.values.items()}
+        for beside, companion in self._companions.items():
+            tensors |= {f"{beside}.{name}": value for name, value in companion.state().items()}
         return tensors
 
     def load_state(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Restore a state of `state`."""
-        state: dict[int, dict[str, torch.Tensor]] = {}
+        parts: dict[str, dict[str, torch.Tensor]] = {}
         for label, tensor in tensors.items():
             key, _, name = label.partition(".")
-            if key == AVERAGE and self.average:
-                self.average.values[name].copy_(tensor)
-            elif key != AVERAGE:
+            parts.setdefault(key, {})[name] = tensor
+        for beside, companion in self._companions.items():
+            companion.load_state(parts.pop(beside))
+        averages = parts.pop(AVERAGE, {})
+        if self.average:
+            for name, value in self.average.values.items():
+                value.copy_(averages[name])
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for key, values in parts.items():
+            for name, tensor in values.items():
                 state.setdefault(self._order.index(name), {})[key] = self._laid_out(tensor, name)
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
 

@@ -68,7 +68,7 @@ def ensure_runs(
             key = run_key(variant_key, context.inputs, seed)
             with _held(run, matrix.results, progress):
                 record = finished_record(run, matrix.results, key, progress)
-                if record is None:
+                if record is None or _can_be_completed(record, context, variant, progress):
                     if not remembered(matrix, backbone, row):
                         checked = context.backbone, context.sites, [row], context.device, context.validation
                         accept(matrix, backbone, *checked, say=progress)  # the workflow has refused them before
@@ -76,6 +76,19 @@ def ensure_runs(
                     progress(_summary(record))
             entries.append({"seed": seed, "key": key, "status": record.status})
     return entries
+
+
+def _can_be_completed(
+    record: records.RunRecord, context: TrainingContext, variant: Variant, progress: Progress
+) -> bool:
+    """Tell whether losses were left out of a run whose network weights are here now."""
+    if not record.left_out:
+        return False
+    missing = objective_of(context.matrix.training(variant), context.device).left_out
+    found = sorted(record.left_out.keys() - missing.keys())
+    if found:
+        progress(f"{variant.row}: trained without {', '.join(found)}, whose weights are here now; training it again")
+    return bool(found)
 
 
 def _held(run: Run, results: Path, progress: Progress) -> AbstractContextManager[None]:

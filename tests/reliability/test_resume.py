@@ -111,6 +111,38 @@ def test_ten_kills_at_random_moments_change_no_bit(place: Place, device: str) ->
     assert left == {path.name for path in undisturbed.run_folder(row, 1, backbone).rglob("*")}, "nothing torn is left"
 
 
+RECIPES: dict[str, dict[str, Any]] = {
+    **{name: {"optimizer": name} for name in ("adamw", "sgd", "lion")},
+    "everything": {
+        "optimizer": "adamw",
+        "weight_decay": 0.1,
+        "schedule": "cosine",
+        "warmup": 0.2,
+        "clip_norm": 0.1,
+        "ema": 0.9,
+        "groups": {"*.b": {"lr": 16.0}},
+        "objective": {"terms": {"charbonnier": 1.0, "fft": 0.05, "ssim": 0.1}},
+    },
+    "a discriminator": {
+        "ema": 0.9,
+        "objective": {"terms": {"l1": 1.0, "gan": 0.1}, "discriminator": {"channels": 4}},
+    },
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_kill_changes_no_bit_whatever_the_recipe(place: Place, recipe: str) -> None:
+    """Killed while it writes its third checkpoint, of which half is on disk."""
+    place.change_training(iterations=12, validate_every=6, checkpoint_iterations=2, **RECIPES[recipe])
+    words = train_words("lora/r2", 1)
+    undisturbed = place.copy("undisturbed")
+    undisturbed.succeed(*words)
+    done = place.run(*words, sabotage=partial(die_writing_checkpoint, 3, 0.5))
+    assert done.status == -signal.SIGKILL, done.said
+    assert resumed_from(place.succeed(*words).said) == 4
+    assert place.result("lora/r2", 1) == undisturbed.result("lora/r2", 1)
+
+
 @pytest.mark.parametrize("row", ["full_finetuning/all", "lora/r2"])
 def test_sigterm_writes_a_checkpoint_and_fails_and_the_next_goes_on(place: Place, row: str) -> None:
     """Checkpoints are hours apart here: the one that is there can only come from the signal."""

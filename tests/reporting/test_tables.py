@@ -183,6 +183,15 @@ def test_a_diverged_run_is_a_visible_hole_and_takes_part_in_no_mark(world: World
     assert {cell.mark for cell in line_of(table, "swinir", "shira/paper").cells} == {"best"}
 
 
+def test_a_row_whose_objective_left_a_loss_out_says_so(world: World) -> None:
+    world.change("edsr", "lora/r1", 2, left_out={"perceptual": "no weights of VGG19"})
+    table = table_of(world)
+    line = line_of(table, "edsr", "lora/r1")
+    assert line.title == "LoRA, r = 1 (without perceptual)"
+    assert "Trained without perceptual: no weights of VGG19." in notes_of(table, line)
+    assert line_of(table, "swinir", "lora/r1").title == "LoRA, r = 1"
+
+
 def test_a_metric_without_weights_is_a_dash_with_its_reason_once(world: World) -> None:
     lpips = world.lines(metric="lpips")
     world.scores.loc[lpips, ["value", "reason"]] = [math.nan, "no weights of AlexNet"]

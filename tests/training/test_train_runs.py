@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 
 from adaptsr.backbones.build import build
 from adaptsr.config import schema
@@ -19,6 +20,8 @@ from adaptsr.runs.loading import merge_run
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.records import RecordTooNew, RunRecord, read_record
 from adaptsr.runs.run import Run
+from adaptsr.tensors import load_tensors
+from adaptsr.training import objectives
 from adaptsr.training.train_runs import ensure_runs
 from tests import factories
 from tests.factories import pairs_profile, write_pairs
@@ -128,3 +131,40 @@ def test_a_run_is_not_merged_into_exchanged_weights() -> None:
         UserError, match=r"^a\.pth: not the weights that results/small/edsr/lora/r1/seed1 was trained from"
     ):
         merge_run(place(matrix))
+
+
+def test_a_record_says_how_its_run_was_trained(monkeypatch: pytest.MonkeyPatch, no_weights: Path) -> None:
+    """What was used, which group matched nothing, which loss was left out; once its weights are here, it trains again."""
+    objectives._objective.cache_clear()
+    objective = {"terms": {"charbonnier": 1.0, "perceptual": 1.0}, "missing_weights": "leave_out"}
+    groups = {"*.b": {"lr": 4.0}, "*.gone": {"lr": 2.0}}
+    recipe: dict[str, Any] = {"optimizer": "lion", "ema": 0.5, "objective": objective, "groups": groups}
+    matrix = matrix_of(**recipe)
+    train(matrix)
+    record = record_of(matrix)
+    assert {key: record.config["training"][key] for key in ("optimizer", "ema")} == {"optimizer": "lion", "ema": 0.5}
+    assert record.config["training"]["groups"]["*.b"]["lr"] == 4.0
+    assert record.notes == [
+        "its weights are the moving average of the trained parameters, decay 0.5",
+        "training.groups: '*.gone' matches no trained parameter",
+    ]
+    assert record.left_out["perceptual"].startswith("VGG19 weights not available")
+    assert not trained(train(matrix))
+
+    monkeypatch.setitem(objectives.LOSSES, "perceptual", lambda declared, device: functional.mse_loss)
+    objectives._objective.cache_clear()
+    assert any("trained without perceptual, whose weights are here now" in line for line in train(matrix))
+    assert record_of(matrix).left_out == {}
+    objectives._objective.cache_clear()
+
+
+@pytest.mark.parametrize("average", [None, 0.5])
+def test_a_run_ends_with_its_moving_average(average: float | None) -> None:
+    """Its last validation is of these weights, and differs from that of the run without it."""
+    matrix = matrix_of(ema=average, iterations=3)
+    train(matrix)
+    state = load_tensors(place(matrix) / "adaptation.safetensors")[0]
+    plain = matrix_of(iterations=3, lr=0.01)
+    train(plain)
+    other = load_tensors(place(plain) / "adaptation.safetensors")[0]
+    assert all(torch.equal(state[name], other[name]) for name in state) == (average is None)

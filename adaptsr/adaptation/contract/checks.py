@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import fnmatch
 import inspect
 import json
 import string
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,14 @@ from adaptsr import randomness
 from adaptsr.adaptation.attaching import plan_variant
 from adaptsr.adaptation.baseline_files import BaselineFile, import_baseline
 from adaptsr.adaptation.contract.backbones import chance_state, restore_chance
-from adaptsr.adaptation.contract.subjects import OTHER_SEED, SEED, STEPS, Subject, all_tensors
+from adaptsr.adaptation.contract.subjects import LEARNING_RATE, OTHER_SEED, SEED, STEPS, Subject, all_tensors
 from adaptsr.adaptation.reparametrization import (
     Plan,
     adaptation_state,
     trainable_count,
     trainable_parameters,
 )
+from adaptsr.config import schema
 from adaptsr.tensors import load_tensors, save_tensors
 
 START_TOLERANCE = 1e-5
@@ -50,6 +53,7 @@ def check_literals(file: BaselineFile) -> None:
         ("VARIANTS", file.variants),
         ("ROWS", file.rows),
         ("PROTOCOL", file.protocol),
+        ("RECIPE", file.recipe),
     ):
         if getattr(module, name, read) != read:
             raise ContractBroken(f"{name} changes while the file runs; it must stay the literal that the file states")
@@ -141,7 +145,21 @@ def check_start(subject: Subject) -> None:
 
 def check_training(subject: Subject) -> None:
     """Check that three steps change every trainable parameter and not a bit of anything else, buffers included."""
-    before, after = all_tensors(subject.attached), all_tensors(subject.trained)
+    _check_trained(subject, subject.trained)
+
+
+def check_recipe(subject: Subject) -> None:
+    """Check the same with another optimizer and weight decay, and that the groups of RECIPE match what trains."""
+    from timm.optim import Lion
+
+    _check_trained(subject, subject.train(partial(Lion, lr=LEARNING_RATE, weight_decay=0.1)))
+    for pattern in schema.Recipe.model_validate(subject.variant.recipe).groups:
+        if not fnmatch.filter(trainable_parameters(subject.attached), pattern):
+            raise ContractBroken(f"RECIPE: groups: {pattern!r} matches no trained parameter")
+
+
+def _check_trained(subject: Subject, model: nn.Module) -> None:
+    before, after = all_tensors(subject.attached), all_tensors(model)
     trained = adaptation_state(subject.attached)
     frozen = {name: tensor for name, tensor in before.items() if name not in trained}
     _refuse_changes(frozen, after, "{} is frozen but changes in training; it would be lost when the run is saved")
@@ -202,6 +220,7 @@ CHECKS: Mapping[str, Callable[[Subject], None]] = {
     "seeds differ": check_seeds,
     "starts at the backbone": check_start,
     "only what is declared trains": check_training,
+    "trains by a recipe": check_recipe,
     "merges": check_merge,
     "counts": check_count,
 }

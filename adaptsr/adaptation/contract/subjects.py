@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,12 @@ class Subject:
     @cached_property
     def trained(self) -> nn.Module:
         """A copy of the attached model after three steps of Adam on L1."""
+        return self.train(partial(torch.optim.Adam, lr=LEARNING_RATE))
+
+    def train(self, make_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]) -> nn.Module:
+        """Return a copy of the attached model after three steps on L1."""
         model = copy.deepcopy(self.attached)
-        optimizer = torch.optim.Adam(trainable_parameters(model).values(), lr=LEARNING_RATE)
+        optimizer = make_optimizer(trainable_parameters(model).values())
         chance = chance_state()
         try:
             for step in range(STEPS):

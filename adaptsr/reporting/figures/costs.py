@@ -46,7 +46,7 @@ def costs(results: Results) -> Drawing | None:
         name="costs",
         kind="costs",
         title="Time and memory of training",
-        caption="Bars are means over the runs of a row, dots are single runs. Time is that of the optimizer steps: processor time of all threads, or time on the GPU; runs whose GPU was shared have none. Memory is what a step holds besides the model, counted from the tensors and so the same on every machine: kept for the backward pass, gradients and Adam's moments.",
+        caption="Bars are means over the runs of a row, dots are single runs. Time is that of the optimizer steps: processor time of all threads, or time on the GPU; runs whose GPU was shared have none. Memory is what a step holds besides the model, counted from the tensors and so the same on every machine: kept for the backward pass, gradients and the optimizer's state.",
         alt=f"Bar charts per row, one column per backbone. {' '.join(_extremes(results, label, measure) for label, measure in measures.items())}",
         figure=figure,
     )

@@ -289,6 +289,11 @@ BROKEN = {
         "only what is declared trains",
         "spare is trainable but does not move within 3 steps",
     ),
+    "a pattern of the recipe matches nothing": (
+        PLAN + ATTACH + "\n\nRECIPE = {'groups': {'*.gone': {'lr': 2.0}}}\n",
+        "trains by a recipe",
+        "RECIPE: groups: '*.gone' matches no trained parameter",
+    ),
     "forward is no function of the weight": (
         PLAN
         + attach_with("model.conv_first.gain = nn.Parameter(torch.ones(1))")
