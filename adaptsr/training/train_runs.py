@@ -84,7 +84,7 @@ def _can_be_completed(
     """Tell whether losses were left out of a run whose network weights are here now."""
     if not record.left_out:
         return False
-    missing = objective_of(context.matrix.training(variant), context.device).left_out
+    missing = objective_of(context.matrix.training(variant, context.name), context.device).left_out
     found = sorted(record.left_out.keys() - missing.keys())
     if found:
         progress(f"{variant.row}: trained without {', '.join(found)}, whose weights are here now; training it again")

@@ -226,8 +226,8 @@ def test_a_recipe_takes_the_values_of_options(tmp_path: Path) -> None:
     matrix = matrix_of(tiny_profile())
     keys = {row: matrix.variant_key("safmn", row) for row in ("lora/r8", "lora/r8-plus")}
     assert len(set(keys.values())) == 2
-    assert matrix.training(matrix.variant("lora/r8")) == matrix.profile.training
-    assert matrix.training(matrix.variant("lora/r8-plus")).groups == {"*.b": schema.Group(lr=16.0)}
+    assert matrix.training(matrix.variant("lora/r8"), "safmn") == matrix.profile.training
+    assert matrix.training(matrix.variant("lora/r8-plus"), "safmn").groups == {"*.b": schema.Group(lr=16.0)}
 
 
 @pytest.mark.parametrize(
@@ -250,23 +250,17 @@ def test_a_wrong_recipe_is_one_line(tmp_path: Path, recipe: str, said: str) -> N
 
 
 def test_a_profile_overrides_a_recipe(tmp_path: Path) -> None:
-    """What is stated for a baseline goes over what is stated for all, and both over the file; what is not stays."""
-    path = written(
-        tmp_path, '{"optimizer": "adamw", "weight_decay": 0.5, "decay": 0.1, "milestones": [0.1], "ema": 0.9}'
-    )
+    """A variant's own changes go over its baseline's, those over what is stated for all, and all of it over the file."""
+    recipe = {"optimizer": "adamw", "weight_decay": 0.5, "decay": 0.1, "milestones": [0.1], "ema": 0.9, "warmup": 0.1}
+    path = written(tmp_path, repr(recipe))
     content = tiny_profile(weight_decay=0.25, milestones=[0.5], decay=0.75)
-    content["baselines"]["mine"] = {"training": {"decay": 0.5}}
-    plain = copy.deepcopy(content)
-    plain["baselines"].pop("mine")
-    matrix = matrix_of(plain)
+    plain = matrix_of(copy.deepcopy(content))
+    own = {"training": {"decay": 0.5, "warmup": 0.2}, "variants": {"fast": {"training": {"warmup": 0.3}}}}
+    content["baselines"]["mine"] = own
     profile = schema.Profile.model_validate(content)
-    found = replace(matrix, profile=profile, baselines={**matrix.baselines, "mine": read_literals(path)})
-    training = found.training(found.variant("mine/plain"))
-    assert (training.optimizer, training.weight_decay, training.milestones, training.decay, training.ema) == (
-        "adamw",
-        0.25,
-        [0.5],
-        0.5,
-        0.9,
-    )
-    assert found.training(found.variant("lora/r1")).optimizer == "adam"
+    matrix = replace(plain, profile=profile, baselines={**plain.baselines, "mine": read_literals(path)})
+    expected = {**recipe, "weight_decay": 0.25, "milestones": [0.5], "decay": 0.5}
+    for row, warmup in (("mine/plain", 0.2), ("mine/fast", 0.3)):
+        training = matrix.training(matrix.variant(row), "safmn").model_dump()
+        assert {key: training[key] for key in recipe} == {**expected, "warmup": warmup}
+    assert matrix.training(matrix.variant("lora/r1"), "safmn").optimizer == "adam"
