@@ -13,6 +13,7 @@ from adaptsr.adaptation.reparametrization import parameter_count
 from adaptsr.backbones.build import build
 from adaptsr.backbones.inference import restore
 from adaptsr.backbones.sites import find_sites
+from adaptsr.config import schema
 from adaptsr.data.degradation import bicubic_enlarged
 from adaptsr.data.images import to_float, to_uint8
 from adaptsr.data.manifest import manifest_path, read_manifest
@@ -61,10 +62,11 @@ def pretrain(matrix: Matrix, name: str, out: Path, progress: Progress) -> None:
         device=device,
         inputs=Inputs(weights=None, train=(digests.digest("train"),), validation=digests.digest("validation")),
     )
+    unstated = set(schema.Recipe.model_fields) - training.model_fields_set
     key = files.digest(
         {
             "backbone": untrained.model_dump(mode="json"),
-            "training": training.model_dump(mode="json"),
+            "training": training.model_dump(mode="json", exclude=unstated),
             "data": digests.digest("train"),
             "protocol": profile.protocol,
         }

@@ -68,6 +68,15 @@ def unused_groups(training: schema.Training, model: nn.Module) -> list[str]:
     return [pattern for pattern in training.groups if not fnmatch.filter(names, pattern)]
 
 
+def as_used(training: schema.Training) -> dict[str, Any]:
+    """Return a schedule for a record, with the optimizer's own betas where none are stated."""
+    return {**training.model_dump(mode="json"), "betas": list(_betas(training))}
+
+
+def _betas(training: schema.Training) -> tuple[float, float]:
+    return training.betas or OPTIMIZERS[training.optimizer][1]
+
+
 class MovingAverage:
     """An exponential moving average of the trained parameters."""
 
@@ -110,7 +119,7 @@ class Trainer:
         self._training = training
         self._companions = dict(companions or {})
         self.parameters = trainable_parameters(model)
-        make, betas, self._kept = OPTIMIZERS[training.optimizer]
+        make, _, self._kept = OPTIMIZERS[training.optimizer]
         groups: dict[tuple[float, float], list[str]] = {}
         for name in self.parameters:
             groups.setdefault(_factors(training, name), []).append(name)
@@ -125,7 +134,7 @@ class Trainer:
                 for (factor, decay), names in groups.items()
             ],
             lr=training.lr,
-            betas=training.betas or betas,
+            betas=_betas(training),
         )
         self.average = MovingAverage(self.parameters, training.ema) if training.ema else None
 

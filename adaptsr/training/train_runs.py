@@ -37,7 +37,7 @@ from adaptsr.training.checkpoints import Checkpoints
 from adaptsr.training.context import TrainingContext
 from adaptsr.training.loop import memory_explained, optimise
 from adaptsr.training.objectives import objective_of
-from adaptsr.training.recipe import unused_groups
+from adaptsr.training.recipe import as_used, unused_groups
 from adaptsr.training.termination import Terminated, sigterm_noted
 
 DERIVED = ("record.json", "scores", "pictures")
@@ -178,7 +178,7 @@ def train_run(
         seed=seed,
         config={
             "options": dict(variant.options),
-            "training": training.model_dump(mode="json"),
+            "training": as_used(training),
             "chosen": dict(matrix.chosen(context.name, variant.row)),
             "backbone": matrix.profile.backbones[context.name].model_dump(mode="json"),
             "scale": matrix.profile.scale,

@@ -142,7 +142,8 @@ def test_a_record_says_how_its_run_was_trained(monkeypatch: pytest.MonkeyPatch, 
     matrix = matrix_of(**recipe)
     train(matrix)
     record = record_of(matrix)
-    assert {key: record.config["training"][key] for key in ("optimizer", "ema")} == {"optimizer": "lion", "ema": 0.5}
+    used = {"optimizer": "lion", "betas": [0.9, 0.99], "ema": 0.5}
+    assert {key: record.config["training"][key] for key in used} == used
     assert record.config["training"]["groups"]["*.b"]["lr"] == 4.0
     assert record.notes == [
         "its weights are the moving average of the trained parameters, decay 0.5",
