@@ -84,12 +84,13 @@ def _fetch_metric_weights(parsed: argparse.Namespace) -> None:
 
 def _fetch_for_objectives(matrix: Matrix) -> dict[str, str]:
     """Fetch the weights that the losses of the profile's variants need; return what stays missing and may be left out."""
+    from adaptsr.metrics.conventions import loss_conventions
     from adaptsr.metrics.weights import fetch_all
-    from adaptsr.training.objectives import network_conventions, weights_error
+    from adaptsr.training.objectives import weights_error
 
     missing = {}
     for objective in matrix.objectives:
-        for loss, reason in fetch_all(network_conventions(objective)).items():
+        for loss, reason in fetch_all(loss_conventions(objective)).items():
             if objective.missing_weights == "error":
                 raise weights_error(loss, reason)
             missing[f"the loss {loss}"] = reason

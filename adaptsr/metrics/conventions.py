@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from adaptsr.config.schema import Metric, Scoring
+from adaptsr.config.schema import Metric, Objective, Scoring
 from adaptsr.errors import UserError, listing, suggestion
 
 _PINNED: Mapping[str, Mapping[str, Any]] = {
@@ -29,6 +29,8 @@ _PINNED: Mapping[str, Mapping[str, Any]] = {
     "ms_ssim": {"color_space": "ycbcr"},
     "cw_ssim": {"color_space": "ycbcr"},
 }
+PERCEPTUAL = "PerceptualLoss"
+"""The architecture of basicsr's loss between features of VGG19."""
 _Y_SPACES = ("ycbcr", "yiq", "lhm")
 _FIXED_Y = ("GMSD", "NLPD", "MAD")
 _FIXED_SPACES = {"VIF": "yiq", "FSIM": "yiq", "VSI": "lmn"}
@@ -58,6 +60,20 @@ def conventions(scoring: Scoring) -> list[Convention]:
     file, and an LPIPS column whose title hides a network other than AlexNet.
     """
     return [_convention(column, metric) for column, metric in scoring.metrics.items()]
+
+
+def loss_conventions(objective: Objective) -> list[Convention]:
+    """Return the networks that the losses of an objective need."""
+    return [loss_convention(name, objective) for name in objective.networks]
+
+
+def loss_convention(name: str, objective: Objective) -> Convention:
+    """Return the network of the loss `lpips`, `dists` or `perceptual`."""
+    if name == "perceptual":
+        options = {"layer_weights": dict(objective.perceptual_layers)}
+        return Convention(name, name, PERCEPTUAL, options, color_space="rgb", lower_is_better=True)
+    network = objective.lpips_network
+    return _convention(name, Metric(name=name, title=network, options={"net": network} if name == "lpips" else {}))
 
 
 def _convention(column: str, metric: Metric) -> Convention:

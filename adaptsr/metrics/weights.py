@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from adaptsr.basicsr_compat import basicsr_module
-from adaptsr.config.schema import Scoring
+from adaptsr.config.schema import Objective, Scoring
 from adaptsr.errors import UserError
 from adaptsr.files import atomic_write
-from adaptsr.metrics.conventions import Convention, conventions
+from adaptsr.metrics.conventions import PERCEPTUAL, Convention, conventions, loss_conventions
 
 if TYPE_CHECKING:
     import torch
@@ -48,8 +48,6 @@ _LPIPS_FILES = {
     ("0.1", "squeeze"): "LPIPS_v0.1_squeeze-4a5350f2.pth",
 }
 _DISTS_FILE = "DISTS_weights-f5e65c96.pth"
-PERCEPTUAL = "PerceptualLoss"
-"""The architecture of basicsr's loss between features of VGG19."""
 _WITHOUT_WEIGHTS = ("PSNR", "SSIM", "MS_SSIM", "CW_SSIM", "FSIM", "VIF", "GMSD", "NLPD", "VSI", "MAD")
 
 
@@ -76,9 +74,13 @@ class _NetworkWanted(Exception):
     pass
 
 
-def weight_files(scoring: Scoring) -> list[WeightFile]:
-    """Return the weight files of LPIPS and DISTS columns, present or not. Other learned metrics name theirs when built."""
-    return [file for convention in conventions(scoring) for file in _files(convention)]
+def weight_files(scoring: Scoring, objectives: Iterable[Objective] = ()) -> list[WeightFile]:
+    """Return the weight files of LPIPS and DISTS columns and of losses, present or not.
+
+    Other learned metrics name theirs when built.
+    """
+    losses = [convention for objective in objectives for convention in loss_conventions(objective)]
+    return [file for convention in (*conventions(scoring), *losses) for file in _files(convention)]
 
 
 def missing_weights(convention: Convention) -> str | None:

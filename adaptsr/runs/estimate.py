@@ -83,12 +83,13 @@ def estimate(matrix: Matrix) -> Estimate:
     names = [*_archive_datasets(profile).values(), *_named_weights(profile, catalogue)]
     downloads = tuple(status(sorted(set(names)))) if names else ()
     archives = [state for state in downloads if state.source.name in catalogue.archives]
+    networks = {file.title: file.path.is_file() for file in weight_files(profile.scoring, matrix.objectives)}
     return Estimate(
         profile=profile.name,
         backbones=tuple(_estimate_backbone(matrix, name) for name in profile.backbones),
         notes=tuple(_notes(matrix)),
         downloads=downloads,
-        metric_weights=tuple({file.title: file.path.is_file() for file in weight_files(profile.scoring)}.items()),
+        metric_weights=tuple(networks.items()),
         archive_bytes=sum(state.source.bytes or 0 for state in archives),
         image_bytes=_image_bytes(profile, catalogue),
         result_bytes=_result_bytes(matrix),

@@ -16,8 +16,8 @@ from adaptsr.adaptation.allocation import Loss
 from adaptsr.basicsr_compat import basicsr_module
 from adaptsr.config import schema
 from adaptsr.errors import UserError
-from adaptsr.metrics.conventions import Convention, conventions
-from adaptsr.metrics.weights import PERCEPTUAL, WeightsMissing, build_network
+from adaptsr.metrics.conventions import loss_convention
+from adaptsr.metrics.weights import WeightsMissing, build_network
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,6 @@ def _objective(content: str, crop: int, device: str) -> Objective:
     return Objective(terms, left_out)
 
 
-def network_conventions(declared: schema.Objective) -> list[Convention]:
-    """Return the networks that an objective needs weights for."""
-    return [_convention(name, declared) for name in declared.networks]
-
-
 def weights_error(name: str, reason: str) -> UserError:
     """Make the error for a loss whose network weights are unavailable."""
     return UserError(f"training.objective.terms.{name}: {reason}; or set objective.missing_weights to `leave_out`")
@@ -87,17 +82,6 @@ def _check_size(name: str, loss: Loss, crop: int, device: str) -> None:
         raise UserError(
             f"training.objective.terms.{name}: cannot compare crops of {crop} pixels; raise training.crop or leave it out"
         )
-
-
-def _convention(name: str, declared: schema.Objective) -> Convention:
-    if name == "perceptual":
-        options = {"layer_weights": dict(declared.perceptual_layers)}
-        return Convention(name, name, PERCEPTUAL, options, color_space="rgb", lower_is_better=True)
-    metric = schema.Metric(name=name)
-    if name == "lpips":
-        network = declared.lpips_network
-        metric = schema.Metric(name=name, title=network, options={"net": network})
-    return conventions(schema.Scoring(metrics={name: metric}))[0]
 
 
 def _charbonnier(declared: schema.Objective, device: str) -> Loss:
@@ -118,14 +102,14 @@ def _ssim(declared: schema.Objective, device: str) -> Loss:
 
 def _of_pyiqa(name: str) -> Callable[[schema.Objective, str], Loss]:
     def make(declared: schema.Objective, device: str) -> Loss:
-        network = build_network(_convention(name, declared), device)
+        network = build_network(loss_convention(name, declared), device)
         return lambda restored, hr: network(restored, hr).mean()
 
     return make
 
 
 def _perceptual(declared: schema.Objective, device: str) -> Loss:
-    network = build_network(_convention("perceptual", declared), device)
+    network = build_network(loss_convention("perceptual", declared), device)
     return lambda restored, hr: network(restored, hr)[0]
 
 

@@ -19,7 +19,8 @@ from adaptsr.cli import score
 from adaptsr.config import schema
 from adaptsr.config.schema import Metric, Scoring
 from adaptsr.metrics import weights
-from adaptsr.metrics.conventions import conventions
+from adaptsr.metrics.conventions import conventions, loss_convention
+from adaptsr.runs.estimate import estimate
 from adaptsr.training import objectives
 from adaptsr.training.objectives import LOSSES, Objective, objective_of
 from tests.factories import matrix_of, refusal, tiny_profile
@@ -116,7 +117,7 @@ def test_lpips_has_a_gradient_where_all_features_are_zero(
     use_random_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The root in its normalisation has none at 0; the ReLU before it drops what comes from there."""
-    network = weights.build_network(objectives._convention("lpips", schema.Objective()), "cpu")
+    network = weights.build_network(loss_convention("lpips", schema.Objective()), "cpu")
     for name, parameter in network.named_parameters():
         parameter.data.mul_(0.0 if name.endswith("bias") else 1.0)
     network.scaling_layer.shift.fill_(-1)  # type: ignore[operator,union-attr]
@@ -171,6 +172,7 @@ def test_weights_of_losses_are_fetched_with_those_of_metrics(
     else:
         assert "no route" in score._fetch_for_objectives(matrix)["the loss lpips"]
     assert (no_weights / "checkpoints/vgg19-dcbb9e9d.pth").is_file()
+    assert dict(estimate(matrix).metric_weights) == {"VGG16": False, "LPIPS": False, "VGG19": True}
 
 
 def test_importance_takes_the_gradient_of_the_objective() -> None:
