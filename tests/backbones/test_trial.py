@@ -85,7 +85,9 @@ def test_the_options_are_found(tmp_path: Path, demo: Callable[[str], State], cas
     model = build(Backbone(architecture="auto", weights=str(path)), 4)
     torch.save({"params": demo(name)}, tmp_path / "original.pth")
     with torch.no_grad():
-        torch.testing.assert_close(model(IMAGE), build_from_file(tmp_path / "original.pth")(IMAGE), atol=1 / 255, rtol=0)
+        torch.testing.assert_close(
+            model(IMAGE), build_from_file(tmp_path / "original.pth")(IMAGE), atol=1 / 255, rtol=0
+        )
     (note,) = facts(model).notes
     assert note.startswith(f"{path}: does not show ")
     assert said in note
