@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from adaptsr.adaptation.baseline_files import read_literals
+from adaptsr.adaptation.contract.subjects import Subject
 from adaptsr.config import schema
 from adaptsr.training.checkpoints import TIMES, WINDOW, Checkpoints, History
 from adaptsr.training.recipe import OPTIMIZERS, Trainer, learning_rate, unused_groups
@@ -228,6 +229,20 @@ def test_a_recipe_takes_the_values_of_options(tmp_path: Path) -> None:
     assert len(set(keys.values())) == 2
     assert matrix.training(matrix.variant("lora/r8"), "safmn") == matrix.profile.training
     assert matrix.training(matrix.variant("lora/r8-plus"), "safmn").groups == {"*.b": schema.Group(lr=16.0)}
+
+
+def test_lora_plus_trains_every_b_sixteen_times_as_fast() -> None:
+    matrix = matrix_of(tiny_profile())
+    variant = matrix.variant("lora/r8-plus")
+    model = Subject.of(variant, "batchnorm").attached
+    training = matrix.training(variant, "safmn")
+    trainer = Trainer(model, training)
+    trainer.begin(0)
+    rates = {id(one): group["lr"] for group in trainer.optimizer.param_groups for one in group["params"]}
+    factors = {name: rates[id(parameter)] / training.lr for name, parameter in trainer.parameters.items()}
+    assert {name for name, factor in factors.items() if factor == 16} == {n for n in factors if n.endswith("0.b")}
+    assert set(factors.values()) == {1.0, 16.0}
+    assert unused_groups(training, model) == []
 
 
 @pytest.mark.parametrize(
