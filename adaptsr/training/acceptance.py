@@ -20,7 +20,6 @@ from adaptsr.adaptation.reparametrization import (
     adaptation_state,
     load_adaptation,
     trainable_count,
-    trainable_parameters,
     training_mode,
 )
 from adaptsr.backbones.gate import facts
@@ -36,6 +35,7 @@ from adaptsr.progress import Progress
 from adaptsr.runs.matrix import Matrix
 from adaptsr.training.acceleration import accelerate
 from adaptsr.training.loop import memory_explained
+from adaptsr.training.recipe import Trainer
 
 SEED = 0
 TOLERANCE = 1
@@ -211,19 +211,19 @@ def _one_step(model: nn.Module, sites: Sequence[Site], variant: Variant, trainin
     plan = plan_variant(variant, fresh, sites, calibration, SEED)
     attached = attach(fresh(), variant, plan).to(device)
     accelerate(attached)
-    parameters = trainable_parameters(attached)
-    optimizer = torch.optim.Adam(parameters.values(), lr=training.lr)
+    trainer = Trainer(attached, training)
+    trainer.begin(0)
     lr, hr = calibration(1)
     training_mode(attached)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         loss = functional.l1_loss(attached(lr), hr)
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
-    missing = [name for name, parameter in parameters.items() if parameter.grad is None]
+    missing = [name for name, parameter in trainer.parameters.items() if parameter.grad is None]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UserError(f"no gradient reaches {missing[0]}{more}")
-    optimizer.step()
+    trainer.optimizer.step()
     trained = attach(fresh(), variant, plan).to(device)
     load_adaptation(trained, adaptation_state(attached), "the adaptation after one step")
     image = to_uint8(lr[:1])
