@@ -176,6 +176,13 @@ def test_p_values_and_intervals_say_the_same() -> None:
     assert math.isnan(Uncertainty(((0.0, 4), (0.0, 7))).p(0.1))
 
 
+def test_two_seeds_have_a_p_value_however_small() -> None:
+    """With one degree of freedom the quantile at the smallest level is near the largest number."""
+    two_seeds = Uncertainty(((0.01, 1), (0.0001, 7)))
+    assert two_seeds.p(0.5) == pytest.approx(2 * stats.t.sf(5, 1), rel=0.01)
+    assert 0 < two_seeds.p(1e150) < 1e-140
+
+
 def test_images_of_a_scene_count_as_one_and_weigh_by_their_number() -> None:
     """Repeated images change nothing, and neither does the order; scenes of more images weigh more in the mean."""
     random = np.random.default_rng(0)

@@ -29,7 +29,10 @@ class Uncertainty:
 
     def half_width(self, level: float) -> float:
         """Return half the width of the interval that misses the mean with probability `level`."""
-        return math.sqrt(sum(v * float(special.stdtrit(degrees, level / 2)) ** 2 for v, degrees in self.parts if v))
+        # hypot: with two seeds a quantile may be 1e299, whose square is no number
+        return math.hypot(
+            *(math.sqrt(v) * float(special.stdtrit(degrees, level / 2)) for v, degrees in self.parts if v)
+        )
 
     def p(self, value: float) -> float:
         """Return the two-sided p of a true mean of 0, where `value` was estimated; NaN without any variance."""
