@@ -14,6 +14,7 @@ from adaptsr.config.reading import load_profile
 from adaptsr.errors import UserError, check_known
 from adaptsr.project import find_root
 from adaptsr.runs.matrix import Matrix
+from adaptsr.runs.parts import Part, take_part
 from adaptsr.runs.validation import check
 
 DEFAULT_PROFILE = "config/demo.yaml"
@@ -82,16 +83,36 @@ def with_profile(parser: argparse.ArgumentParser, default: str = DEFAULT_PROFILE
     return with_baselines(parser)
 
 
+def with_part(parser: argparse.ArgumentParser, *names: str) -> argparse.ArgumentParser:
+    """Add the words that name a part of the matrix; `names` are some of the fields of `Part`, by default all."""
+    shown = {
+        "backbones": "some of the backbones: names or patterns with `*`, separated by commas",
+        "seeds": "some of the seeds, such as 1-2,5",
+        "rows": "some of the rows, such as lora/*,rank_aware/*",
+    }
+    for name in names or Part._fields:
+        parser.add_argument(f"--{name}", dest=f"part_{name}", metavar="WORDS", help=shown[name])
+    return parser
+
+
+def part_of(parsed: argparse.Namespace) -> Part:
+    """Return the part that a command's words name."""
+    return Part(*(getattr(parsed, f"part_{name}", None) for name in Part._fields))
+
+
 def baseline_folders(parsed: argparse.Namespace) -> list[Path]:
     """Return the checkout's folder of baselines and those given by `--baselines`."""
     return [FOLDER, *parsed.baselines]
 
 
 def load_matrix(parsed: argparse.Namespace, *, weights: bool = False) -> Matrix:
-    """Read and check the profile of a command; `weights` if the command needs its weights on this machine."""
+    """Read and check the profile of a command, and take the part of its matrix that the command's words name.
+
+    weights: whether the command needs its weights on this machine.
+    """
     matrix = Matrix.of(load_profile(parsed.profile, dict(parsed.set)), str(parsed.profile), baseline_folders(parsed))
     check(matrix, weights=weights)
-    return matrix
+    return take_part(matrix, part_of(parsed))
 
 
 def known(matrix: Matrix, kind: str, name: str, names: Collection[str]) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
-from adaptsr.cli.common import FULL_SIZE_PROFILE, Commands, load_matrix, with_profile
+from adaptsr.cli.common import FULL_SIZE_PROFILE, Commands, load_matrix, with_part, with_profile
 
 
 def add(commands: Commands) -> None:
-    estimate = with_profile(
-        commands.add_parser("estimate", help="estimate GPU hours, downloads and disk of a profile"), FULL_SIZE_PROFILE
-    )
+    parser = commands.add_parser("estimate", help="estimate GPU hours, downloads and disk of a profile")
+    estimate = with_part(with_profile(parser, FULL_SIZE_PROFILE))
     estimate.add_argument("--json", action="store_true")
     estimate.set_defaults(command=_estimate)
 

@@ -6,12 +6,12 @@ import argparse
 import json
 import shlex
 
-from adaptsr.cli.common import Commands, known, load_matrix, with_profile
+from adaptsr.cli.common import Commands, known, load_matrix, part_of, with_part, with_profile
 from adaptsr.errors import UserError
 
 
 def add(commands: Commands) -> None:
-    report = with_profile(commands.add_parser("report", help="render the report from the scores"))
+    report = with_part(with_profile(commands.add_parser("report", help="render the report from the scores")))
     report.add_argument(
         "names",
         nargs="*",
@@ -47,6 +47,7 @@ def _report(parsed: argparse.Namespace) -> None:
         matrix.results,
         choices=matrix.made_choices(),
         partial=parsed.partial,
+        selection=matrix.selection,
     )
     for name in ["index"] if parsed.partial else names:
         if name == "index":
@@ -62,7 +63,8 @@ def _report_command(parsed: argparse.Namespace) -> list[str]:
     settings = [word for name, value in parsed.set for word in ("--set", f"{name}={value}")]
     baselines = [word for folder in parsed.baselines for word in ("--baselines", str(folder))]
     partial = ["--partial"] if parsed.partial else []
-    return ["adaptsr", "report", "--profile", str(parsed.profile), *settings, *baselines, *partial]
+    words = ["adaptsr", "report", "--profile", str(parsed.profile), *settings, *baselines, *partial]
+    return [*words, *part_of(parsed).arguments]
 
 
 def _audit(parsed: argparse.Namespace) -> None:

@@ -7,7 +7,16 @@ import json
 import sys
 
 from adaptsr import files
-from adaptsr.cli.common import Commands, known, known_backbone, load_matrix, progress, user_path, with_profile
+from adaptsr.cli.common import (
+    Commands,
+    known,
+    known_backbone,
+    load_matrix,
+    progress,
+    user_path,
+    with_part,
+    with_profile,
+)
 from adaptsr.errors import UserError
 from adaptsr.runs.matrix import Matrix, matching
 
@@ -21,12 +30,13 @@ def add(commands: Commands) -> None:
     subject.add_argument("--external", action="store_true", help="the external models")
     runs.add_argument("--dataset", help="the test dataset; default: all of the profile")
     runs.add_argument("--rows", nargs="+", metavar="ROW", help="rows or patterns with `*`; default: all")
+    with_part(runs, "seeds")
     runs.add_argument(
         "--out", type=user_path, required=True, metavar="FILE", help="write a list of the runs to this file"
     )
     runs.set_defaults(command=_score_runs)
 
-    gather = with_profile(commands.add_parser("gather", help="put the scores of all runs into one file"))
+    gather = with_part(with_profile(commands.add_parser("gather", help="put the scores of all runs into one file")))
     gather.add_argument("--out", type=user_path, required=True, metavar="FILE")
     gather.set_defaults(command=_gather)
 

@@ -36,6 +36,8 @@ def table_conventions(
     """Say what the numbers of a table mean, one convention at a time."""
     profile = results.profile
     count = len(profile.seeds)
+    if results.selection:
+        yield results.part_sentence
     yield (
         f"Mean over the test images, then mean ± standard deviation (n - 1) over {count} seeds ({', '.join(map(str, profile.seeds))}); n is given where seeds are missing. The unadapted backbone is scored once."
         if count > 1

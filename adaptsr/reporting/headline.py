@@ -9,13 +9,13 @@ import pandas as pd
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.sentences import not_inferior, verdicts
-from adaptsr.reporting.significance import comparisons_of, short_titles, signed
+from adaptsr.reporting.significance import comparisons_shown, short_titles, signed
 from adaptsr.statistics import PRIMARY, Comparison
 
 
 def headline(results: Results, frame: pd.DataFrame) -> list[str]:
     """Write what the primary families of the first two comparisons show. frame: from `compare_rows`."""
-    found = comparisons_of(results.profile, results.rows)
+    found = comparisons_shown(results)
     if not found:
         return ["This profile names no comparisons, so nothing is tested."]
     primary = frame[frame["family"] == PRIMARY]
@@ -27,7 +27,7 @@ def headline(results: Results, frame: pd.DataFrame) -> list[str]:
 
 
 def _sentences(results: Results, lines: pd.DataFrame, comparison: Comparison) -> Iterator[str]:
-    titles = {row.name: row.title for row in results.rows}
+    titles = results.titles
     metric = metric_columns(results.profile)[0]
     single = len(comparison.rows) == 1
     who = titles[comparison.rows[0]] if single else f"{len(comparison.rows)} rows"

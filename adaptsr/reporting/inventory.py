@@ -77,7 +77,7 @@ def _are(count: int) -> str:
 
 def take_inventory(results: Results) -> Inventory:
     """Count the runs of the profile and collect the reasons for those without scores."""
-    scored = _scored(results)
+    scored = results.scored
     reasons = {run: reason for run in results.runs if run not in scored and (reason := _reason(results, run))}
     diverged = sum(record.status == "diverged" for record in results.records.values())
     return Inventory(
@@ -97,19 +97,6 @@ def take_inventory(results: Results) -> Inventory:
         ),
         holes=tuple(_holes(results, reasons)),
     )
-
-
-def _scored(results: Results) -> set[tuple[str, str, int | str]]:
-    """Return (backbone, row, seed) of everything that is scored on all test datasets.
-
-    Trained runs count only if they have a record and did not diverge.
-    """
-    means = results.seed_means
-    scored: dict[tuple[str, str, int | str], set[str]] = {}
-    for backbone, row, seed, dataset in means[["backbone", "row", "seed", "dataset"]].itertuples(index=False):
-        scored.setdefault((backbone, row, seed), set()).add(dataset)
-    unsound = {run for run in results.runs if run not in results.records or results.records[run].status == "diverged"}
-    return {run for run, datasets in scored.items() if len(datasets) == len(results.datasets)} - unsound
 
 
 def _reason(results: Results, run: Run) -> str:

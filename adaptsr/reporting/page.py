@@ -48,12 +48,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that the template shows. paper: title of the profile's paper, or empty."""
+    """Everything that the template shows. paper: title of the profile's paper, or empty. part: which part of a matrix."""
 
     profile: Profile
     paper: str
     warning: str
     partial: bool
+    part: str
     headline: tuple[str, ...]
     inventory: Inventory
     test_images: str
@@ -108,6 +109,7 @@ def build_page(
         paper=load_paper(results.profile.paper).TITLE if results.profile.paper else "",
         warning=scale_warning(results.profile),
         partial=results.partial,
+        part=results.part_sentence,
         headline=(*headline(results, comparisons), settings_sentence(results.profile)),
         inventory=take_inventory(results),
         test_images=_test_images(results),

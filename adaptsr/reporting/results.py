@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptsr.data.manifest import Manifest, read_manifest
+from adaptsr.data.manifest import MANIFEST, Manifest, read_manifest
 from adaptsr.errors import UserError
 from adaptsr.runs import records
 from adaptsr.runs.matrix import enumerate_runs
@@ -23,7 +23,7 @@ from adaptsr.statistics import UNSEEDED, row_names, seed_tables
 if TYPE_CHECKING:
     from adaptsr.config.schema import Profile
     from adaptsr.runs.choices import Choice
-    from adaptsr.runs.matrix import Matches, Row
+    from adaptsr.runs.matrix import Matches, Row, Selection
     from adaptsr.runs.records import RunRecord
 
 NOT_FINISHED = "not run or not finished"
@@ -38,7 +38,7 @@ class Results:
     scores: the lines of `scores.parquet` that belong to the profile's matrix. records: of the trained runs. scenes:
     dataset to (image to scene); an image that is missing from it is its own scene. folder: the results folder. failures:
     why runs lack a record, as far as known. choices: what tuning chose, by backbone and row, as far as it has. manifests: of the prepared datasets. partial: whether scores were collected
-    from the runs, complete or not.
+    from the runs, complete or not. selection: set if `profile` and `rows` are a part of a matrix.
     """
 
     profile: Profile
@@ -52,6 +52,49 @@ class Results:
     choices: Mapping[tuple[str, str], Choice] = field(default_factory=dict)
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     partial: bool = False
+    selection: Selection | None = None
+
+    @cached_property
+    def declared_rows(self) -> tuple[Row, ...]:
+        """The rows of the whole matrix, of which `rows` may be a part."""
+        return self.selection.whole.rows if self.selection else self.rows
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """The titles of all declared rows by name."""
+        return {row.name: row.title for row in self.declared_rows}
+
+    @cached_property
+    def left_out(self) -> list[Run]:
+        """The trained runs of the whole matrix that are not in this part."""
+        declared = self.selection.whole.runs if self.selection else ()
+        return [run for run in declared if run.trained and run not in set(self.runs)]
+
+    @property
+    def part_sentence(self) -> str:
+        """Say that this is a part of a matrix, and which; empty for a whole one."""
+        if self.selection is None:
+            return ""
+        count = len(self.runs)
+        return f"A part of the matrix, {self.selection.words}: {count:,} of its {count + len(self.left_out):,} runs; the others are left out, finished or not."
+
+    @cached_property
+    def scored(self) -> set[tuple[str, str, int | str]]:
+        """(backbone, row, seed) of everything that is scored on all test datasets.
+
+        Trained runs count only if they have a record and did not diverge.
+        """
+        scored: dict[tuple[str, str, int | str], set[str]] = {}
+        for *key, dataset in self.seed_means[["backbone", "row", "seed", "dataset"]].itertuples(index=False):
+            scored.setdefault((key[0], key[1], key[2]), set()).add(dataset)
+        unsound = {run for run in self.runs if run not in self.records or self.records[run].status == "diverged"}
+        return {run for run, datasets in scored.items() if len(datasets) == len(self.datasets)} - unsound
+
+    def unfinished(self, rows: Collection[str]) -> list[Run]:
+        """Return the declared runs of these rows that a part leaves out, that are not finished, or in a partial report not scored."""
+        diverged = {run for run, record in self.records.items() if record.status == "diverged"}
+        ended = diverged | self.scored if self.partial else self.records.keys()
+        return [run for run in (*self.left_out, *self.runs) if run.variant in rows and run not in ended]
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -146,20 +189,22 @@ def read_results(
     *,
     choices: Mapping[tuple[str, str], Choice] | None = None,
     partial: bool = False,
+    selection: Selection | None = None,
 ) -> Results:
-    """Read the profile's results folder (`results/<profile>`) and the manifests of its test datasets.
+    """Read the profile's results folder (`results/<profile>`) and the manifests of its test datasets, there if not prepared here.
 
     Missing runs are left out. Raises `UserError` if the score file is missing, if a record is damaged or belongs to
     another run than the profile asks for, and if the scores are of other weights, metrics or test images than the present
     ones. partial: collect the scores that the runs keep, complete or not, and count a run that would be refused as
-    missing.
+    missing. selection: what makes `profile` and `rows` a part of a matrix.
     """
     found, failures = _read_records(results_folder, profile, rows, matches, partial)
     tested = {split.dataset for split in profile.data.test}
     manifests = {
         name: read_manifest(path)
         for name in profile.datasets
-        if (path := resources_folder / name / "manifest.json").exists()
+        for path in (results_folder / "manifests" / name / MANIFEST, resources_folder / name / MANIFEST)
+        if path.exists()
     }
     tests = {
         test: manifests[test.dataset].digest(test.split) for test in profile.data.test if test.dataset in manifests
@@ -184,6 +229,7 @@ def read_results(
         choices=choices or {},
         manifests=manifests,
         partial=partial,
+        selection=selection,
     )
 
 

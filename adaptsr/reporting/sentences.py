@@ -10,17 +10,22 @@ from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.results import Results
 from adaptsr.statistics import ALPHA, EXPLORATORY, MIN_SCENES, PRIMARY, SCOPES, VERDICTS, Comparison
 
+INCOMPLETE = "no conclusion: the declared family is incomplete"
+"""The verdict where runs of a family are left out of a report or still to come."""
 ABOUT = {"seeds": "for other seeds on these images", "scenes": "for other seeds and other scenes"}
 
 
 def describe(results: Results, lines: pd.DataFrame, comparison: Comparison) -> Iterator[str]:
     """Yield the sentences of one comparison from all its lines in the frame of `compare_rows`."""
     if not comparison.rows:
-        yield "This comparison matches no row of this profile."
+        yield f"This comparison matches no row of this {'part' if results.selection else 'profile'}."
         return
     first, *others = metric_columns(results.profile)
     primary = lines[lines["family"] == PRIMARY]
     yield f"{first.title}, the primary family: {verdicts(primary, first)}."
+    if incomplete(lines):
+        yield from _pairing(results, primary, comparison)
+        return
     if len(results.datasets) > 1:
         for dataset in results.datasets:
             here = primary[primary["dataset"] == dataset]
@@ -38,13 +43,22 @@ def describe(results: Results, lines: pd.DataFrame, comparison: Comparison) -> I
 
 def verdicts(lines: pd.DataFrame, metric: MetricColumn, named: Mapping[str, str] | None = None) -> str:
     """Say how the tests of a whole family came out in each scope, and what was corrected."""
+    if incomplete(lines):
+        return INCOMPLETE
     if not lines["tests_seeds"].any():
         return "no test could be made"
     return f"{_in_scopes(lines, metric, named)}{family_size(lines)}"
 
 
+def incomplete(lines: pd.DataFrame) -> bool:
+    """Return whether the verdicts of these lines wait for runs of their family."""
+    return any(lines[f"verdict_{scope}"].eq(INCOMPLETE).any() for scope in SCOPES)
+
+
 def family_size(lines: pd.DataFrame) -> str:
     """Write the number of tests in the family that `lines` belong to, and its correction if there is one."""
+    if incomplete(lines):
+        return " (incomplete, not corrected)"
     sizes = sorted({int(lines[f"tests_{scope}"].max()) for scope in SCOPES if len(lines)} - {0})
     if not sizes:
         return ""
@@ -84,9 +98,9 @@ def _listed(names: Sequence[str]) -> str:
 def not_inferior(results: Results, lines: pd.DataFrame, comparison: Comparison, metric: MetricColumn) -> str:
     """Say which rows are shown to lose less than the margin to the row they are compared with; empty without a margin."""
     scope = widest_scope(lines)
-    if metric.margin is None or scope is None:
+    if metric.margin is None or scope is None or incomplete(lines):
         return ""
-    titles = {row.name: row.title for row in results.rows}
+    titles = results.titles
     tested = lines[lines[f"p_not_inferior_{scope}"].notna()]
     shown = tested[tested[f"p_not_inferior_holm_{scope}"] < ALPHA]
     everywhere = [
@@ -111,7 +125,7 @@ def _pairing(results: Results, lines: pd.DataFrame, comparison: Comparison) -> I
     if len(found):
         spread = f" (from {found.min():.1f} to {found.max():.1f})" if len(found) > 1 else ""
         yield f"Paired means correlate over the seeds by {found.median():.1f}{' in the median' if spread else ''}{spread}; pairing sharpens a comparison as far as this is above 0."
-    titles = {row.name: row.title for row in results.rows}
+    titles = results.titles
     reference = _data_streams(results, comparison.compared_with)
     other = [row for row in comparison.rows if reference and _data_streams(results, row) - reference]
     if other:

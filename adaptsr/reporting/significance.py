@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,12 @@ from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import number_text
 from adaptsr.reporting.render import render, write_frame
 from adaptsr.reporting.results import Results
-from adaptsr.reporting.sentences import describe
+from adaptsr.reporting.sentences import INCOMPLETE, describe
 from adaptsr.runs.matrix import Row, matching
 from adaptsr.runs.records import RunRecord
 from adaptsr.runs.run import Run
-from adaptsr.statistics import ALPHA, MIN_SCENES, SCOPES, Comparison, Measure, significance
+from adaptsr.statistics import ALPHA, MIN_SCENES, SCOPES, VERDICTS, Comparison, Measure, significance
+from adaptsr.statistics.comparison import POWER, TESTS
 
 if TYPE_CHECKING:
     from adaptsr.config.schema import Profile
@@ -137,17 +138,25 @@ def comparisons_of(profile: Profile, rows: Sequence[Row]) -> list[Comparison]:
     return found
 
 
+def comparisons_shown(results: Results) -> list[Comparison]:
+    """Return the profile's comparisons; in a part of a matrix, with the rows that the part has."""
+    there = {row.name for row in results.rows}
+    declared = comparisons_of(results.profile, results.declared_rows)
+    return [replace(one, rows=tuple(row for row in one.rows if row in there)) for one in declared]
+
+
 def compare_rows(results: Results) -> pd.DataFrame:
     """Test the profile's comparisons and return the frame of `statistics.significance`; diverged runs do not count.
 
-    A row that a backbone does not run is no test, and in no family.
+    A row that a backbone does not run is no test, and in no family. Where runs of a declared family are left out or still
+    to come, its lines keep differences, intervals and p values, without a correction and a verdict.
     """
     profile = results.profile
     metrics = metric_columns(profile)
     rows = {row.name: row for row in results.rows}
-    return significance(
+    frame = significance(
         _without_diverged(results.scores, results.records),
-        comparisons_of(profile, results.rows),
+        comparisons_shown(results),
         backbones=list(profile.backbones),
         datasets=results.datasets,
         measures=[Measure(metric.name, metric.lower_better, metric.margin) for metric in metrics],
@@ -156,6 +165,14 @@ def compare_rows(results: Results) -> pd.DataFrame:
         seeds=profile.seeds,
         runs=lambda backbone, row: rows[row].on(backbone),
     )
+    declared = comparisons_of(profile, results.declared_rows)
+    waiting = [one.title for one in declared if results.unfinished({*one.rows, one.compared_with})]
+    withheld = frame["comparison"].isin(waiting)
+    of_families = (*POWER, *(f"{test}_holm" for test in TESTS))
+    for scope in SCOPES:
+        frame.loc[withheld, [f"{column}_{scope}" for column in of_families]] = math.nan
+        frame.loc[withheld & frame[f"verdict_{scope}"].isin(VERDICTS), f"verdict_{scope}"] = INCOMPLETE
+    return frame
 
 
 def _without_diverged(scores: pd.DataFrame, records: Mapping[Run, RunRecord]) -> pd.DataFrame:
@@ -175,10 +192,9 @@ def build_report(results: Results, frame: pd.DataFrame) -> SignificanceReport:
         profile=profile.name,
         profile_title=profile.title,
         warning=scale_warning(profile),
-        conventions=tuple(_conventions(profile)),
+        conventions=tuple(filter(None, [results.part_sentence, *_conventions(profile)])),
         comparisons=tuple(
-            _comparison(results, frame, comparison, i)
-            for i, comparison in enumerate(comparisons_of(profile, results.rows))
+            _comparison(results, frame, comparison, i) for i, comparison in enumerate(comparisons_shown(results))
         ),
     )
 
@@ -206,20 +222,16 @@ def _comparison(results: Results, frame: pd.DataFrame, comparison: Comparison, n
     by_place = [lines[(lines["dataset"] == dataset) & (lines["backbone"] == backbone)] for dataset, backbone in places]
     return ComparisonReport(
         title=comparison.title,
-        compared_with=_titles(results)[comparison.compared_with],
+        compared_with=results.titles[comparison.compared_with],
         sentences=tuple(describe(results, lines, comparison)),
         blocks=tuple(_block(results, part, f"block-{number}-{i}") for i, part in enumerate(by_place) if len(part)),
         primary=metric_columns(results.profile)[0].title,
     )
 
 
-def _titles(results: Results) -> dict[str, str]:
-    return {row.name: row.title for row in results.rows}
-
-
 def _block(results: Results, lines: pd.DataFrame, identity: str) -> SignificanceBlock:
     """Make the block of one comparison, backbone and dataset from its lines, of which there is at least one."""
-    titles, digits, backbones = _titles(results), results.decimals, short_titles(results.profile)
+    titles, digits, backbones = results.titles, results.decimals, short_titles(results.profile)
     backbone, dataset = (str(lines[column].iloc[0]) for column in ("backbone", "dataset"))
     groups = []
     for metric in metric_columns(results.profile):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 DAGGERS = ("†", "‡", "§", "¶")
 NOT_RUN = "Published row that is not in this profile."
+NOT_IN_PART = "Published row that is not in this part of the matrix."
 
 
 class Hole(NamedTuple):
@@ -256,7 +257,7 @@ class _BlockBuilder:
             name="",
             title=paper.label,
             dagger="",
-            notes=(self.footnotes.number(NOT_RUN),),
+            notes=(self.footnotes.number(NOT_IN_PART if self.results.selection else NOT_RUN),),
             parameters=Parameters(),
             published_label=paper.label,
             published_parameters=paper.parameters or "-",

@@ -265,6 +265,9 @@ def _weights_bytes(profile: schema.Profile, backbone: schema.Backbone) -> int:
 
 def _notes(matrix: Matrix) -> Iterator[str]:
     profile = matrix.profile
+    if matrix.selection:
+        count, of = (sum(run.trained for run in runs) for runs in (matrix.runs, matrix.whole.runs))
+        yield f"A part of the matrix, {matrix.selection.words}: {count:,} of {of:,} runs."
     left_out = [test.dataset for test in profile.data.test if test not in matrix.tests]
     if left_out:
         yield f"Left out until its archive is there: {', '.join(left_out)}."

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from adaptsr import files
 from adaptsr.adaptation.baseline_files import FOLDER, BaselineFile, Variant, discover, resolve_variant, select_variants
 from adaptsr.config import schema
 from adaptsr.data.catalogue import Catalogue, read_catalogue, weights_file
-from adaptsr.data.manifest import SplitName, manifest_path, read_manifest
+from adaptsr.data.manifest import MANIFEST, SplitName, manifest_path, read_manifest
 from adaptsr.errors import UserError, listing, suggestion
 from adaptsr.runs import choices, keys
 from adaptsr.runs.records import RunRecord
@@ -55,6 +55,14 @@ class Row:
         return backbone in self.backbones
 
 
+class Selection(NamedTuple):
+    """What makes a matrix a part of another: that matrix, the rows that stay, and the words that named them."""
+
+    whole: Matrix
+    rows: frozenset[str]
+    words: str
+
+
 @dataclass(frozen=True)
 class Matrix:
     """The runs of a profile: its backbones x the selected variants of the baselines x its seeds."""
@@ -65,6 +73,10 @@ class Matrix:
     """The profile's file, for messages."""
     point: choices.Options | None = None
     """The point of the grid that all runs use in place of their choices, in a matrix of tuning runs (`at`)."""
+    folder: Path | None = None
+    """A results folder other than `results/<profile>`, such as that of others."""
+    selection: Selection | None = None
+    """Set in a part of a matrix (`parts.take_part`), whose profile has the part's backbones and seeds alone."""
 
     @staticmethod
     def of(profile: schema.Profile, source: str, folders: Sequence[Path] = (FOLDER,)) -> Matrix:
@@ -102,11 +114,18 @@ class Matrix:
     def rows(self) -> tuple[Row, ...]:
         """All rows: the unadapted backbones, the variants, the external models."""
         everywhere = tuple(self.profile.backbones)
-        return (
+        rows = (
             Row(schema.UNADAPTED, "", "Unadapted", everywhere),
             *(Row(v.baseline.name, v.name, v.title, self._backbones_of(v)) for v in self.variants.values()),
             *(Row(schema.EXTERNAL, name, model.title, (None,)) for name, model in self.profile.external.items()),
         )
+        part = self.selection
+        return rows if part is None else tuple(row for row in rows if row.name in part.rows and row.backbones)
+
+    @property
+    def whole(self) -> Matrix:
+        """The matrix that this is a part of, or itself."""
+        return self.selection.whole if self.selection else self
 
     def _backbones_of(self, variant: Variant) -> tuple[str | None, ...]:
         changes = self.profile.baselines.get(variant.baseline.name, schema.Baseline())
@@ -145,7 +164,7 @@ class Matrix:
 
     def _waits_for_archive(self, name: str) -> bool:
         dataset = self.profile.datasets[name]
-        if not isinstance(dataset, schema.Archive) or manifest_path(name).is_file():
+        if not isinstance(dataset, schema.Archive) or self.manifest(name).is_file():
             return False
         archives = self._catalogue.archives_of(dataset.row)
         return any(archive.fetch == "manual" and not archive.path.is_file() for archive in archives)
@@ -282,7 +301,7 @@ class Matrix:
         about.
         """
         variant_key = cache(self.variant_key)
-        inputs = cache(lambda backbone: self.inputs(backbone) if self._inputs_are_here(backbone) else None)
+        inputs = cache(lambda backbone: self.inputs(backbone) if self.inputs_are_here(backbone) else None)
 
         def match(run: Run, record: RunRecord) -> bool:
             assert run.backbone is not None
@@ -296,7 +315,8 @@ class Matrix:
 
         return match
 
-    def _inputs_are_here(self, backbone: str) -> bool:
+    def inputs_are_here(self, backbone: str) -> bool:
+        """Return whether the images and weights that runs on a backbone are made from are on this machine."""
         weights = self.profile.backbones[backbone].weights
         data = self.profile.data
         paths = [manifest_path(name) for name in (*(part.dataset for part in data.train), data.validation.dataset)]
@@ -306,12 +326,17 @@ class Matrix:
 
     @property
     def results(self) -> Path:
-        folder = Path("results") / self.profile.name
+        folder = self.folder or Path("results") / self.profile.name
         return folder / "tuning" / choices.folder_name(self.point) if self.point else folder
+
+    def manifest(self, dataset: str) -> Path:
+        """Return the manifest of a dataset: of the prepared one, else the copy that came with the results of others."""
+        prepared, copied = manifest_path(dataset), self.results / "manifests" / dataset / MANIFEST
+        return copied if copied.is_file() and not prepared.is_file() else prepared
 
     @property
     def reports(self) -> Path:
-        return Path("reports") / self.profile.name
+        return Path("reports") / (self.folder.resolve().name if self.folder else self.profile.name)
 
     @property
     def seed_groups(self) -> list[str]:

@@ -9,6 +9,9 @@ import pytest
 from scipy import stats
 
 from adaptsr.errors import UserError
+from adaptsr.reporting.headline import headline
+from adaptsr.reporting.results import Results, read_results
+from adaptsr.reporting.sentences import INCOMPLETE
 from adaptsr.reporting.significance import (
     build_report,
     compare_rows,
@@ -17,7 +20,9 @@ from adaptsr.reporting.significance import (
     signed,
     write_significance,
 )
-from tests.reporting.made_up_benchmark import BACKBONES, NASTY, Page, World, row_of
+from adaptsr.runs.parts import Part, take_part
+from tests.factories import baselines, matrix_of
+from tests.reporting.made_up_benchmark import BACKBONES, NASTY, ROWS, Page, World, matches, row_of
 
 
 def written(world: World) -> tuple[pd.DataFrame, str]:
@@ -124,3 +129,77 @@ def test_numbers_in_text() -> None:
     """Signs are always shown, and no p value is zero."""
     assert [p_text(p) for p in (math.nan, 0.0004, 0.0625, 1.0)] == ["-", "< 0.001", "0.062", "1.000"]
     assert [signed(value, 2) for value in (0.1, -0.1, math.nan)] == ["+0.10", "-0.10", "-"]
+
+
+# Parts
+
+
+def part_of(world: World, part: Part) -> Results:
+    """Read a part of the made-up benchmark, as `report` does."""
+    rows: dict[str, list[str]] = {}
+    for baseline, _, variant in (name.partition("/") for name in ROWS if "/" in name):
+        rows.setdefault(baseline, []).append(variant)
+    taken = take_part(matrix_of({**world.content, "baselines": baselines(rows)}), part)
+    return read_results(taken.profile, taken.rows, matches, world.results, world.resources, selection=taken.selection)
+
+
+VERDICT_COLUMNS = ["verdict_seeds", "verdict_scenes"]
+NUMBERS = ["difference", "low_scenes", "high_scenes", "p_seeds", "p_scenes", "p_equivalent_scenes"]
+PLACE = ["comparison", "backbone", "dataset", "metric", "row"]
+
+
+def test_a_part_keeps_the_numbers_and_concludes_only_from_whole_families(world: World) -> None:
+    """All of the first comparison is in this part, and two rows of the second."""
+    world.write()
+    whole = compare_rows(world.read()).set_index(PLACE)
+    results = part_of(world, Part(rows="rank_aware/*,lora/r2,full_finetuning/all"))
+    frame = compare_rows(results).set_index(PLACE)
+    pd.testing.assert_frame_equal(frame[NUMBERS], whole.loc[frame.index, NUMBERS])
+    first, second = (frame.loc[title] for title in dict.fromkeys(frame.index.get_level_values(0)))
+    assert not first[VERDICT_COLUMNS].eq(INCOMPLETE).any().any()
+    assert second[VERDICT_COLUMNS].eq(INCOMPLETE).all().all()
+    assert first["p_holm_scenes"].notna().all()
+    assert second[["p_holm_scenes", "p_not_inferior_holm_seeds", "detectable_scenes"]].isna().all().all()
+    compared, other = build_report(results, frame.reset_index()).comparisons
+    assert "4 better" in compared.sentences[0]
+    assert other.sentences[0] == f"PSNR-Y, the primary family: {INCOMPLETE}."
+    assert not any(word in sentence for sentence in other.sentences for word in ("better", "equivalent", "Holm"))
+    said = headline(results, frame.reset_index())
+    assert "4 better" in said[0]
+    assert said[-1].endswith(f"; {INCOMPLETE}.")
+
+
+@pytest.mark.parametrize("part", [Part(seeds="1-4"), Part(backbones="edsr,drct"), Part(rows="rank_aware/*,shira/*")])
+def test_fewer_seeds_backbones_or_rows_are_no_family(world: World, part: Part) -> None:
+    world.write()
+    results = part_of(world, part)
+    frame = compare_rows(results)
+    assert not frame[VERDICT_COLUMNS].isin(["better", "worse", "equivalent", "undecided"]).any().any()
+    report = build_report(results, frame)
+    assert report.conventions[0].startswith(f"A part of the matrix, {part.text}: ")
+    assert [one.title for one in report.comparisons] == ["Rank-aware against uniform", "Against full fine-tuning"]
+
+
+def test_a_comparison_without_rows_in_the_part_says_so(world: World) -> None:
+    world.write()
+    results = part_of(world, Part(rows="lora/r1"))
+    report = build_report(results, compare_rows(results))
+    assert report.comparisons[0].sentences == ("This comparison matches no row of this part.",)
+    assert "nothing to compare" in headline(results, compare_rows(results))[0]
+
+
+def test_a_partial_report_waits_for_the_runs_of_a_family(world: World) -> None:
+    for backbone in BACKBONES:
+        for row in (name for name in ROWS if "/" in name):
+            for seed in (1, 2, 3, 4, 5):
+                world.write_run_scores(backbone, row, seed)
+    world.write()
+    frame = compare_rows(world.read(partial=True))
+    assert not frame[VERDICT_COLUMNS].eq(INCOMPLETE).any().any()
+    world.change("edsr", "arc/svd50", 1, status="diverged", diverged_at=3, adaptation_sha256=None)
+    world.write()
+    assert not compare_rows(world.read(partial=True))[VERDICT_COLUMNS].eq(INCOMPLETE).any().any()
+    (world.results / "edsr/arc/svd50/seed2/record.json").unlink()
+    frame = compare_rows(world.read(partial=True))
+    waiting = frame[VERDICT_COLUMNS].eq(INCOMPLETE).any(axis=1)
+    assert set(frame.loc[waiting, "comparison"]) == {"Against full fine-tuning"}

@@ -15,6 +15,7 @@ from adaptsr.errors import UserError
 from adaptsr.files import expanded
 from adaptsr.runs import validation
 from adaptsr.runs.matrix import Matrix
+from adaptsr.runs.parts import Part, take_part
 from adaptsr.scoring.external import folders_as_they_are
 from adaptsr.scoring.table import metric_key
 
@@ -33,6 +34,8 @@ def load_matrix():
     settings = {name: raw_setting(name, value) for name, value in workflow.config_settings.config.items()}
     # `--config baselines=DIR:DIR` names folders of baseline files; it sets nothing in the profile.
     folders = [str(expanded(folder)) for folder in settings.pop("baselines", "").split(":") if folder]
+    # `--config backbones=... seeds=... rows=...` names a part of the matrix.
+    part = Part(*(settings.pop(name, None) for name in Part._fields))
     words = [
         "--profile",
         str(path),
@@ -41,15 +44,17 @@ def load_matrix():
     words += [word for folder in folders for word in ("--baselines", folder)]
     matrix = Matrix.of(load_profile(path, settings), str(path), [FOLDER, *map(Path, folders)])
     validation.check(matrix)
-    return matrix, shlex.join(words)
+    return take_part(matrix, part), shlex.join(words), part
 
 
 try:
-    MATRIX, PROFILE_ARGUMENTS = load_matrix()
+    MATRIX, PROFILE_ARGUMENTS, PART = load_matrix()
 except UserError as mistake:
     raise SystemExit(f"adaptsr: {mistake}") from None
 
 PROFILE = MATRIX.profile
+PART_ARGUMENTS = shlex.join(PART.arguments)
+PART_SEEDS = shlex.join(Part(seeds=PART.seeds).arguments)
 # Jobs work in this folder, wherever the Snakefile is. They find `adaptsr` beside the Python that runs snakemake, so that
 # its environment need not be activated.
 shell.prefix(
@@ -207,7 +212,7 @@ def scored():
 def columns(wildcards):
     """Return the columns of scores.parquet with the metrics they name, and its rows."""
     named = {column: metric_key(PROFILE.scoring, column) for column in PROFILE.scoring.metrics}
-    return [named, [row.name for row in MATRIX.rows]]
+    return [named, [row.name for row in MATRIX.rows], *PART.arguments]
 
 
 def audit_report():
@@ -236,4 +241,4 @@ def report_key(wildcards):
     """Return what makes a report stale besides scores: titles, metrics, paper. A function, since Snakemake would read braces in a title as wildcards."""
     shown = [PROFILE.report, PROFILE.scoring]
     rows = [[row.name, row.title] for row in MATRIX.rows]
-    return [PROFILE.title, PROFILE.paper, *(part.model_dump(mode="json") for part in shown), rows]
+    return [PROFILE.title, PROFILE.paper, *(part.model_dump(mode="json") for part in shown), rows, *PART.arguments]

@@ -25,7 +25,7 @@ for name in tested_reports():
         message:
             "Rendering {params.name}"
         shell:
-            "adaptsr report {params.name} {PROFILE_ARGUMENTS} 2>&1 | tee {log} >&2"
+            "adaptsr report {params.name} {PROFILE_ARGUMENTS} {PART_ARGUMENTS} 2>&1 | tee {log} >&2"
 
 
 if audit_report():
@@ -66,4 +66,4 @@ rule report:
     message:
         "Rendering the report: {output.page}"
     shell:
-        "adaptsr report {PROFILE_ARGUMENTS} 2>&1 | tee {log} >&2"
+        "adaptsr report {PROFILE_ARGUMENTS} {PART_ARGUMENTS} 2>&1 | tee {log} >&2"

@@ -37,7 +37,7 @@ rule score:
     message:
         "Scoring on {wildcards.dataset}: {wildcards.backbone}, rows from {wildcards.block}"
     shell:
-        "adaptsr score-runs {PROFILE_ARGUMENTS} {params.subject} --dataset {wildcards.dataset} --rows {params.rows} "
+        "adaptsr score-runs {PROFILE_ARGUMENTS} {PART_SEEDS} {params.subject} --dataset {wildcards.dataset} --rows {params.rows} "
         "--out {output} 2>&1 | tee {log} >&2"
 
 
@@ -54,4 +54,4 @@ rule scores:
     message:
         "Gathering the scores of all runs"
     shell:
-        "adaptsr gather {PROFILE_ARGUMENTS} --out {output} 2>&1 | tee {log} >&2"
+        "adaptsr gather {PROFILE_ARGUMENTS} {PART_ARGUMENTS} --out {output} 2>&1 | tee {log} >&2"

@@ -15,13 +15,13 @@ from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.sentences import family_size
-from adaptsr.reporting.significance import comparisons_of, short_titles
+from adaptsr.reporting.significance import comparisons_shown, short_titles
 from adaptsr.statistics import ALPHA, EXPLORATORY, PRIMARY, SCOPES, VERDICTS, Comparison
 
 
 def forests(results: Results, frame: pd.DataFrame) -> Iterable[Drawing]:
     """Draw every comparison on every test dataset where it has a difference. frame: from `compare_rows`."""
-    for number, comparison in enumerate(comparisons_of(results.profile, results.rows), start=1):
+    for number, comparison in enumerate(comparisons_shown(results), start=1):
         for dataset in results.datasets:
             lines = frame[(frame["comparison"] == comparison.title) & (frame["dataset"] == dataset)]
             lines = lines[lines["difference"].notna()]
@@ -31,7 +31,7 @@ def forests(results: Results, frame: pd.DataFrame) -> Iterable[Drawing]:
 
 def _drawing(results: Results, lines: pd.DataFrame, comparison: Comparison, dataset: str, name: str) -> Drawing:
     metrics = [m for m in metric_columns(results.profile) if (lines["metric"] == m.name).any()]
-    titles = {row.name: row.title for row in results.rows}
+    titles = results.titles
     backbones = [backbone for backbone in results.profile.backbones if (lines["backbone"] == backbone).any()]
     rows = [row for row in comparison.rows if (lines["row"] == row).any()]
     places, labels, heads = _places(backbones, rows)
