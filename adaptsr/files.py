@@ -33,7 +33,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Flushes the content to disk before the rename: a power cut must not leave a torn file under a finished name.
     Raises `UserError` if the disk is full or the folder is not writable.
     """
-    with _refusal_explained(path):
+    with refusal_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}")
         os.close(handle)
@@ -49,7 +49,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _refusal_explained(path: Path) -> Iterator[None]:
+def refusal_explained(path: Path) -> Iterator[None]:
+    """Raise `UserError` where the block finds the disk full or the folder of `path` closed."""
     try:
         yield
     except OSError as error:
@@ -94,7 +95,12 @@ def locked(folder: Path, waiting: Callable[[], None] = lambda: None, name: str =
 def write_json(path: Path, content: object) -> None:
     """Write JSON with sorted keys, atomically."""
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json_text(content), encoding="utf-8")
+
+
+def json_text(content: object) -> str:
+    """Format JSON with sorted keys, as it is written to files."""
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def digest(content: object) -> str:

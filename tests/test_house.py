@@ -18,7 +18,7 @@ ROOMS = (
     {"runs"},
     {"training", "scoring"},
     {"tuning"},
-    {"restoring", "reporting"},
+    {"restoring", "reporting", "exchange"},
     {"cli"},
 )
 """Packages and single files of `adaptsr/`, the lowest first: a room imports from lower rooms, and files from files."""

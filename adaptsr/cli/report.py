@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
-from adaptsr.cli.common import Commands, known, load_matrix, part_of, with_part, with_profile
+from adaptsr.cli.common import Commands, known, load_matrix, part_of, project_path, with_part, with_profile
 from adaptsr.errors import UserError
+from adaptsr.runs.matrix import Matrix
 
 
 def add(commands: Commands) -> None:
@@ -17,6 +22,12 @@ def add(commands: Commands) -> None:
         nargs="*",
         metavar="NAME",
         help="tables of the profile, `significance`, or `index`, the page with everything; default: index",
+    )
+    report.add_argument(
+        "--results",
+        type=project_path,
+        metavar="DIR",
+        help="a pack of results or a folder with one: reported without its data and weights, into reports/<name of DIR>",
     )
     report.add_argument("--partial", action="store_true", help="show what is finished while the rest still trains")
     report.set_defaults(command=_report)
@@ -35,6 +46,26 @@ def _report(parsed: argparse.Namespace) -> None:
     reports = ["index", "significance", *matrix.profile.report.tables]
     names = [known(matrix, "report", name, reports) for name in parsed.names or ["index"]]
 
+    with _results_of(parsed.results) as folder:
+        matrix = replace(matrix, folder=folder)
+        partial = parsed.partial or (folder is not None and not (folder / "scores.parquet").is_file())
+        _render(parsed, matrix, names, partial)
+
+
+@contextmanager
+def _results_of(path: Path | None) -> Iterator[Path | None]:
+    """Yield the results folder that a user names: the folder itself, or one with what a pack holds."""
+    if path is None or path.is_dir():
+        yield path
+        return
+
+    from adaptsr.exchange.packs import unpacked
+
+    with unpacked(path) as folder:
+        yield folder
+
+
+def _render(parsed: argparse.Namespace, matrix: Matrix, names: Sequence[str], partial: bool) -> None:
     from adaptsr.reporting.page import write_report
     from adaptsr.reporting.results import read_results
     from adaptsr.reporting.significance import compare_rows, write_significance
@@ -46,10 +77,10 @@ def _report(parsed: argparse.Namespace) -> None:
         matrix.matches(),
         matrix.results,
         choices=matrix.made_choices(),
-        partial=parsed.partial,
+        partial=partial,
         selection=matrix.selection,
     )
-    for name in ["index"] if parsed.partial else names:
+    for name in ["index"] if partial else names:
         if name == "index":
             write_report(results, matrix.reports, shlex.join(_report_command(parsed)))
         elif name == "significance":
@@ -64,6 +95,7 @@ def _report_command(parsed: argparse.Namespace) -> list[str]:
     baselines = [word for folder in parsed.baselines for word in ("--baselines", str(folder))]
     partial = ["--partial"] if parsed.partial else []
     words = ["adaptsr", "report", "--profile", str(parsed.profile), *settings, *baselines, *partial]
+    words += ["--results", str(parsed.results)] if parsed.results else []
     return [*words, *part_of(parsed).arguments]
 
 

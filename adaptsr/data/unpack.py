@@ -1,4 +1,4 @@
-"""Extract images from untrusted zip and tar.gz archives.
+"""Extract files from untrusted zip, tar and tar.gz archives.
 
 An archive never decides where a file is written: member paths are only compared with patterns, and files get names that
 this module chooses. Even so, an archive is refused as a whole if a member could do harm elsewhere (an absolute path, `..`,
@@ -8,6 +8,7 @@ a link, a device) or if it unpacks to far more than its size: it is not the file
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import shutil
 import stat
@@ -45,7 +46,9 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class _Member:
+class Member:
+    """An entry of an archive; `open` reads its content."""
+
     path: str
     size: int
     refusal: str | None
@@ -53,7 +56,7 @@ class _Member:
     open: Callable[[], IO[bytes]]
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """The archive must not be unpacked."""
 
 
@@ -64,24 +67,40 @@ def unpack(archive: Path, selections: Sequence[Selection], target: Path) -> None
     of images. The caller then removes the files already written: `target` should be a temporary folder, renamed at the end.
     """
     counts: Counter[Selection] = Counter()
-    try:
-        with _members(archive) as members:
-            for member in _within_limits(members, archive.stat().st_size):
-                if member.refusal:
-                    raise _Refused(f"{_shown(member.path)}: {member.refusal}")
-                if member.is_file:
-                    _extract(member, selections, counts, target)
-    except _Refused as refusal:
-        raise UserError(f"{archive}: refused: {refusal}; this is not the archive its publisher meant") from None
-    except _DAMAGED as error:
-        raise UserError(
-            f"{archive}: damaged, or not a zip or tar.gz archive ({_one_line(error)}); delete it and fetch it again"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{archive}: cannot be unpacked to {target}: {error.strerror or error}") from None
+    with reading(archive, target) as members:
+        for member in members:
+            _extract(member, selections, counts, target)
     for selection in selections:
         if not counts[selection] or selection.count not in (None, counts[selection]):
             raise _wrong_count(archive, selection, str(counts[selection]))
+
+
+@contextmanager
+def reading(archive: Path, target: Path) -> Iterator[Iterator[Member]]:
+    """Yield the files in an archive that is to be unpacked to `target`, and turn what fails in the block into `UserError`s.
+
+    Raises `UserError`, naming archive and member, for a harmful member, a damaged archive and a bomb. The block raises
+    `Refused` for a member that it does not expect.
+    """
+    try:
+        with _members(archive) as members:
+            yield _harmless_files(_within_limits(members, archive.stat().st_size))
+    except Refused as refusal:
+        raise UserError(f"{archive}: refused: {refusal}; this is not the archive its publisher meant") from None
+    except _DAMAGED as error:
+        raise UserError(
+            f"{archive}: damaged, or not a zip, tar or tar.gz archive ({_one_line(error)}); delete it and fetch it again"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{archive}: cannot be unpacked to {target}: {error.strerror or error}") from None
+
+
+def _harmless_files(members: Iterable[Member]) -> Iterator[Member]:
+    for member in members:
+        if member.refusal:
+            raise Refused(f"{_shown(member.path)}: {member.refusal}")
+        if member.is_file:
+            yield member
 
 
 _DAMAGED = (
@@ -99,60 +118,62 @@ _DAMAGED = (
 )
 
 
-def _extract(member: _Member, selections: Sequence[Selection], counts: Counter[Selection], target: Path) -> None:
+def _extract(member: Member, selections: Sequence[Selection], counts: Counter[Selection], target: Path) -> None:
     for selection in selections:
         name = selection.images.name_of(member.path)
         if name is None:
             continue
         if not IMAGE_NAME.fullmatch(name):
-            raise _Refused(f"{_shown(member.path)}: invalid image name {_shown(name)}")
+            raise Refused(f"{_shown(member.path)}: invalid image name {_shown(name)}")
         counts[selection] += 1
         if selection.count is not None and counts[selection] > selection.count:
-            raise _Refused(f"more than the expected {selection.count} images match {selection.images.pattern!r}")
-        _write(member, target / selection.folder / f"{name}{selection.images.suffix}")
+            raise Refused(f"more than the expected {selection.count} images match {selection.images.pattern!r}")
+        extract(member, target / selection.folder / f"{name}{selection.images.suffix}")
 
 
-def _write(member: _Member, path: Path) -> None:
+def extract(member: Member, path: Path) -> None:
+    """Write a member's content to a new file; its folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with member.open() as source, path.open("xb") as file:
             shutil.copyfileobj(source, file, CHUNK_BYTES)
     except FileExistsError:
-        raise _Refused(f"{_shown(member.path)}: a second image named {path.name!r} for {path.parent.name}") from None
+        raise Refused(f"{_shown(member.path)}: a second image named {path.name!r} for {path.parent.name}") from None
     if path.stat().st_size != member.size:
         raise EOFError(f"{_shown(member.path)}: {path.stat().st_size} of {member.size} bytes")
 
 
-def _within_limits(members: Iterable[_Member], archive_size: int) -> Iterator[_Member]:
+def _within_limits(members: Iterable[Member], archive_size: int) -> Iterator[Member]:
     most = max(SMALLEST_LIMIT_BYTES, MOST_TIMES_ITS_SIZE * archive_size)
     total = 0
     for number, member in enumerate(members, start=1):
         total += member.size
         if number > MOST_MEMBERS:
-            raise _Refused(f"more than {MOST_MEMBERS} members")
+            raise Refused(f"more than {MOST_MEMBERS} members")
         if member.size < 0 or total > most:
-            raise _Refused(f"its members claim more than {most} bytes, {MOST_TIMES_ITS_SIZE} times its size")
+            raise Refused(f"its members claim more than {most} bytes, {MOST_TIMES_ITS_SIZE} times its size")
         yield member
 
 
 @contextmanager
-def _members(archive: Path) -> Iterator[Iterator[_Member]]:
+def _members(archive: Path) -> Iterator[Iterator[Member]]:
     with archive.open("rb") as file:
-        magic = file.read(2)
-    if magic == b"PK":
+        start = file.read(512)
+    if start[:2] == b"PK":
         with zipfile.ZipFile(archive) as content:
             yield _zip_members(content)
-    elif magic == b"\x1f\x8b":
-        with _BoundedGzip(archive) as stream, tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as content:
+    elif start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar":
+        opened = _BoundedFile(archive) if start[257:262] == b"ustar" else _BoundedGzip(archive)
+        with opened as stream, tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as content:
             yield _tar_members(content)
     else:
-        raise ValueError("its first bytes match neither format")
+        raise ValueError("its first bytes match none of these formats")
 
 
-def _zip_members(content: zipfile.ZipFile) -> Iterator[_Member]:
+def _zip_members(content: zipfile.ZipFile) -> Iterator[Member]:
     for info in content.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
-        yield _Member(
+        yield Member(
             path=_normal(info.filename),
             size=info.file_size,
             refusal=_path_refusal(info.orig_filename) or _zip_refusal(info, kind),
@@ -172,9 +193,9 @@ def _zip_refusal(info: zipfile.ZipInfo, kind: int) -> str | None:
     return None if known else "an unsupported compression method"
 
 
-def _tar_members(content: tarfile.TarFile) -> Iterator[_Member]:
+def _tar_members(content: tarfile.TarFile) -> Iterator[Member]:
     for info in content:
-        yield _Member(
+        yield Member(
             path=_normal(info.name),
             size=info.size,
             refusal=_path_refusal(info.name) or _tar_refusal(info),
@@ -207,9 +228,20 @@ class _BoundedGzip(gzip.GzipFile):
     """A gzip file that limits the size of a read: tarfile reads a whole extended header into memory."""
 
     def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= MOST_BYTES_AT_ONCE:
-            raise tarfile.ReadError(f"a header claims {size} bytes")
-        return super().read(size)
+        return super().read(_bounded(size))
+
+
+class _BoundedFile(io.FileIO):
+    """A plain file with the same limit."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(_bounded(size)) or b""
+
+
+def _bounded(size: int | None) -> int:
+    if size is None or not 0 <= size <= MOST_BYTES_AT_ONCE:
+        raise tarfile.ReadError(f"a header claims {size} bytes")
+    return size
 
 
 def _wrong_count(archive: Path, selection: Selection, found: str) -> UserError:

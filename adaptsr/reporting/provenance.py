@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from adaptsr.reporting.metrics import metric_columns
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
 from adaptsr.runs import provenance
+from adaptsr.runs.origins import origin_of
+from adaptsr.runs.run import Run
 
 DRAWN_WITH = ("adaptsr", "matplotlib", "seaborn", "pandas", "scipy", "jinja2", "pillow")
 
@@ -44,7 +46,10 @@ class Weights:
 
 @dataclass(frozen=True)
 class Origin:
-    """The content of the provenance section. code, machines: each with the number of its runs. hours: of training."""
+    """The content of the provenance section. code, machines: each with the number of its runs. hours: of training.
+
+    machines: with who trained which runs there, if there are several.
+    """
 
     command: str
     protocol: int
@@ -66,7 +71,7 @@ def trace_origin(results: Results, command: str) -> Origin:
         command=command,
         protocol=results.profile.protocol,
         code=_counted(_code(item) for item in found),
-        machines=_counted(_machine(item) for item in found),
+        machines=_machines(results),
         packages=_packages(found),
         drawn_with=tuple((name, installed_version(name)) for name in DRAWN_WITH),
         hours=sum(record.wall_seconds for record in results.records.values()) / 3600,
@@ -78,6 +83,28 @@ def trace_origin(results: Results, command: str) -> Origin:
 
 def _counted(texts: Iterable[str]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(Counter(texts).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _machines(results: Results) -> tuple[tuple[str, int], ...]:
+    """Group the runs by machine and, for merged ones, by who trained them."""
+    groups: dict[str, list[Run]] = {}
+    for run, record in results.records.items():
+        origin = origin_of(run.folder(results.folder))
+        who = f"{origin.by or origin.pack}: " if origin else ""
+        groups.setdefault(f"{who}{_machine(record.provenance)}", []).append(run)
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    return tuple((text + (_what(runs) if len(groups) > 1 else ""), len(runs)) for text, runs in ordered)
+
+
+def _what(runs: Sequence[Run]) -> str:
+    rows: dict[str, set[int]] = {}
+    for run in runs:
+        rows.setdefault(f"{run.backbone} {run.variant}", set()).add(run.seed or 0)
+    parts: dict[str, list[str]] = {}
+    for row, seeds in rows.items():
+        parts.setdefault(", ".join(map(str, sorted(seeds))), []).append(row)
+    listed = "; ".join(f"{', '.join(names)}, seeds {seeds}" for seeds, names in parts.items())
+    return f" ({listed})"
 
 
 def _code(item: provenance.Provenance) -> str:

@@ -21,6 +21,7 @@ from adaptsr.config import schema
 from adaptsr.data.fetch import resolve_weights
 from adaptsr.errors import UserError
 from adaptsr.runs import records
+from adaptsr.runs.origins import without_weights
 from adaptsr.tensors import load_tensors, save_tensors
 
 
@@ -91,6 +92,11 @@ def sound_record(folder: Path) -> records.RunRecord:
     record = records.read_record(folder / "record.json")
     if record.status != "finished":
         raise UserError(f"{folder}: this run diverged at iteration {record.diverged_at}; there are no weights to use")
+    if without_weights(folder):
+        raise UserError(
+            f"{folder}: a record without its weights, which counts for scores and reports alone; merge a pack that has them, "
+            "or delete the folder and run snakemake, which trains it"
+        )
     problem = damage(folder, record)
     if problem:
         raise UserError(f"{problem}; {records.redo(folder)}")
@@ -137,11 +143,13 @@ def _variant(record: records.RunRecord, folders: Sequence[Path]) -> Variant:
 
 
 def damage(folder: Path, record: records.RunRecord) -> str | None:
-    """Say which file of a finished run is not the one that its record names; None if all are."""
+    """Say which file of a finished run is not the one that its record names; None if all are.
+
+    The weights of a record that was merged without them are not missed.
+    """
     adaptation = folder / "adaptation.safetensors"
-    if record.status == "finished" and (
-        not adaptation.is_file() or files.file_sha256(adaptation) != record.adaptation_sha256
-    ):
+    weights = record.status == "finished" and not without_weights(folder)
+    if weights and (not adaptation.is_file() or files.file_sha256(adaptation) != record.adaptation_sha256):
         return f"{adaptation}: not the weights that its record.json names"
     if record.plan_sha256 not in (None, Plan.sha256(folder)):
         return f"{folder / 'plan.json'}: not the plan that its record.json names"

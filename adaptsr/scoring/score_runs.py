@@ -25,6 +25,7 @@ from adaptsr.errors import UserError
 from adaptsr.progress import Progress
 from adaptsr.runs.loading import merge_run
 from adaptsr.runs.matrix import Matrix, Row
+from adaptsr.runs.origins import without_weights
 from adaptsr.runs.run import Run
 from adaptsr.scoring.external import external_folder, read_external
 from adaptsr.scoring.pictures import Picture, keep_pictures, kept_pictures, pictures_of
@@ -264,7 +265,7 @@ class ScoringJob:
     def _pictures_of(self, subject: Subject) -> list[Picture]:
         """The pictures that this subject has: those of the first seed, and of an external model's images that are there."""
         run, profile = subject.run, self.matrix.profile
-        if run.seed not in (None, profile.seeds[0]):
+        if run.seed not in (None, profile.seeds[0]) or without_weights(subject.folder):
             return []
         if run.backbone is None:
             name = run.variant.partition("/")[2]

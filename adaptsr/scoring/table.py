@@ -129,10 +129,10 @@ def write_kept(path: Path, scores: KeptScores) -> None:
     _write(scores.rows.sort_values(["image", "metric"], ignore_index=True), path, about)
 
 
-def read_kept(path: Path, restored: str | None, images: str) -> KeptScores | None:
+def read_kept(path: Path, restored: str | None, images: str | None) -> KeptScores | None:
     """Read a run's scores; None if there are none or they are of other weights or images.
 
-    restored: None accepts any. Raises `UserError` for a file that is torn or changed.
+    restored, images: None accepts any. Raises `UserError` for a file that is torn or changed.
     """
     if not path.is_file():
         return None
@@ -141,7 +141,7 @@ def read_kept(path: Path, restored: str | None, images: str) -> KeptScores | Non
         kept = KeptScores(rows, str(about["restored"]), str(about["images"]), frozenset(about["unmeasured"]))
     except (KeyError, TypeError):
         raise UserError(f"{path}: not a score file: it does not say what it was made from; {REMAKE}") from None
-    return kept if restored in (None, kept.restored) and images == kept.images else None
+    return kept if restored in (None, kept.restored) and images in (None, kept.images) else None
 
 
 def collect_scores(

@@ -28,6 +28,7 @@ from adaptsr.runs import provenance, records
 from adaptsr.runs.keys import run_key
 from adaptsr.runs.loading import damage
 from adaptsr.runs.matrix import Matrix
+from adaptsr.runs.origins import ORIGIN
 from adaptsr.runs.run import Run
 from adaptsr.runs.superseded import bring_back, set_aside
 from adaptsr.tensors import save_tensors
@@ -40,7 +41,7 @@ from adaptsr.training.objectives import objective_of
 from adaptsr.training.recipe import as_used, unused_groups
 from adaptsr.training.termination import Terminated, sigterm_noted
 
-DERIVED = ("record.json", "scores", "pictures")
+DERIVED = ("record.json", "scores", "pictures", ORIGIN)
 """Files made from a run's weights, removed before the weights are trained again."""
 
 

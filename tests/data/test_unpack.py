@@ -108,7 +108,7 @@ def unpacked(archive: bytes, tmp_path: Path, *selections: Selection) -> dict[str
     return tree(target)
 
 
-@pytest.mark.parametrize("pack", [zip_of, tar_of])
+@pytest.mark.parametrize("pack", [zip_of, tar_of, lambda *words: gzip.decompress(tar_of(*words))])
 class TestGood:
     def test_only_what_is_wanted_is_written(self, tmp_path: Path, pack: Callable[..., bytes]) -> None:
         others = {"set/README": b"x", "set/hr/a.png": b"y", "set/lr/deeper/a.png": b"z", "__MACOSX/set/lr/._a.png": b""}
@@ -194,7 +194,13 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: gzip.compress(gzip.decompress(tar_of(IMAGES, form=tarfile.USTAR_FORMAT))[:700]),
         "damaged",
     ),
-    "neither": (lambda: b"<html>not found</html>", "damaged, or not a zip or tar.gz archive"),
+    "plain tar: parent": (lambda: gzip.decompress(tar_of(IMAGES | {"../evil": b"x"})), "a path that leads out"),
+    "plain tar: a long name of gigabytes": (
+        lambda: gzip.decompress(tar_claiming(4 << 30, tarfile.GNUTYPE_LONGNAME)),
+        "a header claims",
+    ),
+    "plain tar: cut": (lambda: gzip.decompress(tar_of(IMAGES, form=tarfile.USTAR_FORMAT))[:700], "damaged"),
+    "neither": (lambda: b"<html>not found</html>", "damaged, or not a zip, tar or tar.gz archive"),
 }
 
 

@@ -1,0 +1,41 @@
+"""Where a run came from that was trained elsewhere: the pack it was merged from. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydantic
+
+from adaptsr import files
+from adaptsr.errors import UserError
+
+ORIGIN = "origin.json"
+
+
+class RunOrigin(pydantic.BaseModel):
+    """`origin.json` of a merged run. pack: name of its file. by: who made it, or empty. weights: whether it has them."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    pack: str
+    by: str
+    weights: bool
+
+
+def origin_of(folder: Path) -> RunOrigin | None:
+    """Read where the run in this folder came from; None if it was trained here."""
+    path = folder / ORIGIN
+    if not path.is_file():
+        return None
+    content = files.read_json(path, "where a merged run came from")
+    try:
+        return RunOrigin.model_validate(content)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: not the origin of a merged run: {first['loc']}: {first['msg']}") from None
+
+
+def without_weights(folder: Path) -> bool:
+    """Return whether this is a record that was merged without its weights: it counts for scores and reports alone."""
+    origin = origin_of(folder)
+    return origin is not None and not origin.weights
