@@ -18,8 +18,13 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        """Return the line with unprintable characters escaped: file names may hold line breaks and terminal codes."""
-        return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in super().__str__())
+        """Return the line with unprintable characters escaped."""
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """Escape unprintable characters: names of files, and what others have written, may hold line breaks and terminal codes."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def suggestion(name: str, known: Any) -> str:

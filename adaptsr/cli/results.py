@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from adaptsr.cli.common import Commands, load_matrix, progress, project_path, user_path, with_part, with_profile
+from adaptsr.errors import printable
 
 
 def add(commands: Commands) -> None:
@@ -55,5 +56,5 @@ def _check(parsed: argparse.Namespace) -> int:
     from adaptsr.exchange.check import check_pack
 
     check = check_pack(matrix, parsed.pack, parsed.run, progress)
-    print(check.text)
+    print(printable(check.text))
     return 0 if check.passed else 1

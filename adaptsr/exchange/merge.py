@@ -11,7 +11,7 @@ from pathlib import Path
 
 from adaptsr import files
 from adaptsr.data.manifest import MANIFEST, Manifest, read_manifest
-from adaptsr.errors import UserError, first_names, raise_all
+from adaptsr.errors import UserError, first_names, printable, raise_all
 from adaptsr.exchange.agreement import Agreement, compare, machine, means_of, spread_of
 from adaptsr.exchange.packs import WEIGHTS, About, choice_place, manifests_of, records_of, unpack_pack
 from adaptsr.progress import Progress
@@ -83,7 +83,7 @@ def merge_packs(matrix: Matrix, archives: Sequence[Path], progress: Progress, *,
                 stack.enter_context(files.locked(folder.parent, _busy(folder), name=f".{folder.name}.lock"))
             _put(matrix, packs, {run: found[run][0] for run in added}, staging)
     for text in _lines(packs, added, twice):
-        progress(text)
+        progress(printable(text))
     left_out = sum(len(pack.about.runs) - len(pack.records) for pack in packs)
     return Merged(added, twice, left_out)
 

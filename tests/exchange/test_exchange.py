@@ -144,6 +144,16 @@ def test_runs_of_another_profile_count_if_their_keys_are_asked_for(away: Matrix)
     assert list(results.records) == [Run("edsr", ROW, 2)]
 
 
+def test_what_others_have_written_cannot_write_to_the_terminal(away: Matrix) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        record_with(provenance__device="H100\x1b[2J")(members)
+        about = json.loads(members["pack.json"])
+        members["pack.json"] = json.dumps({**about, "by": "Eve\n", "runs": {**about["runs"], "\x1b]0;": "0"}}).encode()
+
+    _, said = merged(away, rewritten("Ada.zip", change))
+    assert said == [r"changed.zip by Eve\n: 1 runs, new 1 on H100\x1b[2J; not in this profile: \x1b]0;"]
+
+
 def test_the_same_runs_give_the_same_pack(home: Path, away: Matrix) -> None:
     merged(away, "all.zip")
     write_pack(away, Path("again.zip"))
