@@ -18,7 +18,8 @@ ROOMS = (
     {"runs"},
     {"training", "scoring"},
     {"tuning"},
-    {"restoring", "reporting", "exchange"},
+    {"reporting", "exchange"},
+    {"restoring", "pairing"},
     {"cli"},
 )
 """Packages and single files of `adaptsr/`, the lowest first: a room imports from lower rooms, and files from files."""
