@@ -46,3 +46,9 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable safetensors file ({error})") from None
     return tensors, metadata
+
+
+def resized(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resize an image (C, H, W) to `size` (height, width), float32: bicubic, antialiased where it gets smaller."""
+    given = image[None].to(torch.float32)
+    return torch.nn.functional.interpolate(given, size=size, mode="bicubic", antialias=True)[0]

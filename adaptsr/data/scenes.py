@@ -72,7 +72,7 @@ def shared_photographs(splits: Mapping[SplitName, Sequence[tuple[str, Sight]]]) 
     earlier: list[tuple[str, str, Sight]] = []
     for split, photographs in splits.items():
         for name, sight in photographs:
-            if found := _find(sight, [seen for _, _, seen in earlier]):
+            if found := find_copy(sight, [seen for _, _, seen in earlier]):
                 index, how = found
                 first, other, _ = earlier[index]
                 problems.append(f"HR {name} ({split}) and {other} ({first}): {how}; keep a photograph in one split")
@@ -80,7 +80,7 @@ def shared_photographs(splits: Mapping[SplitName, Sequence[tuple[str, Sight]]]) 
     return problems
 
 
-def _find(sight: Sight, known: Sequence[Sight]) -> tuple[int, str] | None:
+def find_copy(sight: Sight, known: Sequence[Sight]) -> tuple[int, str] | None:
     """Return the place of a photograph among those known, and how it is the same."""
     equal = next((index for index, other in enumerate(known) if other.digest == sight.digest), None)
     if equal is not None:
