@@ -31,6 +31,7 @@ LOCKS = Path("/tmp") / f"adaptsr-{os.getuid()}"  # not TMPDIR, which may differ 
 TF32 = False
 """Whether float32 products on a GPU may round their factors to 10 bits, in training and scoring alike: torch's default is on
 for convolutions and off for matrices, and numbers would depend on the card."""
+CGROUP = Path("/sys/fs/cgroup")
 POLL_SECONDS = 0.5
 COUNTING_SECONDS = 120
 DEVICE_FILES = ("nvidia[0-9]*", "nvidiactl", "nvhost*", "dxg", "kfd")
@@ -245,6 +246,28 @@ def prepare_device(compute: Compute) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     use_cuda = compute.device != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if use_cuda else "cpu")
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that this process may still take: of a GPU, or of this machine and the container around it."""
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    free = int(psutil.virtual_memory().available)
+    for folder, limit, used in (
+        (CGROUP, "memory.max", "memory.current"),
+        (CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        try:
+            left = int((folder / limit).read_text()) - int((folder / used).read_text())
+            cached = re.search(r"^(total_)?inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+        except (OSError, ValueError):  # another kind of container, or one without a limit
+            continue
+        free = max(0, min(free, left + (int(cached[2]) if cached else 0)))
+    return free
 
 
 @cache

@@ -78,7 +78,7 @@ def _refuse_unusable(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise UserError(f"{path}: {width}x{height} is more than {MAX_PIXELS} pixels; cut it into smaller images")
-    if _sixteen_bit(image):
+    if is_sixteen_bit(image):
         raise UserError(f"{path}: a 16-bit image; convert it to 8-bit RGB")
     if _frames(image) > 1 and image.format != "MPO":
         raise UserError(f"{path}: holds {_frames(image)} images; expected one")
@@ -112,7 +112,7 @@ def _frames(image: Image.Image) -> int:
     return int(getattr(image, "n_frames", 1))
 
 
-def _sixteen_bit(image: Image.Image) -> bool:
+def is_sixteen_bit(image: Image.Image) -> bool:
     """Return whether the file has 16 bits per channel. Pillow opens such RGB files as `RGB`, without the lower 8 bits."""
     tiles: list[Any] = image.tile  # type: ignore[attr-defined]
     return image.mode.startswith("I") or image.mode == "F" or any(";16" in str(tile[3]) for tile in tiles)

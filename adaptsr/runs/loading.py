@@ -49,9 +49,9 @@ def merge_run(folder: Path, folders: Sequence[Path] = (FOLDER,)) -> dict[str, to
     return merge(model, variant.baseline, plan, keys)
 
 
-def load_run(folder: Path) -> nn.Module:
+def load_run(folder: Path, folders: Sequence[Path] = (FOLDER,)) -> nn.Module:
     """Return the adapted backbone of a run as a plain model in eval mode."""
-    merged = merge_run(folder)
+    merged = merge_run(folder, folders)
     model = _backbone(folder, records.read_record(folder / "record.json"))
     model.load_state_dict(merged)
     return model.eval()
