@@ -1,11 +1,23 @@
-"""Commands for the pairs of a camera: `pairs check` and `pairs align`."""
+"""Commands for the pairs of a camera: `pairs check`, `pairs align` and `adapt`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
-from adaptsr.cli.common import Commands, progress, project_path, user_path
+from adaptsr.cli.common import (
+    Commands,
+    baseline_folders,
+    name_or_path,
+    progress,
+    project_path,
+    user_path,
+    with_baselines,
+)
+from adaptsr.errors import UserError
+
+METHOD = "rank_aware/gradient"
 
 
 def add(commands: Commands) -> None:
@@ -25,6 +37,16 @@ def add(commands: Commands) -> None:
         command.add_argument("hr", type=project_path, metavar="HR", help="folder of HR images of the same names")
         command.add_argument("--scale", type=int, metavar="N", help="default: the ratio of the first pair's sizes")
 
+    adapt = with_baselines(commands.add_parser("adapt", help="adapt a model to the pairs of a camera, with a report"))
+    adapt.add_argument("--pairs", type=project_path, required=True, metavar="DIR", help="folder that holds lr/ and hr/")
+    adapt.add_argument("--weights", type=name_or_path, required=True, metavar="MODEL", help="a checkpoint")
+    adapt.add_argument("-o", "--out", required=True, metavar="NAME", help="name of results/NAME and reports/NAME")
+    adapt.add_argument("--method", default=METHOD, metavar="ROW", help=f"default: {METHOD}")
+    adapt.add_argument("--iterations", type=int, metavar="N", help="default: as in config/pilot.yaml")
+    adapt.add_argument("--minutes", type=float, metavar="M", help="choose the iterations by time")
+    adapt.add_argument("--cores", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all")
+    adapt.set_defaults(command=_adapt)
+
 
 def _check(parsed: argparse.Namespace) -> None:
     from adaptsr.pairing.folders import check_folders
@@ -37,3 +59,24 @@ def _align(parsed: argparse.Namespace) -> None:
     from adaptsr.pairing.folders import align_folders
 
     print("\n".join(align_folders(parsed.lr, parsed.hr, parsed.out, parsed.scale, progress).verdict))
+
+
+def _adapt(parsed: argparse.Namespace) -> None:
+    for option in ("iterations", "minutes", "cores"):
+        if (value := getattr(parsed, option)) is not None and value <= 0:
+            raise UserError(f"--{option} {value}: expected a number above 0")
+
+    from adaptsr.pairing.adapting import Request, adapt
+
+    request = Request(
+        name=parsed.out,
+        pairs=parsed.pairs,
+        weights=parsed.weights,
+        method=parsed.method,
+        iterations=parsed.iterations,
+        minutes=parsed.minutes,
+        cores=parsed.cores,
+        baselines=tuple(baseline_folders(parsed)),
+    )
+    folder = adapt(request, progress)
+    print(f"{folder} holds the adapted model; reports/{parsed.out}/index.html says what was gained")

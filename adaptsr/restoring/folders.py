@@ -172,12 +172,13 @@ class _Work:
     def _bands(self, job: Job, photograph: Photograph, core: int | None) -> Iterator[NDArray[Any]]:
         kind = KINDS[photograph.mode]
         height, width = photograph.levels.shape[:2]
+        before = self.done
         tiles = 1 if core is None else -(-height // core) * -(-width // core)
 
         def restore_tile(levels: NDArray[Any]) -> NDArray[Any]:
             restored = restore_levels(self.restorer, kind, levels)
             self.done += job.pixels / tiles
-            if time.monotonic() - self.said > SECONDS_BETWEEN_LINES:
+            if time.monotonic() - self.said > SECONDS_BETWEEN_LINES and self.done < before + job.pixels - 0.5:
                 self._say(str(job.source))
             return restored
 
