@@ -1,4 +1,4 @@
-"""The command `merge`: take a run's model away."""
+"""The commands `merge` and `export`: take a run's model away."""
 
 from __future__ import annotations
 
@@ -17,8 +17,23 @@ def add(commands: Commands) -> None:
     merge.add_argument("-o", "--out", type=user_path, required=True, metavar="FILE", help=".safetensors or .pth")
     merge.set_defaults(command=_merge)
 
+    export = with_baselines(
+        commands.add_parser("export", help="write a run's model for others: weights, a card, and OpenModelDB's entry")
+    )
+    export.add_argument("run", type=project_path, metavar="RUN", help="folder of a finished run")
+    export.add_argument("-o", "--out", type=user_path, required=True, metavar="DIR")
+    export.add_argument("--name", metavar="NAME", help="of the model; default: that of its profile")
+    export.set_defaults(command=_export)
+
 
 def _merge(parsed: argparse.Namespace) -> None:
     from adaptsr.runs.loading import write_merged
 
     write_merged(parsed.run, parsed.out, baseline_folders(parsed))
+
+
+def _export(parsed: argparse.Namespace) -> None:
+    from adaptsr.runs.exporting import export_run
+
+    for path in export_run(parsed.run, parsed.out, parsed.name, baseline_folders(parsed)):
+        print(path)

@@ -31,7 +31,7 @@ from adaptsr.data.scenes import Sight
 from adaptsr.errors import UserError, raise_all
 from adaptsr.pairing.splitting import scenes_of, split_scenes
 from adaptsr.progress import Progress
-from adaptsr.runs.loading import write_merged
+from adaptsr.runs.exporting import export_run
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.run import Run
 
@@ -83,8 +83,7 @@ def adapt(request: Request, progress: Progress) -> Path:
         raise UserError(f"{request.name}: the workflow has stopped; its last lines say why; run the same command again")
     run = Run(BACKBONE, request.method, matrix.profile.seeds[0])
     folder = matrix.results / "model"
-    write_merged(run.folder(matrix.results), folder / f"{checked.scale}x_{request.name}.safetensors", request.baselines)
-    shutil.copy(run.record_path(matrix.results), folder / "record.json")
+    export_run(run.folder(matrix.results), folder, folders=request.baselines)
     return folder
 
 
