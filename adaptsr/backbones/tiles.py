@@ -80,7 +80,7 @@ def measure_reach(model: nn.Module) -> Reach:
     aligned = math.lcm(sizes.multiple_of, _ALIGNED)
     for overlap in dict.fromkeys(_raised(overlap, aligned) for overlap in OVERLAPS):
         core = _raised(max(_CORE, sizes.minimum - 2 * overlap), aligned)
-        difference, (small, large) = _compare(model, _picture(core, overlap), overlap)
+        difference, (small, large) = _compare(model, _picture(core, overlap), overlap, aligned)
         growth = math.log(large.held / small.held) / math.log(large.pixels / small.pixels)
         reach = Reach(aligned, overlap, difference, large.pixels, large.held, min(max(growth, 1.0), 2.0))
         if reach.exact or (overlap >= _HOPELESS and difference > 1):
@@ -90,11 +90,11 @@ def measure_reach(model: nn.Module) -> Reach:
 
 def difference_on(model: nn.Module, picture: torch.Tensor, reach: Reach) -> float:
     """Return by how many levels of 255 a tile differs from its surroundings restored with it, in a picture (1, 3, H, W)."""
-    side = _raised(_CORE, reach.aligned) + 4 * reach.overlap
+    side = _raised(_CORE, reach.aligned) + 3 * reach.overlap
     height, width = picture.shape[-2:]
     top, left = max(0, height - side) // 2, max(0, width - side) // 2
     part = picture[..., top : top + side, left : left + side]
-    return _compare(model, part, reach.overlap)[0] if min(part.shape[-2:]) == side else reach.difference
+    return _compare(model, part, reach.overlap, reach.aligned)[0] if min(part.shape[-2:]) == side else reach.difference
 
 
 def restored_bands(
@@ -145,9 +145,10 @@ def _raised(number: int, step: int) -> int:
 def _picture(core: int, overlap: int) -> torch.Tensor:
     """Draw a picture with the spectrum of photographs and sharp edges, (1, 3, side, side).
 
-    Outside the tile it is a paler negative: models that average over the image must notice the difference.
+    Its edges are a paler negative of the rest: models that average over the image must notice when a tile lacks one. Its
+    side is no multiple of anything, so that models that pad it do so.
     """
-    side = core + 4 * overlap
+    side = core + 3 * overlap - 3
     draw = generator("tiles", side)
     fields, size = torch.zeros(1, 3, side, side), 2
     while size <= 2 * side:
@@ -165,23 +166,35 @@ def _picture(core: int, overlap: int) -> torch.Tensor:
 
 
 class _Use(NamedTuple):
+    """How many LR pixels were restored, and the bytes it took."""
+
     pixels: int
     held: int
 
 
-def _compare(model: nn.Module, picture: torch.Tensor, overlap: int) -> tuple[float, tuple[_Use, _Use]]:
-    """Restore a square picture and the tile inside it; return the difference of the tile's core and the memory of both."""
+def _compare(model: nn.Module, picture: torch.Tensor, overlap: int, aligned: int) -> tuple[float, tuple[_Use, _Use]]:
+    """Restore a square picture, and tiles at its first and last corner; return their difference and what memory it took.
+
+    A tile counts without the overlap at its cut edges, but with the edges of the picture: some models see the opposite
+    edge there, which a tile lacks.
+    """
     side, scale = picture.shape[-1], facts(model).scale
-    uses = []
-    cores = []
-    for cut in (overlap, 0):
-        part = picture[..., cut : side - cut, cut : side - cut]
-        with _Counting() as counting:
-            restored = enlarge(model, part)
-        uses.append(_Use(part.shape[-1] ** 2, counting.most + _COPIES * restored.nbytes))
-        core = slice((2 * overlap - cut) * scale, (side - 2 * overlap - cut) * scale)
-        cores.append(restored[..., core, core])
-    return 255 * float((cores[0] - cores[1]).abs().max()), (uses[0], uses[1])
+    end = (side - overlap) // aligned * aligned
+    whole, large = _watched(model, picture)
+    first, small = _watched(model, picture[..., :end, :end])
+    last, _ = _watched(model, picture[..., overlap:, overlap:])
+    kept, cut = (end - overlap) * scale, overlap * scale
+    differences = (
+        first[..., :kept, :kept] - whole[..., :kept, :kept],
+        last[..., cut:, cut:] - whole[..., 2 * cut :, 2 * cut :],
+    )
+    return 255 * max(float(difference.abs().max()) for difference in differences), (small, large)
+
+
+def _watched(model: nn.Module, picture: torch.Tensor) -> tuple[torch.Tensor, _Use]:
+    with _Counting() as counting:
+        restored = enlarge(model, picture)
+    return restored, _Use(picture.shape[-1] ** 2, counting.most + _COPIES * restored.nbytes)
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -192,7 +192,8 @@ class _Work:
         difference = difference_on(self.restorer.model, picture, self.reach)
         self.progress(
             f"{job.source}: {self.restorer.name} looks at the whole image, for which memory is too small; restored in tiles "
-            f"of {core} pixels, which differ from the whole by up to {difference:.1f} levels of 255 in its middle"
+            f"of {core} pixels, which differ from the whole by up to {difference:.1f} levels of 255 (measured on its middle "
+            "part, edges included)"
         )
 
     def _say(self, what: str) -> None:

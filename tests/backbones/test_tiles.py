@@ -28,6 +28,13 @@ class Toned(nn.Module):
         return toned.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 
+class Rolled(Toned):
+    """Mixes the picture's opposite edges, as attention in windows that are rolled without a mask does."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward((x + x.roll((4, 4), (2, 3))) / 2)
+
+
 def toned(share: float) -> nn.Module:
     return gate(Toned(share), "toned", Sizes(), 2)
 
@@ -80,6 +87,7 @@ class TestAModelThatLooksAtTheWholeImage:
     def test_is_noticed(self) -> None:
         assert measure_reach(toned(0.0)).exact
         assert not measure_reach(toned(0.1)).exact
+        assert not measure_reach(gate(Rolled(0.0), "rolled", Sizes(), 2)).exact
 
     def test_gets_one_tile_as_long_as_memory_allows(self) -> None:
         reach = measure_reach(toned(0.1))

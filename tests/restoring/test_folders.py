@@ -17,6 +17,7 @@ from adaptsr.restoring import folders
 from adaptsr.restoring.folders import restore_photographs
 from adaptsr.restoring.models import Restorer, load_restorer
 from adaptsr.restoring.page import write_comparison
+from tests.backbones.test_tiles import toned
 from tests.factories import noise, refusal
 
 
@@ -158,6 +159,17 @@ class TestMemory:
         with Image.open(tmp_path / "out/a.png") as image:
             expected = noise("a.png", 300, 300).repeat_interleave(2, 1).repeat_interleave(2, 2)
             assert np.array_equal(np.asarray(image), expected.permute(1, 2, 0).numpy())
+
+    def test_tiles_that_are_not_the_whole_are_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(folders, "free_memory", lambda device: 2**24)
+        _, said = run(
+            Restorer(toned(0.1), "toned", "t" * 64), write(tmp_path / "a.png", (400, 300)), out=tmp_path / "out"
+        )
+        assert "toned looks at the whole image" in said[0]
+        assert "levels of 255" in said[0]
+        monkeypatch.setattr(folders, "free_memory", lambda device: 2**32)
+        _, said = run(Restorer(toned(0.1), "toned", "t" * 64), tmp_path / "a.png", out=tmp_path / "other")
+        assert said == [f"{tmp_path / 'other/a.png'}: 600x800 (100%)"]
 
     def test_never_enough_is_said(self, doubling: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def none_left(*arguments: Any) -> Any:
