@@ -212,7 +212,7 @@ def scored():
 def columns(wildcards):
     """Return the columns of scores.parquet with the metrics they name, and its rows."""
     named = {column: metric_key(PROFILE.scoring, column) for column in PROFILE.scoring.metrics}
-    return [named, [row.name for row in MATRIX.rows], *PART.arguments]
+    return [named, [row.name for row in MATRIX.rows]]
 
 
 def audit_report():
@@ -241,4 +241,4 @@ def report_key(wildcards):
     """Return what makes a report stale besides scores: titles, metrics, paper. A function, since Snakemake would read braces in a title as wildcards."""
     shown = [PROFILE.report, PROFILE.scoring]
     rows = [[row.name, row.title] for row in MATRIX.rows]
-    return [PROFILE.title, PROFILE.paper, *(part.model_dump(mode="json") for part in shown), rows, *PART.arguments]
+    return [PROFILE.title, PROFILE.paper, *(part.model_dump(mode="json") for part in shown), rows]

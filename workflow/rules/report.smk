@@ -22,10 +22,11 @@ for name in tested_reports():
         params:
             name=name,
             key=report_key,
+            part=PART_ARGUMENTS,
         message:
             "Rendering {params.name}"
         shell:
-            "adaptsr report {params.name} {PROFILE_ARGUMENTS} {PART_ARGUMENTS} 2>&1 | tee {log} >&2"
+            "adaptsr report {params.name} {PROFILE_ARGUMENTS} {params.part} 2>&1 | tee {log} >&2"
 
 
 if audit_report():
@@ -63,7 +64,8 @@ rule report:
     localrule: True
     params:
         key=report_key,
+        part=PART_ARGUMENTS,
     message:
         "Rendering the report: {output.page}"
     shell:
-        "adaptsr report {PROFILE_ARGUMENTS} {PART_ARGUMENTS} 2>&1 | tee {log} >&2"
+        "adaptsr report {PROFILE_ARGUMENTS} {params.part} 2>&1 | tee {log} >&2"

@@ -34,10 +34,11 @@ rule score:
         key=scoring_key,
         subject=lambda wildcards: "--external" if wildcards.backbone == EXTERNAL else f"--backbone {wildcards.backbone}",
         rows=block_rows,
+        part=PART_SEEDS,
     message:
         "Scoring on {wildcards.dataset}: {wildcards.backbone}, rows from {wildcards.block}"
     shell:
-        "adaptsr score-runs {PROFILE_ARGUMENTS} {PART_SEEDS} {params.subject} --dataset {wildcards.dataset} --rows {params.rows} "
+        "adaptsr score-runs {PROFILE_ARGUMENTS} {params.part} {params.subject} --dataset {wildcards.dataset} --rows {params.rows} "
         "--out {output} 2>&1 | tee {log} >&2"
 
 
@@ -51,7 +52,8 @@ rule scores:
     localrule: True
     params:
         columns=columns,
+        part=PART_ARGUMENTS,
     message:
         "Gathering the scores of all runs"
     shell:
-        "adaptsr gather {PROFILE_ARGUMENTS} {PART_ARGUMENTS} --out {output} 2>&1 | tee {log} >&2"
+        "adaptsr gather {PROFILE_ARGUMENTS} {params.part} --out {output} 2>&1 | tee {log} >&2"
