@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adaptsr.errors import UserError
+from adaptsr.runs.estimate import estimate
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.parts import Part, take_part
 from tests.factories import matrix_of, profile_content
@@ -41,6 +43,16 @@ def test_the_core_of_the_paper_has_the_papers_runs(paper: Matrix) -> None:
             assert same == (row != "full_finetuning/all"), row
     assert core.profile.data.train == paper.profile.data.train
     assert core.profile.data.validation == paper.profile.data.validation
+
+
+def test_a_part_and_the_core_are_estimated(paper: Matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    core = estimate(matrix_of(profile_content("paper-core")))
+    assert core.hours is not None
+    assert core.hours < 65, "from Friday at five to Monday at ten"
+    part = estimate(take_part(paper, Part("swinir", "1-2", "lora/r8")))
+    assert [(backbone.name, backbone.runs) for backbone in part.backbones] == [("swinir", 2)]
+    assert part.notes[0] == "A part of the matrix, backbones=swinir seeds=1-2 rows=lora/r8: 2 of 410 runs."
 
 
 @pytest.mark.parametrize(
