@@ -173,8 +173,8 @@ class Place:
             "compute": {"device": device, "threads": self.threads},
             "datasets": {"photos": photos},
             "data": {
-                "train": [{"dataset": "photos"}],
-                "validation": {"dataset": "photos"},
+                "train": [{"dataset": "photos", "split": "test"}],
+                "validation": {"dataset": "photos", "split": "test"},
                 "test": [{"dataset": "photos"}],
             },
             "backbones": {"edsr": {"architecture": "edsr"}},

@@ -106,7 +106,7 @@ def _check_scale(where: str, found: int, scale: int | None) -> None:
 
 def _check_finite(where: str, model: nn.Module) -> None:
     for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if tensor.is_floating_point() and not bool(tensor.detach().isfinite().all()):
             raise UserError(f"{where}: {name!r} holds values that are not finite; give an undamaged checkpoint")
 
 

@@ -249,8 +249,11 @@ def test_other_images_make_other_keys(finished: Place, tmp_path: Path) -> None:
     """A manifest that names another image, with that image's checksum: everything made with the old one is stale."""
     place = finished.copy("place", tmp_path)
     splits = json.loads((place.root / MANIFEST).read_text())["splits"]
-    first_test(**{key: splits["train"][0][key] for key in ("lr", "hr", "lr_sha256", "hr_sha256")})(place.root)
+    image = "lr", "hr", "lr_sha256", "hr_sha256"
+    first_test(**{key: splits["train"][0][key] for key in image})(place.root)
     assert place.succeed(*SCORE_RUNS).said.count(": scored") == 3
+    assert "are training images too" in place.run(*TRAIN).mistake
+    first_test(**{key: splits["test"][0][key] for key in image})(place.root)
     in_json(MANIFEST, lambda content: content["splits"]["train"][0].update(scene="another"))(place.root)
     assert "a run of another protocol, schedule, data, weights or options" in place.run(*SCORE_RUNS).mistake
     assert place.succeed(*TRAIN).said.count("validation PSNR-Y") > 0

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 import safetensors.torch
-import torch
 
 from adaptsr.data.images import write_png
-from adaptsr.randomness import generator
+from tests.factories import noise, write_pair
 from tests.workflow.conftest import Workspace
 
 pytestmark = pytest.mark.slow
 
 RUN = "results/demo/given/lora/r1/seed1"
-
-
-def write_pair(folder: Path, name: str) -> None:
-    for side, size in (("lr", 16), ("hr", 64)):
-        pixels = torch.rand(3, size, size, generator=generator(name, side)) * 255
-        write_png(folder / side / f"{name}.png", pixels.to(torch.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +86,7 @@ def test_an_added_and_a_removed_pair_are_noticed(own: Workspace) -> None:
 def test_a_changed_pair_is_noticed(own: Workspace) -> None:
     path = own.root / "pairs/hr/c.png"
     before = path.read_bytes()
-    write_png(path, torch.zeros(3, 64, 64, dtype=torch.uint8))
+    write_png(path, noise("hr c", 64, 64) // 2)
     assert trained(run(own))
     path.write_bytes(before)
     assert not trained(run(own))
