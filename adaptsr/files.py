@@ -1,4 +1,4 @@
-"""Write files atomically, lock folders, digest content, and read JSON."""
+"""Write files atomically, lock folders, digest content, and read and check JSON."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import pydantic
 
 from adaptsr.errors import UserError
+
+Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
 def expanded(text: str) -> Path:
@@ -128,6 +132,16 @@ def read_json(path: Path, expected: str) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a JSON object; expected {expected}")
     return content
+
+
+def validated(model: type[Model], content: Any, place: str, advice: str) -> Model:
+    """Return JSON content as a model. Raises `UserError` that names `place`, the first wrong key and the `advice`."""
+    try:
+        return model.model_validate(content)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{place}: {key}: {first['msg']}; {advice}") from None
 
 
 def size_text(size: int | None) -> str:

@@ -54,7 +54,7 @@ def find_network(content: Any, fits: Fits, where: str) -> tuple[Network, list[st
     """Return the one network of a checkpoint that fits, the averaged one if there are both, and notes on the choice.
 
     Without one that fits, returns the candidate with the most tensors, for the caller to say what does not fit. Raises
-    `UserError` if there are no tensors, if several networks fit, or if averaged weights lie there in an unknown form.
+    `UserError` if the file has no tensors, if several networks fit, or if it has averaged weights in an unknown form.
     """
     tables = list(_tables(content, ()))
     if not tables:

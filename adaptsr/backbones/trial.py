@@ -29,7 +29,7 @@ LARGEST_LR = 64
 Options = dict[str, Any]
 
 
-class Comparison(NamedTuple):
+class AgainstBicubic(NamedTuple):
     """PSNR over RGB in dB, of the squared errors of all pairs: the model, with red and blue exchanged, bicubic enlargement."""
 
     pairs: int
@@ -38,7 +38,7 @@ class Comparison(NamedTuple):
     bicubic: float
 
 
-def compared_with_bicubic(model: nn.Module, lr: Sequence[torch.Tensor], hr: Sequence[torch.Tensor]) -> Comparison:
+def compared_with_bicubic(model: nn.Module, lr: Sequence[torch.Tensor], hr: Sequence[torch.Tensor]) -> AgainstBicubic:
     """Restore uint8 LR images (3, h, w) and compare them with their HR images."""
     scale = facts(model).scale
     errors = torch.zeros(3, dtype=torch.float64)
@@ -47,10 +47,10 @@ def compared_with_bicubic(model: nn.Module, lr: Sequence[torch.Tensor], hr: Sequ
         enlarged = to_uint8(bicubic_enlarged(to_float(small[None]), scale))
         # One mean over all pairs: of smooth images, bicubic enlargement is all but perfect.
         errors += torch.stack([_squared_error(image, large[None]) for image in (restored, restored.flip(1), enlarged)])
-    return Comparison(len(lr), *(10 * torch.log10(255.0**2 * len(lr) / errors)).tolist())
+    return AgainstBicubic(len(lr), *(10 * torch.log10(255.0**2 * len(lr) / errors)).tolist())
 
 
-def check_start(model: nn.Module, validation: PairSet, where: str, margin: float) -> Comparison:
+def check_start(model: nn.Module, validation: PairSet, where: str, margin: float) -> AgainstBicubic:
     """Compare a trained backbone with bicubic enlargement on the centres of some validation pairs.
 
     Raises `UserError` if it restores them more than `margin` dB worse.

@@ -83,14 +83,9 @@ def read_manifest(path: Path) -> Manifest:
             "with the profile"
         )
     content = files.read_json(path, "the manifest of a prepared dataset")
-    try:
-        return Manifest.model_validate(content)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{path}: not a dataset's manifest: {where}: {first['msg']}; delete it and prepare the dataset again"
-        ) from None
+    return files.validated(
+        Manifest, content, f"{path}: not a dataset's manifest", "delete it and prepare the dataset again"
+    )
 
 
 def manifest_path(dataset: str) -> Path:

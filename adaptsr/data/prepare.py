@@ -44,7 +44,7 @@ def check_crop(manifest: Path, split: str, crop: int) -> None:
 
 
 def check_apart(data: Data) -> None:
-    """Raise `UserError` if training takes an HR file that also stands in the validation split or a prepared test split.
+    """Raise `UserError` if an HR file of the training data is in the validation split or in a prepared test split too.
 
     A profile may name a training split itself for validation or testing.
     """

@@ -159,12 +159,7 @@ def _about(archive: Path, folder: Path) -> About:
     number = content.get("schema", SCHEMA)
     if isinstance(number, int) and number > SCHEMA:
         raise UserError(f"{archive}: a pack of schema {number}, this code reads up to {SCHEMA}; update adaptsr")
-    try:
-        return About.model_validate(content)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{archive}: {ABOUT}: {where}: {first['msg']}; get this pack again") from None
+    return files.validated(About, content, f"{archive}: {ABOUT}", "get this pack again")
 
 
 def manifests_of(folder: Path, names: Mapping[str, Any]) -> dict[str, Manifest]:

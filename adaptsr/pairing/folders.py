@@ -60,7 +60,7 @@ def check_folders(lr: Path, hr: Path, out: Path, scale: int | None, progress: Pr
 def align_folders(lr: Path, hr: Path, out: Path, scale: int | None, progress: Progress) -> Summary:
     """Write every pair that can be aligned to `out/lr` and `out/hr`, as PNG, and all that was found to `out/pairs.csv`.
 
-    What was dropped stands there with its reason, and in `out/dropped.csv`.
+    `out/dropped.csv` lists the dropped pairs, each with the reason.
     """
     if {(out / "lr").resolve(), (out / "hr").resolve()} & {lr.resolve(), hr.resolve()}:
         raise UserError(f"{out}: aligned pairs would replace the given ones; give another folder with -o")

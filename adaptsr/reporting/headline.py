@@ -8,7 +8,7 @@ import pandas as pd
 
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.results import Results
-from adaptsr.reporting.sentences import not_inferior, verdicts
+from adaptsr.reporting.sentences import not_inferior, span, verdicts
 from adaptsr.reporting.significance import comparisons_shown, short_titles, signed
 from adaptsr.statistics import PRIMARY, Comparison
 
@@ -38,7 +38,7 @@ def _sentences(results: Results, lines: pd.DataFrame, comparison: Comparison) ->
         return
     named = short_titles(results.profile) if single and len(results.datasets) == 1 else None
     digits = results.decimals.get(metric.name, 4)
-    numbers = f"{_differences(measured, metric, digits)}, {_seeds(measured)}"
+    numbers = f"{_differences(measured, metric, digits)}, {span(measured['seeds'], 'seed')}{' each' if len(measured) > 1 else ''}"
     yield f"{about}: {numbers}; {verdicts(lines, metric, named)}."
     if sentence := not_inferior(results, lines, comparison, metric):
         yield sentence
@@ -51,9 +51,3 @@ def _differences(measured: pd.DataFrame, metric: MetricColumn, digits: int) -> s
     backbones = measured["backbone"].nunique()
     where = f"over {backbones} backbones" if backbones > 1 else f"over {len(measured)} tests"
     return f"mean differences from {low} to {high}{metric.in_unit} {where}"
-
-
-def _seeds(measured: pd.DataFrame) -> str:
-    least, most = int(measured["seeds"].min()), int(measured["seeds"].max())
-    count = f"{most}" if least == most else f"{least} to {most}"
-    return f"{count} seed{'s' if most > 1 else ''}{'' if len(measured) == 1 else ' each'}"

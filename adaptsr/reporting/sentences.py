@@ -147,7 +147,7 @@ def power(lines: pd.DataFrame, metric: MetricColumn) -> Iterator[str]:
     size = int(tested[f"tests_{scope}"].max())
     strict = " at the strictest level of Holm's correction" if size > 1 else ""
     typical = {key: float(tested[f"{key}_{scope}"].median()) for key in ("detectable", "provable_margin")}
-    count = f"{_span(tested['seeds'], 'seed')} and {_span(tested['scenes'], 'scene')}"
+    count = f"{span(tested['seeds'], 'seed')} and {span(tested['scenes'], 'scene')}"
     unit = metric.in_unit
     yield f"With {count}, a median test {ABOUT[scope]} finds a difference of about {typical['detectable']:.2g}{unit} with 80% power{strict}, and shows equivalence within about {typical['provable_margin']:.2g}{unit}{_beside_margin(metric)}. Undecided is no evidence of equality."
 
@@ -156,6 +156,7 @@ def _beside_margin(metric: MetricColumn) -> str:
     return f" (the margin is {metric.margin:g}{metric.in_unit})" if metric.margin is not None else ""
 
 
-def _span(counts: Sequence[int] | pd.Series[int], noun: str) -> str:
+def span(counts: Sequence[int] | pd.Series[int], noun: str) -> str:
+    """Format counts as `5 seeds`, or as `3 to 5 seeds` where they differ."""
     least, most = int(min(counts)), int(max(counts))
     return f"{least if least == most else f'{least} to {most}'} {noun}{'s' if most > 1 else ''}"

@@ -148,8 +148,8 @@ def comparisons_shown(results: Results) -> list[Comparison]:
 def compare_rows(results: Results) -> pd.DataFrame:
     """Test the profile's comparisons and return the frame of `statistics.significance`; diverged runs do not count.
 
-    A row that a backbone does not run is no test, and in no family. Where runs of a declared family are left out or still
-    to come, its lines keep differences, intervals and p values, without a correction and a verdict.
+    Families hold only rows that the backbone runs. While runs of a family are missing, its lines keep differences, intervals
+    and p values, and get no correction and no verdict.
     """
     profile = results.profile
     metrics = metric_columns(profile)

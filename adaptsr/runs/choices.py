@@ -11,8 +11,7 @@ import pydantic
 
 from adaptsr.adaptation.baseline_files import Variant, defined_variants
 from adaptsr.config.schema import TrainingChanges
-from adaptsr.errors import UserError
-from adaptsr.files import expanded, read_json, write_json
+from adaptsr.files import expanded, read_json, validated, write_json
 from adaptsr.runs.keys import Inputs
 
 if TYPE_CHECKING:
@@ -93,14 +92,7 @@ def folder_name(point: Options) -> str:
 def read_choice(path: Path) -> Choice:
     """Read a choice. Raises `UserError` if the file is missing or not a choice."""
     content = read_json(path, "the choice of `adaptsr tune`; run snakemake, which makes it")
-    try:
-        return Choice.model_validate(content)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{path}: not a choice of tuning: {where}: {first['msg']}; delete it and run snakemake"
-        ) from None
+    return validated(Choice, content, f"{path}: not a choice of tuning", "delete it and run snakemake")
 
 
 def choice_path(profile: Profile, results: Path, backbone: str, row: str, asked: str) -> Path:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pydantic
 
 from adaptsr import files
-from adaptsr.errors import UserError
 
 ORIGIN = "origin.json"
 
@@ -28,11 +27,7 @@ def origin_of(folder: Path) -> RunOrigin | None:
     if not path.is_file():
         return None
     content = files.read_json(path, "where a merged run came from")
-    try:
-        return RunOrigin.model_validate(content)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: not the origin of a merged run: {first['loc']}: {first['msg']}") from None
+    return files.validated(RunOrigin, content, f"{path}: not the origin of a merged run", "merge its pack again")
 
 
 def without_weights(folder: Path) -> bool:

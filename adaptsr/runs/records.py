@@ -11,7 +11,7 @@ from pydantic import Field
 
 from adaptsr.config.schema import Name
 from adaptsr.errors import UserError
-from adaptsr.files import digest, write_json
+from adaptsr.files import digest, validated, write_json
 from adaptsr.runs.keys import Inputs, run_key
 from adaptsr.runs.provenance import Provenance
 
@@ -123,12 +123,7 @@ def read_record(path: Path) -> RunRecord:
         raise UserError(
             f"{path}: not a run record: {' '.join(str(error).split())[:200]}; {redo(path.parent)}"
         ) from None
-    try:
-        return RunRecord.model_validate(_forward(content, path))
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path}: not a run record: {where}: {first['msg']}; {redo(path.parent)}") from None
+    return validated(RunRecord, _forward(content, path), f"{path}: not a run record", redo(path.parent))
 
 
 OLDER = "of older code, whose keys cannot be compared with those of this code"

@@ -60,7 +60,7 @@ class Kind(Protocol):
         ...
 
     def photographs(self, declared: Any, split: SplitName) -> frozenset[str]:
-        """Name the photographs of a split, as far as they are known before the data is fetched. Reads no image.
+        """Name those photographs of a split that are known before the data is fetched. Reads no image.
 
         Splits of one dataset or two that show the same photograph, in whole or cropped, share a name.
         """
