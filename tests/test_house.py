@@ -19,7 +19,7 @@ ROOMS = (
     {"training", "scoring"},
     {"tuning"},
     {"reporting", "exchange"},
-    {"restoring", "pairing"},
+    {"restoring", "camera"},
     {"cli"},
 )
 """Packages and single files of `adaptsr/`, the lowest first: a room imports from lower rooms, and files from files."""

@@ -1,43 +1,82 @@
-"""Commands for photographs of one's own: `restore`."""
+"""Commands for the pairs of a camera: `pairs check`, `pairs align` and `adapt`."""
 
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 
-from adaptsr.cli.common import Commands, baseline_folders, progress, project_path, user_path, with_baselines
-from adaptsr.errors import raise_all
+from adaptsr.cli.common import (
+    Commands,
+    baseline_folders,
+    name_or_path,
+    progress,
+    project_path,
+    user_path,
+    with_baselines,
+)
+from adaptsr.errors import UserError
+
+METHOD = "rank_aware/gradient"
 
 
 def add(commands: Commands) -> None:
-    restore = with_baselines(
-        commands.add_parser("restore", help="restore photographs with a model or with the adapted backbone of a run")
+    pairs = commands.add_parser("pairs", help="LR/HR pairs of a camera").add_subparsers(
+        metavar="COMMAND", required=True
     )
-    restore.add_argument(
-        "model", type=project_path, metavar="MODEL_OR_RUN", help="a checkpoint, or the folder of a run"
+    check = pairs.add_parser("check", help="measure shift, exposure and blur of every pair, and show the worst")
+    check.add_argument(
+        "-o", "--out", type=user_path, default=Path("reports/pairs"), metavar="DIR", help="default: reports/pairs"
     )
-    restore.add_argument("photographs", type=project_path, nargs="+", metavar="PHOTO", help="files and folders")
-    restore.add_argument(
-        "-o", "--out", type=user_path, required=True, metavar="DIR", help="folder of restored photographs"
+    check.set_defaults(command=_check)
+    align = pairs.add_parser("align", help="lay every HR image on its LR image and drop pairs that do not fit")
+    align.add_argument("-o", "--out", type=user_path, required=True, metavar="DIR")
+    align.set_defaults(command=_align)
+    for command in (check, align):
+        command.add_argument("lr", type=project_path, metavar="LR", help="folder of LR images")
+        command.add_argument("hr", type=project_path, metavar="HR", help="folder of HR images of the same names")
+        command.add_argument("--scale", type=int, metavar="N", help="default: the ratio of the first pair's sizes")
+
+    adapt = with_baselines(commands.add_parser("adapt", help="adapt a model to the pairs of a camera, with a report"))
+    adapt.add_argument("--pairs", type=project_path, required=True, metavar="DIR", help="folder that holds lr/ and hr/")
+    adapt.add_argument("--weights", type=name_or_path, required=True, metavar="MODEL", help="a checkpoint")
+    adapt.add_argument("-o", "--out", required=True, metavar="NAME", help="name of results/NAME and reports/NAME")
+    adapt.add_argument("--method", default=METHOD, metavar="ROW", help=f"default: {METHOD}")
+    adapt.add_argument("--iterations", type=int, metavar="N", help="default: as in config/pilot.yaml")
+    adapt.add_argument("--minutes", type=float, metavar="M", help="choose the iterations by time")
+    adapt.add_argument("--cores", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all")
+    adapt.set_defaults(command=_adapt)
+
+
+def _check(parsed: argparse.Namespace) -> None:
+    from adaptsr.camera.folders import check_folders
+
+    print("\n".join(check_folders(parsed.lr, parsed.hr, parsed.out, parsed.scale, progress).verdict))
+    print(f"{parsed.out / 'index.html'} shows all pairs, and pictures of the worst")
+
+
+def _align(parsed: argparse.Namespace) -> None:
+    from adaptsr.camera.folders import align_folders
+
+    print("\n".join(align_folders(parsed.lr, parsed.hr, parsed.out, parsed.scale, progress).verdict))
+
+
+def _adapt(parsed: argparse.Namespace) -> None:
+    for option in ("iterations", "minutes", "cores"):
+        if (value := getattr(parsed, option)) is not None and value <= 0:
+            raise UserError(f"--{option} {value}: expected a number above 0")
+
+    from adaptsr.camera.adapting import Request, adapt
+
+    request = Request(
+        name=parsed.out,
+        pairs=parsed.pairs,
+        weights=parsed.weights,
+        method=parsed.method,
+        iterations=parsed.iterations,
+        minutes=parsed.minutes,
+        cores=parsed.cores,
+        baselines=tuple(baseline_folders(parsed)),
     )
-    restore.add_argument("--compare", action="store_true", help="also write DIR/compare.html, with bicubic beside them")
-    restore.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
-    restore.set_defaults(command=_restore)
-
-
-def _restore(parsed: argparse.Namespace) -> None:
-    import os
-
-    from adaptsr.config.schema import Compute
-    from adaptsr.devices import prepare_device
-    from adaptsr.restoring.folders import restore_photographs
-    from adaptsr.restoring.models import load_restorer
-    from adaptsr.restoring.page import write_comparison
-
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    device = prepare_device(Compute(device=parsed.device, threads=threads, deterministic=False))
-    restorer = load_restorer(parsed.model, baseline_folders(parsed))
-    restorer.model.to(device)
-    jobs, problems = restore_photographs(restorer, parsed.photographs, parsed.out, progress)
-    if parsed.compare:
-        write_comparison(restorer, jobs, parsed.out, progress)
-    raise_all("not restored", problems)
+    folder = adapt(request, progress)
+    print(f"{folder} holds the adapted model; reports/{parsed.out}/index.html says what was gained")

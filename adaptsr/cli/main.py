@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from adaptsr import __version__
-from adaptsr.cli import backbones, baselines, camera, data, estimate, export, pairs, report, results, score, train
+from adaptsr.cli import backbones, baselines, camera, data, estimate, export, report, restore, results, score, train
 from adaptsr.errors import UserError
 from adaptsr.project import find_root
 
-ROOMS = (train, score, report, estimate, data, backbones, baselines, export, pairs, camera, results)
+ROOMS = (train, score, report, estimate, data, backbones, baselines, export, camera, restore, results)
 
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "plan": {"plan": "estimate"},

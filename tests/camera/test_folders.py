@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from adaptsr.camera.folders import align_folders, check_folders
+from adaptsr.camera.registration import register
 from adaptsr.cli import main
 from adaptsr.data.images import read_image, write_png
-from adaptsr.pairing.folders import align_folders, check_folders
-from adaptsr.pairing.registration import register
+from tests.camera.scenes import Change, pair
 from tests.factories import refusal, tree
-from tests.pairing.scenes import Change, pair
 
 CHANGES = {
     "IMG_1": Change(),

@@ -14,7 +14,7 @@ from adaptsr.backbones.build import build_from_file
 from adaptsr.cli import main
 from adaptsr.config.reading import load_profile
 from adaptsr.data.images import write_png
-from tests.pairing.scenes import Change, pair
+from tests.camera.scenes import Change, pair
 
 WEIGHTS = ["--weights", "resources/demo/safmn.safetensors"]
 

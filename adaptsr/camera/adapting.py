@@ -21,6 +21,7 @@ from torch.nn import functional
 from adaptsr import files
 from adaptsr.backbones.build import build_from_file
 from adaptsr.backbones.gate import facts
+from adaptsr.camera.splitting import scenes_of, split_scenes
 from adaptsr.config import schema
 from adaptsr.config.mistakes import validate
 from adaptsr.data.fetch import resolve_weights
@@ -29,7 +30,6 @@ from adaptsr.data.manifest import SplitName
 from adaptsr.data.matching import Side, match, size_mismatch
 from adaptsr.data.scenes import Sight
 from adaptsr.errors import UserError, raise_all
-from adaptsr.pairing.splitting import scenes_of, split_scenes
 from adaptsr.progress import Progress
 from adaptsr.runs.exporting import export_run
 from adaptsr.runs.matrix import Matrix

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from adaptsr.camera.splitting import scenes_of, split_scenes
 from adaptsr.data.scenes import Sight
-from adaptsr.pairing.splitting import scenes_of, split_scenes
+from tests.camera.scenes import scene
 from tests.factories import refusal
-from tests.pairing.scenes import scene
 
 
 def sight(key: int, step: int = 0) -> Sight:

@@ -13,12 +13,12 @@ import pandas as pd
 import torch
 from PIL import Image as Picture
 
+from adaptsr.camera.alignment import Aligned
+from adaptsr.camera.measures import FARTHEST, Checked, check_pair
 from adaptsr.data.images import read_image, write_png
 from adaptsr.data.matching import Image, Side, match
 from adaptsr.data.scenes import Sight, find_copy
 from adaptsr.errors import UserError, raise_all
-from adaptsr.pairing.alignment import Aligned
-from adaptsr.pairing.measures import FARTHEST, Checked, check_pair
 from adaptsr.progress import Progress
 from adaptsr.reporting.gallery import Box, PictureView, Tile, overview
 from adaptsr.reporting.render import render, write_frame

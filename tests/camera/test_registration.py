@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from adaptsr.camera.alignment import aligned
+from adaptsr.camera.measures import check_pair
+from adaptsr.camera.registration import register
 from adaptsr.data.images import read_image
-from adaptsr.pairing.alignment import aligned
-from adaptsr.pairing.measures import check_pair
-from adaptsr.pairing.registration import register
-from tests.pairing.scenes import Change, pair
+from tests.camera.scenes import Change, pair
 
 KNOWN = [
     Change(),

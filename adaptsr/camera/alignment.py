@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adaptsr.pairing.registration import Matrix, Place, in_place
+from adaptsr.camera.registration import Matrix, Place, in_place
 
 EXACT = 0.02
 """LR pixels: HR that lies closer is cut and not warped, which would soften it."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from scipy.ndimage import gaussian_filter
 
+from adaptsr.camera.alignment import Aligned, aligned
+from adaptsr.camera.registration import register
 from adaptsr.data.scenes import scene_mismatch
 from adaptsr.metrics.psnr import psnr_y
-from adaptsr.pairing.alignment import Aligned, aligned
-from adaptsr.pairing.registration import register
 from adaptsr.tensors import resized
 
 FARTHEST = 0.5
