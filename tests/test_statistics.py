@@ -216,6 +216,30 @@ def test_a_family_of_true_nulls_rarely_has_a_verdict(sds: tuple[float, float, fl
     assert false_alarms(Setting(*sds, scenes=scenes), "normal", 44, 400) <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / 400)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_report_without_any_difference_rarely_says_better_or_worse(scope: str) -> None:
+    """Whole tables of `significance`, 8 rows of true mean 0: at most 5% have a verdict, and 3 standard errors."""
+    images, random, samples = [f"{scene}" for scene in range(6)], np.random.default_rng(8), 120
+    # For other seeds alone, these scenes are all there is: nothing differs between them.
+    setting = Setting(1.0, 0.3 if scope == "scenes" else 0.0, 0.1, scenes=6)
+    alarms = 0
+    for _ in range(samples):
+        drawn = [np.zeros((5, 6)), *setting.draw(random, "normal", tests=8)]
+        cells = [
+            ("net", "photos", "psnr_y", f"row{i}", "x", seed, image, 27 + values[seed, j])
+            for i, values in enumerate(drawn)
+            for seed in range(5)
+            for j, image in enumerate(images)
+        ]
+        columns = ["backbone", "dataset", "metric", "baseline", "variant", "seed", "image", "value"]
+        comparison = Comparison("claim", tuple(f"row{i}/x" for i in range(1, 9)), "row0/x")
+        table = table_of(pd.DataFrame(cells, columns=columns), comparisons=[comparison], scenes={})
+        assert (table[f"tests_{scope}"] == 8).all()
+        alarms += bool(table[f"verdict_{scope}"].isin(["better", "worse"]).any())
+    assert alarms / samples <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / samples)
+
+
 def test_satterthwaite_would_err_too_often_where_holm_is_strict() -> None:
     """Why the interval is not the usual one: with seeds and 30 scenes alike it rejects too often at 5% / 44."""
     setting, random = Setting(1.0, 1.0, 0.3, scenes=30), np.random.default_rng(0)
