@@ -68,6 +68,8 @@ def family_size(lines: pd.DataFrame) -> str:
 
 
 def _in_scopes(lines: pd.DataFrame, metric: MetricColumn, named: Mapping[str, str] | None = None) -> str:
+    if lines["difference"].isna().all():
+        return "not measured"
     return "; ".join(_counted(lines, scope, metric, named) for scope in reversed(SCOPES))
 
 
@@ -110,7 +112,7 @@ def not_inferior(results: Results, lines: pd.DataFrame, comparison: Comparison, 
     which = f", {places} for {', '.join(everywhere)}" if everywhere and len(comparison.rows) > 1 else ""
     return (
         f"Less than {metric.margin:g}{metric.in_unit} worse than {titles[comparison.compared_with]} in {metric.title}, "
-        f"{ABOUT[scope]} (non-inferiority{family_size(tested)}): shown in {len(shown)} of {len(tested)} tests{which}."
+        f"{ABOUT[scope]} (non-inferiority, {family_size(tested)[2:-1]}): shown in {len(shown)} of {len(tested)} tests{which}."
     )
 
 
