@@ -426,6 +426,10 @@ class Training(Recipe):
         "float32",
         description="precision of the forward and backward pass; `bfloat16` is automatic mixed precision: parameters and the optimizer stay in float32",
     )
+    compile: Literal["none", "regions", "graphs"] = Field(
+        "none",
+        description="`regions`: the blocks that a backbone repeats run compiled, each kind compiled once; `graphs`: and the whole step is one CUDA graph, which needs a GPU, Adam or AdamW, and an objective without `gan`",
+    )
     checkpoint_minutes: PositiveFloat = Field(10.0, description="minutes between two checkpoints")
     checkpoint_iterations: PositiveInt | None = Field(
         None, description="iterations between two checkpoints, in addition to the minutes"

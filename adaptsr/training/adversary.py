@@ -36,10 +36,13 @@ class Adversary:
         loss: torch.Tensor = self._loss(self.network(restored), True, is_disc=False)
         return loss
 
-    def step(self, iteration: int, restored: torch.Tensor, hr: torch.Tensor) -> None:
+    def begin(self, iteration: int) -> None:
+        """Prepare for the step of an iteration."""
+        self._trainer.begin(iteration)
+
+    def step(self, restored: torch.Tensor, hr: torch.Tensor) -> None:
         """Learn from a batch of HR and one of restored images."""
         self.network.requires_grad_(True)
-        self._trainer.begin(iteration)
         self._loss(self.network(hr), True, is_disc=True).backward()
         self._trainer.step(self._loss(self.network(restored.detach()), False, is_disc=True))
 

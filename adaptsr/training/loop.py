@@ -17,26 +17,21 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from adaptsr import randomness
-from adaptsr.adaptation.reparametrization import training_mode
 from adaptsr.backbones.inference import restore
 from adaptsr.config import schema
 from adaptsr.errors import UserError
 from adaptsr.metrics.psnr import psnr_y
 from adaptsr.progress import Progress
 from adaptsr.runs import records
-from adaptsr.training.adversary import GAN, Adversary
 from adaptsr.training.checkpoints import Checkpoints, History
 from adaptsr.training.context import TrainingContext
-from adaptsr.training.memory import StepMemory
-from adaptsr.training.objectives import Objective, objective_of
-from adaptsr.training.recipe import Trainer
+from adaptsr.training.losses import Losses
+from adaptsr.training.step import Step
 from adaptsr.training.termination import Terminated
 
-LOSS_POINTS = 50
-"""How many mean losses a record holds."""
+LOOK_EVERY = 20
+"""Steps between two looks at the losses of a GPU, each of which waits for it."""
 
 
 @dataclass(frozen=True)
@@ -68,38 +63,31 @@ def optimise(
     terminated: asked after each iteration; once it is true, a checkpoint is written and `Terminated` raised, except
     after the last iteration. Raises `UserError` if memory runs out.
     """
-    objective = objective_of(training, context.device)
-    adversary = Adversary(training, seed, context.device) if GAN in training.objective.terms else None
-    trainer = Trainer(model, training, {"adversary": adversary} if adversary else {})
+    step = Step(context, model, training, seed)
+    trainer = step.trainer
     start, history = checkpoints.resume(model, trainer, progress)
     if not history.validation:
         history.validation.append(_validate(context, model, 0, history.seconds))
-    memory = StepMemory(model, trainer.copies)
+    losses = Losses(history, training)
+    look_every = LOOK_EVERY if context.device.type == "cuda" else 1
 
     def outcome(diverged_at: int | None) -> Outcome:
-        return Outcome(history, start, diverged_at, tuple(sorted(undetermined)), memory.bytes)
+        return Outcome(history, start, diverged_at, tuple(sorted(undetermined)), step.memory.bytes)
 
-    every = max(1, training.iterations // LOSS_POINTS)
     saved_at = time.monotonic()
     with memory_explained(training), _undetermined_noted() as undetermined:
         for iteration in range(start, training.iterations):
             began, worked = time.monotonic(), time.process_time()
-            loss, distance = _step(context, model, trainer, objective, adversary, memory, training, seed, iteration)
-            history.seconds += time.monotonic() - began
-            history.processor_seconds += time.process_time() - worked
+            losses.add(*step(iteration))
             done = iteration + 1
             last = done == training.iterations
-            exploded = not distance <= training.diverged_above
-            if history.diverges(loss) or exploded or (last and not _all_finite(trainer.parameters.values())):
-                history.record_divergence(done, loss)
-                return outcome(done)
-            history.pending.append(loss)
-            if done % every == 0 or last:
-                history.losses.append(
-                    records.LossPoint(iteration=done, loss=math.fsum(history.pending) / len(history.pending))
-                )
-                history.pending.clear()
             validated = done % training.validate_every == 0 or last
+            finite = not last or _all_finite(trainer.parameters.values())
+            diverged_at = losses.read(done, finite) if validated or done % look_every == 0 else None
+            history.seconds += time.monotonic() - began
+            history.processor_seconds += time.process_time() - worked
+            if diverged_at is not None:
+                return outcome(diverged_at)
             if validated:
                 with trainer.scored_weights():
                     history.validation.append(_validate(context, model, done, history.seconds))
@@ -107,6 +95,8 @@ def optimise(
                 by_time = time.monotonic() - saved_at > 60 * training.checkpoint_minutes
                 by_count = done % (training.checkpoint_iterations or training.iterations) == 0
                 if by_time or by_count or terminated():
+                    if (diverged_at := losses.read(done)) is not None:
+                        return outcome(diverged_at)
                     checkpoints.save(done, model, trainer, history)
                     saved_at = time.monotonic()
                 if terminated():
@@ -123,34 +113,6 @@ def optimise(
 def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
     """Check the weights: the last loss was measured before the last step changed them."""
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
-
-
-def _step(
-    context: TrainingContext,
-    model: nn.Module,
-    trainer: Trainer,
-    objective: Objective,
-    adversary: Adversary | None,
-    memory: StepMemory,
-    training: schema.Training,
-    seed: int,
-    iteration: int,
-) -> tuple[float, float]:
-    """Take one step; return the batch's loss, without the adversary's part, and its L1 distance."""
-    # DropPath and similar layers draw from the global generators.
-    randomness.seed_globals(seed, "step", iteration)
-    lr, hr = context.sample(training, seed, iteration, "train")
-    training_mode(model)
-    trainer.begin(iteration)
-    with memory.watch_once(), torch.autocast(lr.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-        restored = model(lr)
-    restored = restored.float()
-    loss = objective(restored, hr)
-    trainer.step(loss + adversary.loss(restored) if adversary else loss)
-    if adversary:
-        adversary.step(iteration, restored, hr)
-    distance = functional.l1_loss(restored.detach(), hr)
-    return float(loss.detach()), float(distance)
 
 
 def _validate(context: TrainingContext, model: nn.Module, iteration: int, seconds: float) -> records.ValidationPoint:

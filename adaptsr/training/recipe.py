@@ -136,6 +136,8 @@ class Trainer:
             lr=training.lr,
             betas=_betas(training),
         )
+        if training.compile == "graphs":
+            self._hold_rates_on_the_device()
         self.average = MovingAverage(self.parameters, training.ema) if training.ema else None
 
     @property
@@ -147,8 +149,17 @@ class Trainer:
         """Set the learning rates of an iteration and drop the gradients of the one before."""
         rate = learning_rate(self._training, iteration)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate * group["factor"])
+            else:
+                group["lr"] = rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _hold_rates_on_the_device(self) -> None:
+        """Let a captured step read its rates: it would repeat a number of the host for ever."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = torch.tensor(group["lr"], device=group["params"][0].device)
+            group["capturable"] = True
 
     def step(self, loss: torch.Tensor) -> None:
         """Take one step down the gradient of a loss."""

@@ -39,6 +39,7 @@ from adaptsr.training.context import TrainingContext
 from adaptsr.training.loop import memory_explained, optimise
 from adaptsr.training.objectives import objective_of
 from adaptsr.training.recipe import as_used, unused_groups
+from adaptsr.training.regions import compile_regions
 from adaptsr.training.termination import Terminated, sigterm_noted
 
 DERIVED = ("record.json", "scores", "pictures", ORIGIN)
@@ -156,7 +157,10 @@ def train_run(
     plan.save(folder)
     model = attach(context.fresh_backbone(), variant, plan)
     model.to(context.device)
-    accelerate(model)
+    if training.compile == "none":
+        accelerate(model)
+    else:
+        compile_regions(model)
     checkpoints = Checkpoints(folder / "checkpoints", key)
     outcome = optimise(
         context, model, training, seed, checkpoints, lambda line: progress(f"{run.label}: {line}"), terminated

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from adaptsr import files
-from adaptsr.training import loop
+from adaptsr.training.step import Step
 from tests.reliability.conftest import GATHER, PREPARE, REPORT, SCORE_RUNS, SCORES, TABLE, Place, train_words
 from tests.reliability.processes import replace
 
@@ -33,16 +33,16 @@ def place(place: Place) -> Place:
 
 def break_weights(after: int) -> None:
     """A step that leaves NaN in the weights while its loss was still a number."""
-    step = loop._step
+    take = Step.__call__
 
-    def broken(bench: Any, model: torch.nn.Module, *others: Any) -> float:
-        loss = step(bench, model, *others)
-        if others[-1] + 1 == after:
+    def broken(step: Step, iteration: int) -> Any:
+        losses = take(step, iteration)
+        if iteration + 1 == after:
             with torch.no_grad():
-                next(p for p in model.parameters() if p.requires_grad).fill_(torch.nan)
-        return loss
+                next(p for p in step.model.parameters() if p.requires_grad).fill_(torch.nan)
+        return losses
 
-    replace(loop, "_step", broken)
+    replace(Step, "__call__", broken)
 
 
 DIVERGENCES: dict[str, tuple[dict[str, Any], Callable[[], None] | None, int]] = {
@@ -93,14 +93,14 @@ def limit_memory(bytes_more: int) -> None:
 
 def run_out_of_memory(error: Exception) -> None:
     """An allocator's error in the middle of training."""
-    step = loop._step
+    take = Step.__call__
 
-    def failing(*arguments: Any) -> float:
-        if arguments[-1] == 3:
+    def failing(step: Step, iteration: int) -> Any:
+        if iteration == 3:
             raise error
-        return step(*arguments)
+        return take(step, iteration)
 
-    replace(loop, "_step", failing)
+    replace(Step, "__call__", failing)
 
 
 ALLOCATORS = {

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 
 from adaptsr.training import loop
+from adaptsr.training.step import Step
 from tests.reliability.conftest import Place, train_words
 from tests.reliability.processes import replace, wait_until
 
@@ -168,15 +169,15 @@ def test_sigterm_writes_a_checkpoint_and_fails_and_the_next_goes_on(place: Place
 
 def report_steps(path: Path) -> None:
     """Write one byte for each step that is done."""
-    step = loop._step
+    take = Step.__call__
 
-    def reported(*arguments: Any) -> float:
-        loss = step(*arguments)
+    def reported(step: Step, iteration: int) -> Any:
+        losses = take(step, iteration)
         with path.open("a") as file:
             file.write(".")
-        return loss
+        return losses
 
-    replace(loop, "_step", reported)
+    replace(Step, "__call__", reported)
 
 
 def terminate_after(last_iteration: int) -> None:

@@ -55,3 +55,7 @@ class Family(ABC):
         Call this once `requires_grad` is settled: a fast form may hold only while some parameter is frozen.
         """
         return None
+
+    def region_forward(self, module: nn.Module) -> Callable[..., torch.Tensor] | None:
+        """Do the same for compiled code, of modules that differ in the values of their tensors: keep none of them."""
+        return None

@@ -50,3 +50,8 @@ def gelu_mlp(module: nn.Module) -> tuple[nn.Module, nn.Module] | None:
 def fast_forward(module: nn.Module) -> Callable[..., torch.Tensor] | None:
     """Return a faster training forward with the same result, or None if no family has one."""
     return next((forward for family in FAMILIES if (forward := family.fast_forward(module))), None)
+
+
+def region_forward(module: nn.Module) -> Callable[..., torch.Tensor] | None:
+    """Return a forward for compiled code with the same result, which keeps nothing between calls; None if no family has one."""
+    return next((forward for family in FAMILIES if (forward := family.region_forward(module))), None)

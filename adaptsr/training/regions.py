@@ -1,0 +1,141 @@
+"""Compile the blocks that a model repeats: each kind once, however often it occurs and whatever is attached to it.
+
+A region is a plain copy of a block whose tensors are arguments. The weights that adapters form are made outside, so that
+every method, and every block of a kind, runs the same compiled code. It computes what the plain block computes, up to
+rounding; only stochastic depth draws from other generators.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn.utils import parametrize
+
+from adaptsr.backbones.architectures.known import region_forward
+
+FEWEST = 2
+"""A block is worth compiling if it occurs at least this often among the children of one module."""
+KINDS = 64
+"""How many regions Dynamo may compile; they share one function, of which it would compile 8 forms."""
+
+
+class StochasticDepth(nn.Module):
+    """Drop the residual branch of a sample with a probability that is a tensor: blocks with other rates are then of one kind.
+
+    Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
+    """
+
+    keep: torch.Tensor
+
+    def __init__(self, drop_prob: float) -> None:
+        super().__init__()
+        self.register_buffer("keep", torch.tensor(1 - drop_prob))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        draws = torch.rand((len(x),) + (1,) * (x.dim() - 1), device=x.device)
+        return x * ((draws < self.keep) / self.keep).to(x.dtype)
+
+
+def compile_regions(model: nn.Module, **options: Any) -> int:
+    """Let the repeated blocks of an attached model run compiled where gradients are needed; return the number of kinds.
+
+    To be called once, when what trains is settled: after attaching. options: those of `torch.compile`.
+    """
+    torch._dynamo.config.recompile_limit = max(KINDS, torch._dynamo.config.recompile_limit)
+    kinds: dict[Hashable, list[nn.Module]] = {}
+    for block in list(repeated_blocks(model)):
+        _replace_stochastic_depth(block)
+        kinds.setdefault(_kind(block), []).append(block)
+    for blocks in kinds.values():
+        region = torch.compile(_region(blocks[0]), fullgraph=True, dynamic=False, **options)
+        for block in blocks:
+            block.forward = _forward(block, region)
+    return len(kinds)
+
+
+def repeated_blocks(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules with parts of their own that occur repeatedly in one list; the innermost where lists nest."""
+    for child in model.children():
+        inner = list(repeated_blocks(child))
+        if inner:
+            yield from inner
+            continue
+        alike = sum(type(sibling) is type(child) for sibling in model.children())
+        if isinstance(model, nn.ModuleList | nn.Sequential) and any(child.children()) and alike >= FEWEST:
+            yield child
+
+
+def _forward(block: nn.Module, region: Callable[..., Any]) -> Callable[..., Any]:
+    plain = block.forward
+    places = list(_places(block))
+
+    def forward(*inputs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return plain(*inputs)
+        return region({name: getattr(module, key) for name, module, key in places}, *inputs)
+
+    return forward
+
+
+def _region(block: nn.Module) -> Callable[..., Any]:
+    """Return the block as a function of its tensors, by name, and its inputs."""
+    plain = copy.deepcopy(block)
+    for module in list(plain.modules()):
+        if parametrize.is_parametrized(module):
+            _strip(module)
+    for module in plain.modules():
+        if (forward := region_forward(module)) is not None:
+            module.forward = forward
+
+    def region(tensors: dict[str, torch.Tensor], *inputs: Any) -> Any:
+        return functional_call(plain, tensors, inputs)
+
+    return region
+
+
+def _strip(module: Any) -> None:
+    """Make a copied layer a plain one. Torch's own way would change its class, which the original shares."""
+    values = {key: getattr(module, key).detach() for key in module.parametrizations}
+    module.__class__ = parametrize.type_before_parametrizations(module)
+    del module.parametrizations
+    for key, value in values.items():
+        setattr(module, key, nn.Parameter(value))
+
+
+def _places(block: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    """Yield the tensors that a block reads: their names without anything attached, their modules and attributes."""
+    for path, module in block.named_modules():
+        if "parametrizations" in path.split("."):
+            continue
+        attached = module.parametrizations if parametrize.is_parametrized(module) else ()
+        own = [key for key, tensor in (*module._parameters.items(), *module._buffers.items()) if tensor is not None]
+        for key in (*own, *attached):
+            yield f"{path}.{key}" if path else key, module, key
+
+
+def _kind(block: nn.Module) -> Hashable:
+    """Return what compiled code depends on: the classes of a block's modules, their constants, and its tensors' forms."""
+    constants = [
+        (path, parametrize.type_before_parametrizations(module), _constants(module))
+        for path, module in block.named_modules()
+        if "parametrizations" not in path.split(".")
+    ]
+    tensors = [(name, getattr(module, key)) for name, module, key in _places(block)]
+    return tuple(constants), tuple((name, t.shape, t.stride(), t.dtype, t.requires_grad) for name, t in tensors)
+
+
+def _constants(module: nn.Module) -> Hashable:
+    plain = (bool, int, float, str, tuple, type(None))
+    return tuple((key, value) for key, value in vars(module).items() if isinstance(value, plain))
+
+
+def _replace_stochastic_depth(block: nn.Module) -> None:
+    for module in list(block.modules()):
+        for name, child in list(module.named_children()):
+            if type(child).__name__ == "DropPath":
+                setattr(module, name, StochasticDepth(child.drop_prob))  # type: ignore[arg-type]
