@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn, cast
@@ -41,12 +41,16 @@ from adaptsr.backbones.build import build
 from adaptsr.backbones.inference import enlarge
 from adaptsr.backbones.sites import find_sites
 from adaptsr.config import reading, schema
-from adaptsr.devices import TF32
+from adaptsr.devices import prepare_device
+from adaptsr.runs.matrix import Matrix
+from adaptsr.tensors import load_tensors
 from adaptsr.training.acceleration import accelerate
 from adaptsr.training.context import TrainingContext
 from adaptsr.training.regions import compile_regions
 from adaptsr.training.step import Step
+from adaptsr.training.train_runs import train_run
 from baselines import lora
+from speed import seeds
 from speed.measuring import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +61,8 @@ TINY: dict[str, dict[str, Any]] = {
     "edsr": {"num_feat": 16, "num_block": 2},
     "drct": {"embed_dim": 24, "depths": [6, 6], "num_heads": [2, 2], "gc": 8},
 }
+EVERY = 40
+"""Iterations between two kills."""
 PARTS = ("check", *MODELS, "restoring", "data", "seeds", "scoring", "quality", "kills")
 FULL, PEFT = "full fine-tuning, float32 with TF32", "PEFT LoRA, float32 with TF32 (BasicSR's loop)"
 OURS: dict[str, dict[str, str]] = {
@@ -81,8 +87,13 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="a size that only shows that the benchmark works")
     parser.add_argument("--pairs", type=Path, help="folder that holds lr/ and hr/, for `quality`")
     parser.add_argument("--weights", type=Path, help="a model that spandrel loads, for `quality`")
+    parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--train", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(words)
+    if options.train:
+        _trained(options, options.train[0], Path(options.train[1]))
+        return
     if options.part:
         _measure(options)
         return
@@ -98,7 +109,8 @@ def main(words: list[str] | None = None) -> None:
 
 def _in_own_process(part: str, options: argparse.Namespace, seconds: float) -> str:
     """Measure a part; return why it did not end well, or nothing."""
-    words = ["--part", part, "--out", options.out, "--device", options.device, *(["--tiny"] if options.tiny else [])]
+    words = ["--part", part, "--out", options.out, "--device", options.device, "--kills", options.kills]
+    words += ["--tiny"] if options.tiny else []
     for name in ("pairs", "weights"):
         words += [f"--{name}", getattr(options, name)] if getattr(options, name) else []
     log = options.out / f"{part}.log"
@@ -113,8 +125,7 @@ def _in_own_process(part: str, options: argparse.Namespace, seconds: float) -> s
 
 
 def _measure(options: argparse.Namespace) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = TF32
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    prepare_device(schema.Compute(device=options.device))
     measure: Callable[[argparse.Namespace], Iterator[Figure]] = {
         "check": check_figures,
         "restoring": restoring_figures,
@@ -281,10 +292,10 @@ def _timed_step(
     name: str, kind: str, batch: tuple[torch.Tensor, torch.Tensor], options: argparse.Namespace
 ) -> tuple[float, int, float]:
     """Return the median seconds of a step, the peak memory in bytes beyond the model, and the seconds of the first steps."""
+    prepare_device(schema.Compute(device=options.device))  # a plain step changes these settings
     model = backbone(name, options).to(options.device)
     step: Callable[[int], object]
     if kind in OURS:
-        torch.use_deterministic_algorithms(True, warn_only=True)
         step = our_step(with_lora(model), batch, **OURS[kind])
     else:
         step = _plain_step(model.requires_grad_(True) if kind == FULL else with_lora(model, peft=True), batch)
@@ -383,13 +394,52 @@ def quality_figures(options: argparse.Namespace) -> Iterator[Figure]:
     if not (options.pairs and options.weights):
         yield Figure("quality of bfloat16 on real pairs", None, "", note="not measured: needs --pairs and --weights")
         return
-    words = ("--data", str(options.pairs), "--weights", str(options.weights), "--iterations", "1000")
+    words = ["--data", str(options.pairs), "--weights", str(options.weights), "--iterations", "300"]
+    words += ["--compile", "graphs" if options.device == "cuda" else "regions"]
     yield from partial_of("quality", *words)(options)
 
 
 def kill_figures(options: argparse.Namespace) -> Iterator[Figure]:
-    """Not built yet."""
-    yield Figure("kills", None, "", note="not measured")
+    """Kill a run again and again; compare what it ends with to a run that was left alone, byte by byte."""
+    for compiled in ("none", "graphs") if options.device == "cuda" else ("none",):
+        folders = [options.out / f"{compiled}-{name}" for name in ("whole", "killed")]
+        _train(options, compiled, folders[0]).wait()
+        for kill in range(1, options.kills + 1):
+            process = _train(options, compiled, folders[1])
+            wanted = folders[1] / "checkpoints" / f"{kill * EVERY:09d}.safetensors"
+            while process.poll() is None and not wanted.exists():
+                time.sleep(0.02)
+            process.kill()
+            process.wait()
+        _train(options, compiled, folders[1]).wait()
+        resumed = json.loads((folders[1] / "record.json").read_text())["resumed_from"]
+        states = [load_tensors(folder / "adaptation.safetensors")[0] for folder in folders]
+        differing = sum(not torch.equal(states[0][name], states[1][name]) for name in states[0])
+        note = f"of {len(states[0])}; the last process went on at iteration {resumed} of {(options.kills + 1) * EVERY}"
+        what = f"safmn, compile {compiled}: tensors that differ after {options.kills} kills"
+        yield Figure(what, float(differing), "", 0.0, note)
+
+
+def _train(options: argparse.Namespace, compiled: str, folder: Path) -> subprocess.Popen[bytes]:
+    words = ["--part", "kills", "--out", options.out, "--device", options.device, "--kills", options.kills]
+    words += ["--train", compiled, folder, *(["--tiny"] if options.tiny else [])]
+    return subprocess.Popen([sys.executable, "-m", "speed.cuda", *map(str, words)])
+
+
+def _trained(options: argparse.Namespace, compiled: str, folder: Path) -> None:
+    """Train a short run of SAFMN with the code that trains the matrix."""
+    torch.manual_seed(0)  # the weights of the backbone
+    bench = seeds.context(seeds.TINY if options.tiny else seeds.FULL, 1, options.device)
+    profile = bench.matrix.profile
+    changes = {
+        "iterations": (options.kills + 1) * EVERY,
+        "checkpoint_iterations": EVERY,
+        "precision": "float32" if compiled == "none" else "bfloat16",
+        "compile": compiled,
+    }
+    matrix = Matrix.of(profile.model_copy(update={"training": profile.training.model_copy(update=changes)}), seeds.ROW)
+    bench = replace(bench, matrix=matrix)
+    train_run(bench, matrix.variant(seeds.ROW), 1, folder, print, lambda: False)
 
 
 def _why(error: Exception) -> str:

@@ -13,7 +13,7 @@ import argparse
 import contextlib
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--precision", choices=["float32", "bfloat16"], default="bfloat16", help="precision of the fast recipe"
     )
+    parser.add_argument(
+        "--compile", choices=["none", "regions", "graphs"], default="none", help="how the fast recipe is compiled"
+    )
     options = parser.parse_args(words)
     options.data, options.weights = (str(Path(path).resolve()) for path in (options.data, options.weights))
     target = options.json.resolve() if options.json else None
@@ -60,10 +63,11 @@ def main(words: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         for name, dataset in profile.datasets.items():
             prepare(name, dataset, manifest_path(name).parent, profile.scale)
-        plain = _measured(profile, "float32", options.seeds, images, Path("plain"), accelerated=False)
-        fast = _measured(profile, options.precision, options.seeds, images, Path("fast"), accelerated=True)
+        plain = _measured(profile, {"precision": "float32"}, options.seeds, images, Path("plain"), accelerated=False)
+        recipe = {"precision": options.precision, "compile": options.compile}
+        fast = _measured(profile, recipe, options.seeds, images, Path("fast"), accelerated=True)
     device = devices.prepare_device(profile.compute)
-    settings = {key: getattr(options, key) for key in ("iterations", "seeds", "precision", "tiny")}
+    settings = {key: getattr(options, key) for key in ("iterations", "seeds", "precision", "compile", "tiny")}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     report("quality", {**settings, "weights": Path(options.weights).name}, _figures(plain, fast), target, name)
 
@@ -94,10 +98,16 @@ def _profile(options: argparse.Namespace) -> schema.Profile:
 
 
 def _measured(
-    profile: schema.Profile, precision: str, seeds: int, images: int | None, folder: Path, *, accelerated: bool
+    profile: schema.Profile,
+    recipe: Mapping[str, str],
+    seeds: int,
+    images: int | None,
+    folder: Path,
+    *,
+    accelerated: bool,
 ) -> list[float]:
     """Train with each seed and return the mean PSNR-Y (dB) of the first `images` test images, None meaning all."""
-    schedule = profile.training.model_copy(update={"precision": precision})
+    schedule = profile.training.model_copy(update=dict(recipe))
     matrix = Matrix.of(profile.model_copy(update={"training": schedule}), str(PROFILE))
     bench = context.TrainingContext.of(matrix, BACKBONE)
     variant = matrix.variant(ROW)

@@ -129,7 +129,7 @@ def _train(size: Size, seed: int, jobs: int, device: str) -> None:
     from adaptsr.training.termination import Terminated
     from adaptsr.training.train_runs import train_run
 
-    bench = _context(size, jobs, device)
+    bench = context(size, jobs, device)
     windows = Windows(size.warm_up, bench.device)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -139,7 +139,7 @@ def _train(size: Size, seed: int, jobs: int, device: str) -> None:
     raise RuntimeError(f"the run ended by itself after {windows.steps} steps")
 
 
-def _context(size: Size, jobs: int, device: str) -> Any:
+def context(size: Size, jobs: int, device: str) -> Any:
     import torch
 
     from adaptsr.backbones.build import build

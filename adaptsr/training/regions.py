@@ -17,6 +17,7 @@ from torch.func import functional_call
 from torch.nn.utils import parametrize
 
 from adaptsr.backbones.architectures.known import region_forward
+from adaptsr.training.merges import Merges, constants
 
 FEWEST = 2
 """A block is worth compiling if it occurs at least this often among the children of one module."""
@@ -47,6 +48,7 @@ def compile_regions(model: nn.Module, **options: Any) -> int:
     To be called once, when what trains is settled: after attaching. options: those of `torch.compile`.
     """
     torch._dynamo.config.recompile_limit = max(KINDS, torch._dynamo.config.recompile_limit)
+    merges = Merges(model)
     kinds: dict[Hashable, list[nn.Module]] = {}
     for block in list(repeated_blocks(model)):
         _replace_stochastic_depth(block)
@@ -54,7 +56,7 @@ def compile_regions(model: nn.Module, **options: Any) -> int:
     for blocks in kinds.values():
         region = torch.compile(_region(blocks[0]), fullgraph=True, dynamic=False, **options)
         for block in blocks:
-            block.forward = _forward(block, region)
+            block.forward = _forward(block, region, merges)
     return len(kinds)
 
 
@@ -70,14 +72,14 @@ def repeated_blocks(model: nn.Module) -> Iterator[nn.Module]:
             yield child
 
 
-def _forward(block: nn.Module, region: Callable[..., Any]) -> Callable[..., Any]:
+def _forward(block: nn.Module, region: Callable[..., Any], merges: Merges) -> Callable[..., Any]:
     plain = block.forward
     places = list(_places(block))
 
     def forward(*inputs: Any) -> Any:
         if not torch.is_grad_enabled():
             return plain(*inputs)
-        return region({name: getattr(module, key) for name, module, key in places}, *inputs)
+        return region({name: merges.tensor(module, key) for name, module, key in places}, *inputs)
 
     return forward
 
@@ -120,22 +122,13 @@ def _places(block: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
 
 def _kind(block: nn.Module) -> Hashable:
     """Return what compiled code depends on: the classes of a block's modules, their constants, and its tensors' forms."""
-    constants = [
-        (path, parametrize.type_before_parametrizations(module), _constants(module))
-        for path, module in block.named_modules()
-        if "parametrizations" not in path.split(".")
-    ]
     tensors = [(name, getattr(module, key)) for name, module, key in _places(block)]
-    return tuple(constants), tuple((name, t.shape, t.stride(), t.dtype, t.requires_grad) for name, t in tensors)
-
-
-def _constants(module: nn.Module) -> Hashable:
-    plain = (bool, int, float, str, tuple, type(None))
-    return tuple((key, value) for key, value in vars(module).items() if isinstance(value, plain))
+    return constants(block), tuple((name, t.shape, t.stride(), t.dtype, t.requires_grad) for name, t in tensors)
 
 
 def _replace_stochastic_depth(block: nn.Module) -> None:
     for module in list(block.modules()):
         for name, child in list(module.named_children()):
             if type(child).__name__ == "DropPath":
-                setattr(module, name, StochasticDepth(child.drop_prob))  # type: ignore[arg-type]
+                own = StochasticDepth(child.drop_prob)  # type: ignore[arg-type]
+                setattr(module, name, own.to(next(block.parameters()).device))
