@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
+from adaptsr.backbones.architectures.known import share_constants
 from adaptsr.backbones.sizes import Sizes
 from adaptsr.errors import UserError
 
@@ -54,6 +55,7 @@ def gate(
     passes. Raises `UserError` naming `where`, the file or backbone.
     """
     model = model.eval()
+    share_constants(model)
     if stated is not None:
         _check_channels(where, stated.channels)
         _check_scale(where, stated.scale, scale)

@@ -147,9 +147,9 @@ def _undetermined_noted() -> Iterator[set[str]]:
         show = warnings.showwarning
 
         def note(message: Warning | str, *others: Any, **more: Any) -> None:
-            found = re.match(r"(\S+) does not have a deterministic implementation", str(message))
+            found = re.match(r"(\S+) does not have a deterministic|(.+) defaults to a non-deterministic", str(message))
             if found:
-                names.add(found[1])
+                names.add(found[1] or found[2])
             else:
                 show(message, *others, **more)
 

@@ -16,11 +16,13 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.utils import parametrize
 
-from adaptsr.backbones.architectures.known import region_forward
 from adaptsr.training.merges import Merges, constants
 
 FEWEST = 2
 """A block is worth compiling if it occurs at least this often among the children of one module."""
+INDUCTOR = "inductor"
+OPTIONS: dict[str, Any] = {"force_shape_pad": True}
+"""Pad the factors of products: 180 channels are no multiple of 8, which a GPU's fast kernels take."""
 KINDS = 64
 """How many regions Dynamo may compile; they share one function, of which it would compile 8 forms."""
 
@@ -42,19 +44,20 @@ class StochasticDepth(nn.Module):
         return x * ((draws < self.keep) / self.keep).to(x.dtype)
 
 
-def compile_regions(model: nn.Module, **options: Any) -> int:
+def compile_regions(model: nn.Module, backend: str = INDUCTOR) -> int:
     """Let the repeated blocks of an attached model run compiled where gradients are needed; return the number of kinds.
 
-    To be called once, when what trains is settled: after attaching. options: those of `torch.compile`.
+    To be called once, when what trains is settled: after attaching. backend: of `torch.compile`.
     """
     torch._dynamo.config.recompile_limit = max(KINDS, torch._dynamo.config.recompile_limit)
+    options = OPTIONS if backend == INDUCTOR else None
     merges = Merges(model)
     kinds: dict[Hashable, list[nn.Module]] = {}
     for block in list(repeated_blocks(model)):
         _replace_stochastic_depth(block)
         kinds.setdefault(_kind(block), []).append(block)
     for blocks in kinds.values():
-        region = torch.compile(_region(blocks[0]), fullgraph=True, dynamic=False, **options)
+        region = torch.compile(_region(blocks[0]), fullgraph=True, dynamic=False, backend=backend, options=options)
         for block in blocks:
             block.forward = _forward(block, region, merges)
     return len(kinds)
@@ -90,9 +93,6 @@ def _region(block: nn.Module) -> Callable[..., Any]:
     for module in list(plain.modules()):
         if parametrize.is_parametrized(module):
             _strip(module)
-    for module in plain.modules():
-        if (forward := region_forward(module)) is not None:
-            module.forward = forward
 
     def region(tensors: dict[str, torch.Tensor], *inputs: Any) -> Any:
         return functional_call(plain, tensors, inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spandrel
@@ -11,9 +12,9 @@ from torch import nn
 
 from adaptsr.backbones.build import build
 from adaptsr.backbones.gate import gate
-from adaptsr.backbones.inference import restore
+from adaptsr.backbones.inference import enlarge, restore
 from adaptsr.backbones.sizes import Sizes
-from adaptsr.config import reading
+from adaptsr.config import reading, schema
 from tests.backbones.helpers import image
 
 
@@ -59,3 +60,29 @@ def test_any_size_is_padded_as_spandrel_pads_it(repository: Path, name: str, siz
     lr = image(*size)
     expected = (spandrel.ModelLoader().load_from_file(weights)(lr / 255) * 255).round()
     assert (restore(model, lr) - expected).abs().max() <= 1
+
+
+@pytest.mark.parametrize("architecture", ["SwinIR", "DRCT"])
+def test_masks_are_made_once_for_an_image_and_change_no_bit(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the class has it, every shifted block makes its own mask on the CPU, for every image."""
+    options = {"upscale": 4, "img_size": 16, "window_size": 8, "embed_dim": 12, "mlp_ratio": 2, "depths": [6, 6]}
+    options |= {"num_heads": [2, 2], "upsampler": "pixelshuffle"} | ({"gc": 4} if architecture == "DRCT" else {})
+    model = build(schema.Backbone(architecture=architecture, options=options), 4)
+    blocks = [module for module in model.modules() if hasattr(module, "calculate_mask")]
+    made: list[tuple[int, int]] = []
+    plain = type(blocks[0]).calculate_mask
+
+    def counted(self: Any, x_size: tuple[int, int]) -> torch.Tensor:
+        made.append(x_size)
+        return plain(self, x_size)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(type(blocks[0]), "calculate_mask", counted)
+    images = [torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1)) for size in ((32, 48), (48, 32))]
+    shared = [enlarge(model, lr) for lr in images for _ in range(2)]
+    assert sorted(set(made)) == [(32, 48), (48, 32)]
+    assert len(made) == 4, "one for shifted windows and one for the others, of each size"
+    for block in blocks:
+        del block.calculate_mask
+    for lr, (first, second) in zip(images, (shared[:2], shared[2:]), strict=True):
+        assert torch.equal(first, second)
+        assert torch.equal(first, enlarge(model, lr))

@@ -46,7 +46,8 @@ def train(model: nn.Module, adversary: Adversary, trainer: Trainer, iterations: 
         trainer.begin(iteration)
         restored = model(lr)
         trainer.step(functional.l1_loss(restored, hr) + adversary.loss(restored))
-        adversary.step(iteration, restored, hr)
+        adversary.begin(iteration)
+        adversary.step(restored, hr)
 
 
 def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -95,7 +96,8 @@ def test_a_step_of_the_model_touches_only_what_it_trains() -> None:
     assert equal({name: value.detach() for name, value in beside.items()}, before)
     assert model[1].weight.grad.abs().sum() > 0
     moved = copy.deepcopy(model.state_dict())
-    adversary.step(0, restored, batch(0)[1])
+    adversary.begin(0)
+    adversary.step(restored, batch(0)[1])
     assert equal(model.state_dict(), moved)
     assert not equal({name: value.detach() for name, value in beside.items()}, before)
 

@@ -56,6 +56,6 @@ class Family(ABC):
         """
         return None
 
-    def region_forward(self, module: nn.Module) -> Callable[..., torch.Tensor] | None:
-        """Do the same for compiled code, of modules that differ in the values of their tensors: keep none of them."""
+    def share_constants(self, module: nn.Module) -> None:
+        """Let a module share what its class computes anew for each image, and what is the same for all its kind."""
         return None

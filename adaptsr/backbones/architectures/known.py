@@ -52,6 +52,8 @@ def fast_forward(module: nn.Module) -> Callable[..., torch.Tensor] | None:
     return next((forward for family in FAMILIES if (forward := family.fast_forward(module))), None)
 
 
-def region_forward(module: nn.Module) -> Callable[..., torch.Tensor] | None:
-    """Return a forward for compiled code with the same result, which keeps nothing between calls; None if no family has one."""
-    return next((forward for family in FAMILIES if (forward := family.region_forward(module))), None)
+def share_constants(model: nn.Module) -> None:
+    """Let the modules of a new model share what their classes compute anew for each image."""
+    for module in model.modules():
+        for family in FAMILIES:
+            family.share_constants(module)

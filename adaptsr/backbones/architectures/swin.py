@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -11,9 +13,6 @@ from torch.nn import functional
 
 from adaptsr.backbones.architectures.family import Family
 from adaptsr.backbones.sizes import Sizes
-
-KERNEL_CHANNELS = 8
-"""Fused attention on a GPU takes channels in multiples of 8."""
 
 
 class _Swin(Family):
@@ -30,14 +29,15 @@ class _Swin(Family):
 
     def fast_forward(self, module: Any) -> Callable[..., torch.Tensor] | None:
         """Return fused attention if the position bias is frozen and dropout is off: the fused operator draws dropout differently."""
-        return _attention_forward(module) if self._fusable(module) else None
+        if not self._defines(module, "WindowAttention"):
+            return None
+        if module.attn_drop.p != 0 or module.relative_position_bias_table.requires_grad:
+            return None
+        return _attention_forward(module)
 
-    def region_forward(self, module: Any) -> Callable[..., torch.Tensor] | None:
-        return _region_attention(module) if self._fusable(module) else None
-
-    def _fusable(self, module: Any) -> bool:
-        plain = self._defines(module, "WindowAttention") and module.attn_drop.p == 0
-        return plain and not module.relative_position_bias_table.requires_grad
+    def share_constants(self, module: Any) -> None:
+        if self._defines(module, "SwinTransformerBlock"):
+            module.calculate_mask = MethodType(_shared_mask, module)
 
     def _defines(self, module: nn.Module, name: str) -> bool:
         defined = type(module)
@@ -71,6 +71,20 @@ class DRCT(_Swin):
         return Sizes(multiple_of=16)
 
 
+def _shared_mask(block: Any, x_size: tuple[int, int]) -> torch.Tensor:
+    """Return the shift mask for a size of images, made once for all blocks rather than by each."""
+    device = block.attn.relative_position_bias_table.device
+    return _mask(type(block).calculate_mask, block.window_size, block.shift_size, x_size, device)
+
+
+@lru_cache(maxsize=2)
+def _mask(
+    made_by: Callable[..., torch.Tensor], window_size: int, shift_size: int, size: tuple[int, int], device: torch.device
+) -> torch.Tensor:
+    with torch.inference_mode(False):
+        return made_by(SimpleNamespace(window_size=window_size, shift_size=shift_size), size).to(device)
+
+
 def _attention_forward(attention: Any) -> Callable[..., torch.Tensor]:
     """Return softmax attention as one operator, with position bias and shift mask folded into one constant tensor."""
     plain = attention.forward
@@ -95,23 +109,6 @@ def _attention_forward(attention: Any) -> Callable[..., torch.Tensor]:
         ]
         joined = torch.cat(y) if len(y) > 1 else y[0]
         return attention.proj_drop(attention.proj(joined.reshape(windows, tokens, channels)))  # type: ignore[no-any-return]
-
-    return forward
-
-
-def _region_attention(attention: Any) -> Callable[..., torch.Tensor]:
-    """Return softmax attention as one operator that takes its bias anew in each call, with channels that its kernel has."""
-
-    def forward(x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        windows, tokens, channels = x.shape
-        width = channels // attention.num_heads
-        heads = attention.qkv(x).view(windows, tokens, 3, attention.num_heads, width).permute(2, 0, 3, 1, 4)
-        q, k, v = functional.pad(heads, (0, -width % KERNEL_CHANNELS)).unbind()
-        bias = _folded_bias(attention, mask).to(q.dtype)
-        bias = bias.expand(windows, -1, -1, -1) if mask is None else bias.repeat(windows // len(mask), 1, 1, 1)
-        y = functional.scaled_dot_product_attention(q, k, v, bias, scale=attention.scale)[..., :width]
-        joined = y.transpose(1, 2).reshape(windows, tokens, channels)
-        return attention.proj_drop(attention.proj(joined))  # type: ignore[no-any-return]
 
     return forward
 
