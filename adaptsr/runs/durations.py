@@ -49,6 +49,6 @@ def scoring_seconds(matrix: Matrix, tests: Sequence[schema.Split], timing: Timin
     return seconds
 
 
-def size_of(profile: schema.Profile, split: schema.Split) -> SplitSize:
+def size_of(profile: schema.Profile, split: schema.Split | schema.Source) -> SplitSize:
     declared = profile.datasets[split.dataset]
     return kind_of(declared).estimate(declared, split.split, profile.scale)

@@ -58,6 +58,7 @@ class Estimate:
     metric_weights: tuple[tuple[str, bool], ...]
     archive_bytes: int
     image_bytes: int
+    decoded_bytes: int
     result_bytes: int
     adapted_share: float
     """Assumed share of a backbone's parameters that an adaptation trains."""
@@ -89,6 +90,7 @@ def estimate(matrix: Matrix) -> Estimate:
         metric_weights=tuple(networks.items()),
         archive_bytes=sum(state.source.bytes or 0 for state in archives),
         image_bytes=_image_bytes(profile, catalogue),
+        decoded_bytes=_decoded_bytes(matrix),
         result_bytes=_result_bytes(matrix),
         adapted_share=_adapted_share(profile),
     )
@@ -180,6 +182,15 @@ def _image_bytes(profile: schema.Profile, catalogue: Catalogue) -> int:
     return sum(_unpacked_bytes(catalogue, row) for row in waiting.values())
 
 
+def _decoded_bytes(matrix: Matrix) -> int:
+    """Return the bytes of the decoded images of the splits that are used; ready datasets add nothing."""
+    profile, scale = matrix.profile, matrix.profile.scale
+    used: list[schema.Source | schema.Split] = [*profile.data.train, profile.data.validation, *matrix.tests]
+    parts = {(split.dataset, split.split): split for split in used if not manifest_path(split.dataset).is_file()}
+    sizes = [durations.size_of(profile, split) for split in parts.values()]
+    return sum(3 * size.images * size.lr_pixels * (1 + scale**2) for size in sizes)
+
+
 def _unpacked_bytes(catalogue: Catalogue, row: str) -> int:
     total = 0.0
     for archive in catalogue.archives_of(row):
@@ -264,9 +275,10 @@ def to_text(made: Estimate) -> str:
     unknown = [state.source.name for state in made.downloads if not state.source.bytes]
     more = f", without {', '.join(unknown)}, whose size is not published" if unknown else ""
     archives = f"archives {size_text(made.archive_bytes)} and their images {size_text(made.image_bytes)}{more}; "
+    decoded = f"decoded images {size_text(made.decoded_bytes)}; "
     lines += [
         "",
-        f"Disk: {archives if made.downloads else ''}results about {size_text(made.result_bytes)} (weights of all runs, with {made.adapted_share:.0%} of a backbone where not all of it trains, and scores)",
+        f"Disk: {archives if made.downloads else ''}{decoded}results about {size_text(made.result_bytes)} (weights of all runs, with {made.adapted_share:.0%} of a backbone where not all of it trains, and scores)",
     ]
     return "\n".join(lines) + "\n"
 
@@ -305,5 +317,10 @@ def to_json(made: Estimate) -> dict[str, Any]:
             for state in made.downloads
         ],
         "metric_weights": dict(made.metric_weights),
-        "bytes": {"archives": made.archive_bytes, "images": made.image_bytes, "results": made.result_bytes},
+        "bytes": {
+            "archives": made.archive_bytes,
+            "images": made.image_bytes,
+            "decoded": made.decoded_bytes,
+            "results": made.result_bytes,
+        },
     }
