@@ -81,7 +81,7 @@ def optimise(
 
     every = max(1, training.iterations // LOSS_POINTS)
     saved_at = time.monotonic()
-    with memory_explained(training), _undetermined_noted() as undetermined:
+    with memory_explained(training), _undetermined_noted() as undetermined, context.ahead(training, seed, start):
         for iteration in range(start, training.iterations):
             began, worked = time.monotonic(), time.process_time()
             loss, distance = _step(context, model, trainer, objective, adversary, memory, training, seed, iteration)
