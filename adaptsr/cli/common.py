@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -125,4 +126,9 @@ def known_backbone(matrix: Matrix, name: str) -> str:
 
 
 def progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    """Print a line on stderr. On a terminal a line that ends in a carriage return stays until the next one."""
+    if not sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+        return
+    shown = line[: shutil.get_terminal_size().columns - 1].rstrip("\r") + "\r" if line.endswith("\r") else f"{line}\n"
+    print(f"\r\x1b[2K{shown}", end="", file=sys.stderr, flush=True)

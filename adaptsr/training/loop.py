@@ -32,6 +32,7 @@ from adaptsr.training.checkpoints import Checkpoints, History
 from adaptsr.training.context import TrainingContext
 from adaptsr.training.memory import StepMemory
 from adaptsr.training.objectives import Objective, objective_of
+from adaptsr.training.pace import Pace
 from adaptsr.training.recipe import Trainer
 from adaptsr.training.termination import Terminated
 
@@ -81,6 +82,7 @@ def optimise(
 
     every = max(1, training.iterations // LOSS_POINTS)
     saved_at = time.monotonic()
+    pace = Pace(checkpoints.folder, training.iterations, start, progress)
     with memory_explained(training), _undetermined_noted() as undetermined, context.ahead(training, seed, start):
         for iteration in range(start, training.iterations):
             began, worked = time.monotonic(), time.process_time()
@@ -116,6 +118,7 @@ def optimise(
                 progress(
                     f"iteration {done} of {training.iterations}: validation PSNR-Y {history.validation[-1].psnr_y:.2f} dB"
                 )
+            pace.tick(done, history)
     trainer.finish()
     return outcome(None)
 
