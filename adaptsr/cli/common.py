@@ -13,6 +13,7 @@ from typing import TypeAlias
 from adaptsr.adaptation.baseline_files import FOLDER
 from adaptsr.config.reading import load_profile
 from adaptsr.errors import UserError, check_known
+from adaptsr.exchange.moves import recover
 from adaptsr.project import find_root
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.parts import Part, take_part
@@ -113,6 +114,7 @@ def load_matrix(parsed: argparse.Namespace, *, weights: bool = False) -> Matrix:
     """
     matrix = Matrix.of(load_profile(parsed.profile, dict(parsed.set)), str(parsed.profile), baseline_folders(parsed))
     check(matrix, weights=weights)
+    recover(matrix.results)
     return take_part(matrix, part_of(parsed))
 
 

@@ -12,6 +12,7 @@ from adaptsr.data.catalogue import read_catalogue, weights_file
 from adaptsr.data.kinds import kind_of
 from adaptsr.data.manifest import manifest_path
 from adaptsr.errors import UserError
+from adaptsr.exchange.moves import recover
 from adaptsr.files import expanded
 from adaptsr.runs import job_requests, validation
 from adaptsr.runs.matrix import Matrix
@@ -44,6 +45,7 @@ def load_matrix():
     words += [word for folder in folders for word in ("--baselines", folder)]
     matrix = Matrix.of(load_profile(path, settings), str(path), [FOLDER, *map(Path, folders)])
     validation.check(matrix)
+    recover(matrix.results)
     return take_part(matrix, part), shlex.join(words), part
 
 
