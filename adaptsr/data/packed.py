@@ -109,16 +109,24 @@ def _index(path: Path) -> Index | None:
 
 
 def _trusted(path: Path, index: Index) -> bool:
-    """Compare a packed file with its digest, in full once on this machine: a stamp remembers its size, time and digest."""
+    """Compare a packed file with its digest, in full once on this machine if it can keep a stamp."""
     if not path.is_file() or path.stat().st_size != len(header(index.sizes)) + _length(index.sizes):
         return False
+    try:
+        return _stamped(path, index.sha256)
+    except (OSError, UserError):
+        return files.file_sha256(path) == index.sha256
+
+
+def _stamped(path: Path, sha256: str) -> bool:
+    """Read the stamp with a file's size, time and digest, or make it after reading the file."""
     place, found = str(path.resolve()), path.stat()
     stamp = files.own_folder(files.NODE_FOLDER) / f"{files.digest(place)}.stamp"
-    expected = files.json_text([place, found.st_size, found.st_mtime_ns, index.sha256])
+    expected = files.json_text([place, found.st_size, found.st_mtime_ns, sha256])
     with files.locked(stamp.parent, name="packed.lock"):
         if stamp.is_file() and stamp.read_text() == expected:
             return True
-        if files.file_sha256(path) != index.sha256:
+        if files.file_sha256(path) != sha256:
             return False
         with files.atomic_write(stamp) as temporary:
             temporary.write_text(expected)

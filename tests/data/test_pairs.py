@@ -116,6 +116,19 @@ def test_images_are_decoded_once_and_a_packed_file_is_read_in_full_once(
     assert read == ["test.lr.npy", "test.hr.npy"]
 
 
+def test_without_a_place_for_stamps_a_packed_file_is_read_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = write_dataset(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(packed.files, "NODE_FOLDER", tmp_path / "file/stamps")
+    load_split(manifest, "test")
+    read = counted(monkeypatch)
+    for _ in range(2):
+        assert load_split(manifest, "test").hr[0].eq(7).all()
+    assert read == ["test.lr.npy", "test.hr.npy"] * 2
+
+
 def test_what_a_process_does_to_an_image_stays_its_own(tmp_path: Path) -> None:
     manifest = write_dataset(tmp_path)
     load_split(manifest, "test").hr[0].zero_()

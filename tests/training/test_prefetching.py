@@ -32,15 +32,19 @@ def helper() -> psutil.Process:
     return found
 
 
-def test_batches_made_ahead_are_the_same_bits() -> None:
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+def test_batches_made_ahead_are_the_same_bits(device: str) -> None:
     """Whatever the global generators of either process are at: noise is drawn from torch's."""
     with made_ahead(lambda index: cut_batch(SOURCES, 1, index, 4, 32, 4, "train"), 3, 9) as take:
         for index in range(3, 9):
             seed_globals(index)
             before = torch.get_rng_state()
-            batch = finish(take(index), 4, "cpu")
+            batch = finish(take(index), 4, device)
             assert torch.equal(torch.get_rng_state(), before)
-            expected = sample_batch(SOURCES, 1, index, 4, 32, 4)
+            expected = sample_batch(SOURCES, 1, index, 4, 32, 4, device=device)
             assert all(torch.equal(*pair) for pair in zip(batch, expected, strict=True))
 
 
