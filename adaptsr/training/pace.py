@@ -26,25 +26,28 @@ class Pace:
         self._progress = progress
         self._live = sys.stderr.isatty()
         self._said = self._written = time.monotonic()
-        self._done = start
+        self._marks = [(self._said, start)] * 2
+        """Time and iteration a minute ago or two, from which speed is taken, and a minute ago or less."""
 
     def tick(self, done: int, history: History) -> None:
         """Note that an iteration is done."""
         now = time.monotonic()
-        since = now - self._said
-        due = since >= (TERMINAL_SECONDS if self._live else LINE_SECONDS)
+        due = now - self._said >= (TERMINAL_SECONDS if self._live else LINE_SECONDS)
         if not due and now - self._written < FILE_SECONDS:
             return
+        (began, first), (latest, _) = self._marks
         state = Running(
             iteration=done,
             iterations=self._iterations,
-            per_second=(done - self._done) / since,
+            per_second=(done - first) / (now - began),
             validation=history.validation,
         )
         if due:
             self._progress(f"{state.text}\r" if self._live else state.text)
-            self._said, self._done = now, done
+            self._said = now
         if now - self._written >= FILE_SECONDS:
             with suppress(UserError, OSError):  # a full disk is for a checkpoint to tell
                 state.write(self._folder)
             self._written = now
+        if now - latest >= LINE_SECONDS:
+            self._marks = [self._marks[1], (now, done)]
