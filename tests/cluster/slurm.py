@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 CONFIGURATION = Path("/etc/slurm/slurm.conf")  # jobs do not see SLURM_CONF
 MUNGE_FOLDERS = {Path("/run/munge"): 0o755, Path("/var/log/munge"): 0o700}
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -26,6 +28,9 @@ def why_not() -> str | None:
         return f"{CONFIGURATION} exists: this machine belongs to a cluster"
     if os.getuid():
         return "not root"
+    running = {process.info["name"] for process in psutil.process_iter(["name"])} & set(DAEMONS)
+    if running:
+        return f"{', '.join(sorted(running))} is running here"
     missing = [name for name in DAEMONS if not shutil.which(name)]
     return f"{', '.join(missing)} not installed (Debian: slurm-wlm, munge)" if missing else None
 
