@@ -48,7 +48,7 @@ class Slurm:
         return {line.split()[0] for line in lines if word in line}
 
     def preempt(self) -> None:
-        """Run an urgent job that needs all cores but one, so that Slurm stops a job of `cpu` and requeues it."""
+        """Run an urgent job on three cores, one more than three jobs leave of five, so that Slurm stops a job of `cpu`."""
         self.ask(
             "sbatch", "--partition=urgent", "--cpus-per-task=3", "--mem=100", "--output=/dev/null", "--wrap=sleep 3"
         )
