@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from adaptsr import files
 from adaptsr.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from adaptsr.config.schema import Compute
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-LOCKS = Path("/tmp") / f"adaptsr-{os.getuid()}"  # not TMPDIR, which may differ between two shells
+LOCKS = files.NODE_FOLDER
 TF32 = False
 """Whether float32 products on a GPU may round their factors to 10 bits, in training and scoring alike: torch's default is on
 for convolutions and off for matrices, and numbers would depend on the card."""
@@ -93,7 +94,7 @@ def take_slot(
 
     Tries one slot of every GPU before a second of any. With one job per GPU, takes only a GPU that nobody holds.
     """
-    folder = _own_folder(folder or LOCKS)
+    folder = files.own_folder(folder or LOCKS)
     told = False
     while True:
         for number, gpu in itertools.product(range(jobs_per_gpu), gpus):
@@ -206,15 +207,6 @@ def _lock(path: Path, kind: int) -> IO[str] | None:
         file.close()
         return None
     return file
-
-
-def _own_folder(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat(follow_symlinks=False).st_uid != os.getuid():
-        raise UserError(
-            f"{folder}: belongs to another user, but holds the locks of your GPUs; ask its owner to remove it"
-        )
-    return folder
 
 
 def prepare_device(compute: Compute) -> torch.device:

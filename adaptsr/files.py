@@ -26,6 +26,8 @@ def expanded(text: str) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111 (pathlib raises for an unknown user)
 
 
+NODE_FOLDER = Path("/tmp") / f"adaptsr-{os.getuid()}"  # not TMPDIR, which may differ between two shells
+"""Where this user's processes on this machine keep locks and stamps."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -64,6 +66,16 @@ def refusal_explained(path: Path) -> Iterator[None]:
         raise UserError(
             f"{path}: cannot be written: {os.strerror(error.errno)}; {advice} and run the same command again"
         ) from error
+
+
+def own_folder(folder: Path) -> Path:
+    """Make a folder that nobody else may enter, or return the one there is. Raises `UserError` if it is somebody else's."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat(follow_symlinks=False).st_uid != os.getuid():
+        raise UserError(
+            f"{folder}: belongs to another user, but is for your locks and stamps; ask its owner to remove it"
+        )
+    return folder
 
 
 def remove(path: Path) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from adaptsr.config import schema
 from adaptsr.config.mistakes import validate
 from adaptsr.data.images import write_png
+from adaptsr.data.packed import PACKED
 from adaptsr.errors import UserError
 from adaptsr.randomness import generator
 from adaptsr.runs.choices import Choice
@@ -202,11 +203,11 @@ def pairs_of(root: Path, **split: str) -> schema.Pairs:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder but locks, with its content."""
+    """Every file below a folder but locks and packed images, with its content."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.endswith(".lock")
+        if path.is_file() and not path.name.endswith(".lock") and path.parent.name != PACKED
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TypeAlias
 from adaptsr.adaptation.baseline_files import FOLDER
 from adaptsr.config.reading import load_profile
 from adaptsr.errors import UserError, check_known
+from adaptsr.exchange.moves import recover
 from adaptsr.project import find_root
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.parts import Part, take_part
@@ -112,6 +114,7 @@ def load_matrix(parsed: argparse.Namespace, *, weights: bool = False) -> Matrix:
     """
     matrix = Matrix.of(load_profile(parsed.profile, dict(parsed.set)), str(parsed.profile), baseline_folders(parsed))
     check(matrix, weights=weights)
+    recover(matrix.results)
     return take_part(matrix, part_of(parsed))
 
 
@@ -125,4 +128,9 @@ def known_backbone(matrix: Matrix, name: str) -> str:
 
 
 def progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    """Print a line on stderr. On a terminal a line that ends in a carriage return stays until the next one."""
+    if not sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+        return
+    shown = line[: shutil.get_terminal_size().columns - 1].rstrip("\r") + "\r" if line.endswith("\r") else f"{line}\n"
+    print(f"\r\x1b[2K{shown}", end="", file=sys.stderr, flush=True)

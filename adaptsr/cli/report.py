@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
+import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from adaptsr.cli.common import Commands, known, load_matrix, part_of, project_path, with_part, with_profile
 from adaptsr.errors import UserError
 from adaptsr.runs.matrix import Matrix
+
+WATCH_SECONDS = 2
 
 
 def add(commands: Commands) -> None:
@@ -32,6 +37,11 @@ def add(commands: Commands) -> None:
     report.add_argument("--partial", action="store_true", help="show what is finished while the rest still trains")
     report.set_defaults(command=_report)
 
+    watch = with_part(with_profile(commands.add_parser("watch", help="show runs in progress, and a partial report")))
+    watch.add_argument("--every", type=float, default=60, metavar="SECONDS", help="render the report this often")
+    watch.add_argument("--once", action="store_true", help="show what there is now, and end")
+    watch.set_defaults(command=_watch, partial=True, results=None)
+
     audit = commands.add_parser("audit", help="check the paper's numbers and claims by arithmetic")
     audit.add_argument("--paper", default="adaptsr", metavar="NAME", help="a folder of papers/; default: adaptsr")
     audit.add_argument("--json", action="store_true")
@@ -50,6 +60,28 @@ def _report(parsed: argparse.Namespace) -> None:
         matrix = replace(matrix, folder=folder)
         partial = parsed.partial or (folder is not None and not (folder / "scores.parquet").is_file())
         _render(parsed, matrix, names, partial)
+
+
+def _watch(parsed: argparse.Namespace) -> None:
+    """Show a line for each run in progress and one for the matrix, until all are finished or Ctrl-C comes."""
+    from adaptsr.runs.running import overview
+
+    matrix = load_matrix(parsed)
+    live = sys.stdout.isatty() and not parsed.once
+    rendered, shown = -math.inf, 0
+    with suppress(KeyboardInterrupt):
+        while True:
+            ended = all(run.record_path(matrix.results).is_file() for run in matrix.runs if run.trained)
+            if ended or time.monotonic() - rendered >= parsed.every:
+                _render(parsed, matrix, ["index"], partial=True)
+                rendered = time.monotonic()
+            lines = overview(matrix)
+            print(f"\x1b[{shown}A\x1b[J" if live and shown else "", end="")
+            print(*lines, f"The report so far: {matrix.reports / 'index.html'}", sep="\n", flush=True)
+            if ended or parsed.once:
+                return
+            shown = len(lines) + 1
+            time.sleep(WATCH_SECONDS if live else parsed.every)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from adaptsr import files
 from adaptsr.config.schema import Data, DatasetConfig, Source, Split
 from adaptsr.data.kinds import kind_of
 from adaptsr.data.manifest import MANIFEST, Item, manifest_path, read_manifest
-from adaptsr.data.store import open_split
+from adaptsr.data.store import load_split, open_split
 from adaptsr.errors import UserError, first_names
 
 
@@ -19,6 +19,7 @@ def prepare(name: str, config: DatasetConfig, folder: Path, scale: int) -> Path:
     """Prepare dataset `name` in `folder` as its kind says, and return the path of its manifest.
 
     Removes the old manifest before any image changes and writes the new one last: a dataset with a manifest is complete.
+    Then packs the decoded images of every split (`packed`); whoever reads a split without a packed file makes it.
     Works with one thread, since profiles with different numbers of threads share the images. Raises `UserError` for any
     mistake in the profile's entry, a download or the images.
     """
@@ -28,11 +29,13 @@ def prepare(name: str, config: DatasetConfig, folder: Path, scale: int) -> Path:
         manifest = kind_of(config).prepare(name, config, folder, scale)
         if not path.exists():
             manifest.write(path)
+        for split in (split for split, items in manifest.splits.items() if items):
+            load_split(path, split)
     return path
 
 
 def check_crop(manifest: Path, split: str, crop: int) -> None:
-    """Raise `UserError` if HR images of a prepared split are smaller than `crop` pixels. Reads the headers of the files."""
+    """Raise `UserError` if HR images of a prepared split are smaller than `crop` pixels."""
     images = open_split(manifest, split)
     sizes = zip(images.names, images.hr_sizes(), strict=True)
     small = [f"{name!r} ({width}x{height})" for name, (height, width) in sizes if min(height, width) < crop]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from adaptsr.config.schema import Degradation
-from adaptsr.data.degradation import degrade
+from adaptsr.data import degradation
+from adaptsr.data.degradation import Drawn
 from adaptsr.data.images import to_float
 from adaptsr.data.matching import size_text
 from adaptsr.data.store import PairSet
@@ -41,6 +43,17 @@ class _Draw:
     transpose: bool
 
 
+class Cut(NamedTuple):
+    """The part of a batch that the CPU makes.
+
+    lr, hr: uint8 crops. degraded: the places in the batch whose LR is made from HR, with what was drawn for them.
+    """
+
+    lr: torch.Tensor
+    hr: torch.Tensor
+    degraded: list[tuple[list[int], Drawn]]
+
+
 def sample_batch(
     sources: Sequence[WeightedSource],
     seed: int,
@@ -58,16 +71,37 @@ def sample_batch(
     "calibration" gives another stream than "train", and a crop does not depend on `batch_size` unless a degradation is
     made on the fly. Raises `UserError` if an image is smaller than the crop or the crop is not a multiple of the scale.
     """
+    return finish(cut_batch(sources, seed, iteration, batch_size, crop, scale, purpose), scale, device)
+
+
+def cut_batch(
+    sources: Sequence[WeightedSource],
+    seed: int,
+    iteration: int,
+    batch_size: int,
+    crop: int,
+    scale: int,
+    purpose: str,
+) -> Cut:
+    """Cut the crops of a batch and draw its degradations; `finish` makes the batch. Raises the errors of `sample_batch`."""
     _check(sources, crop, scale)
     draws = _draw(sources, seed, iteration, batch_size, purpose)
     pairs = [_cut(sources[draw.source].pairs, draw, crop, scale) for draw in draws]
-    lr = _to_batch([pair[0] for pair in pairs], device)
-    hr = _to_batch([pair[1] for pair in pairs], device)
+    lr, hr = (torch.from_numpy(np.stack(windows)) for windows in zip(*pairs, strict=True))
+    degraded = []
     for index, source in enumerate(sources):
         chosen = [place for place, draw in enumerate(draws) if draw.source == index]
         if source.degradation and chosen:
             key: tuple[Key, ...] = (seed, purpose, iteration, "degradation", index)
-            lr[chosen] = degrade(hr[chosen], source.degradation, scale, key)
+            degraded.append((chosen, degradation.draw(source.degradation, len(chosen), key)))
+    return Cut(lr, hr, degraded)
+
+
+def finish(cut: Cut, scale: int, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return LR and HR of a batch as `sample_batch` does, degraded on `device`."""
+    lr, hr = (to_float(side.to(device, non_blocking=True)) for side in (cut.lr, cut.hr))
+    for chosen, drawn in cut.degraded:
+        lr[chosen] = degradation.apply(hr[chosen], drawn, scale)
     return lr, hr
 
 
@@ -124,7 +158,3 @@ def _orient(window: Array, draw: _Draw) -> Array:
     if draw.flip_columns:
         window = window[:, :, ::-1]
     return window.transpose(0, 2, 1) if draw.transpose else window
-
-
-def _to_batch(windows: Sequence[Array], device: torch.device | str) -> torch.Tensor:
-    return to_float(torch.from_numpy(np.stack(windows)).to(device))

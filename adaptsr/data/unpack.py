@@ -92,7 +92,10 @@ def reading(archive: Path, target: Path) -> Iterator[Iterator[Member]]:
             f"{archive}: damaged, or not a zip, tar or tar.gz archive ({_one_line(error)}); delete it and fetch it again"
         ) from None
     except OSError as error:
-        raise UserError(f"{archive}: cannot be unpacked to {target}: {error.strerror or error}") from None
+        reason = error.strerror or error
+        raise UserError(
+            f"{archive}: cannot be unpacked to {target}: {reason}; make room there, or make the folder writable"
+        ) from None
 
 
 def _harmless_files(members: Iterable[Member]) -> Iterator[Member]:

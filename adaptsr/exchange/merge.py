@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from adaptsr import files
 from adaptsr.data.manifest import MANIFEST, Manifest, read_manifest
 from adaptsr.errors import UserError, first_names, printable, raise_all
 from adaptsr.exchange.agreement import Agreement, compare, machine, means_of, spread_of
+from adaptsr.exchange.moves import Moves, staging_of
 from adaptsr.exchange.packs import WEIGHTS, About, choice_place, manifests_of, records_of, unpack_pack
 from adaptsr.progress import Progress
 from adaptsr.runs.keys import Inputs
@@ -60,11 +59,11 @@ def merge_packs(matrix: Matrix, archives: Sequence[Path], progress: Progress, *,
 
     other_code: accept runs of several versions of the code. Raises `UserError`, before anything is changed, for a pack that
     is torn, and for runs of another protocol, schedule, data, test images or code. If it cannot finish, it puts back what
-    it had moved.
+    it had moved; if it is killed, the next command with this profile does.
     """
     results = matrix.results
-    with _staging(results) as staging:
-        packs = [_open(matrix, archive, staging / str(number)) for number, archive in enumerate(archives)]
+    with staging_of(results) as moves:
+        packs = [_open(matrix, archive, moves.staging / str(number)) for number, archive in enumerate(archives)]
         known = _known(matrix)
         here = _matching(matrix)
         for pack in packs:
@@ -81,7 +80,7 @@ def merge_packs(matrix: Matrix, archives: Sequence[Path], progress: Progress, *,
         with ExitStack() as stack:
             for folder in (run.folder(results) for run in added if run.folder(results).is_dir()):
                 stack.enter_context(files.locked(folder.parent, _busy(folder), name=f".{folder.name}.lock"))
-            _put(matrix, packs, {run: found[run][0] for run in added}, staging)
+            _put(matrix, packs, {run: found[run][0] for run in added}, moves)
     for text in _lines(packs, added, twice):
         progress(printable(text))
     left_out = sum(len(pack.about.runs) - len(pack.records) for pack in packs)
@@ -93,18 +92,6 @@ def _busy(folder: Path) -> Callable[[], None]:
         raise UserError(f"{folder}: another process is training this run; wait for it, then merge again")
 
     return refuse
-
-
-@contextmanager
-def _staging(results: Path) -> Iterator[Path]:
-    """Yield a folder on the disk of the results, removed in the end."""
-    with files.refusal_explained(results):
-        results.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=results.parent, prefix=".merge-"))
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
 
 
 def _open(matrix: Matrix, archive: Path, folder: Path) -> Opened:
@@ -225,29 +212,24 @@ def _agreement(
     return compare(one[1], other[1], means, spread_of(siblings.values()))
 
 
-def _put(matrix: Matrix, packs: Sequence[Opened], sources: dict[Run, Path], staging: Path) -> None:
+def _put(matrix: Matrix, packs: Sequence[Opened], sources: dict[Run, Path], moves: Moves) -> None:
     """Move runs, scores of what is not trained, manifests and choices to their places and gather; undo it all on failure."""
-    moves = Moves(staging / "replaced")
     results = matrix.results
-    old_scores = results / "scores.parquet"
-    try:
-        for run, source in sources.items():
-            folder = run.folder(results)
-            if (folder / "record.json").is_file():  # of another key: it is kept, as when it is trained anew
-                moves.move(folder, superseded_folder(results, read_record(folder / "record.json").key))
-            moves.move(run.folder(source), folder)
-        for pack in packs:
-            for place in _other_files(matrix, pack):
-                if not (results / place).exists():
-                    moves.move(pack.folder / place, results / place)
-            for name in _missed_weights(pack, results):
-                moves.move(pack.folder / name, results / name)
-        gathered = staging / "scores.parquet"
-        gather(replace(matrix), gathered, merged=True)  # afresh: optional test sets may have come
-        moves.move(gathered, old_scores)
-    except BaseException:
-        moves.undo()
-        raise
+    for run, source in sources.items():
+        folder = run.folder(results)
+        if (folder / "record.json").is_file():  # of another key: it is kept, as when it is trained anew
+            moves.move(folder, superseded_folder(results, read_record(folder / "record.json").key))
+        moves.move(run.folder(source), folder)
+    for pack in packs:
+        for place in _other_files(matrix, pack):
+            if not (results / place).exists():
+                moves.move(pack.folder / place, results / place)
+        for name in _missed_weights(pack, results):
+            moves.move(pack.folder / name, results / name)
+    gathered = moves.staging / "scores.parquet"
+    gather(replace(matrix), gathered, merged=True)  # afresh: optional test sets may have come
+    moves.move(gathered, results / "scores.parquet")
+    moves.commit()
 
 
 def _other_files(matrix: Matrix, pack: Opened) -> Iterator[str]:
@@ -268,29 +250,6 @@ def _missed_weights(pack: Opened, results: Path) -> Iterator[str]:
         wanted = without_weights(here) and (run.folder(pack.folder) / WEIGHTS).is_file()
         if wanted and read_record(here / "record.json").adaptation_sha256 == record.adaptation_sha256:
             yield from (f"{run.name}/{name}" for name in (WEIGHTS, ORIGIN))
-
-
-class Moves:
-    """Renames that can be undone; a file or folder in the way is put aside first."""
-
-    def __init__(self, aside: Path) -> None:
-        self.aside = aside
-        self.done: list[tuple[Path, Path]] = []
-
-    def move(self, source: Path, target: Path) -> None:
-        """Rename `source`, if it exists, to `target`."""
-        if not source.exists():
-            return
-        if target.exists():
-            self.move(target, self.aside / str(len(self.done)))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.rename(target)
-        self.done.append((source, target))
-
-    def undo(self) -> None:
-        for source, target in reversed(self.done):
-            source.parent.mkdir(parents=True, exist_ok=True)
-            target.rename(source)
 
 
 def _lines(packs: Sequence[Opened], added: dict[Run, RunRecord], twice: dict[Run, Agreement]) -> Iterator[str]:

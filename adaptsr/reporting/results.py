@@ -17,6 +17,7 @@ from adaptsr.errors import UserError
 from adaptsr.runs import records
 from adaptsr.runs.matrix import enumerate_runs
 from adaptsr.runs.run import Run
+from adaptsr.runs.running import Running, in_progress
 from adaptsr.scoring.table import Fingerprint, collect_scores, fingerprint_of, read_scores
 from adaptsr.statistics import UNSEEDED, row_names, seed_tables
 
@@ -38,7 +39,7 @@ class Results:
     scores: the lines of `scores.parquet` that belong to the profile's matrix. records: of the trained runs. scenes:
     dataset to (image to scene); an image that is missing from it is its own scene. folder: the results folder. failures:
     why runs lack a record, as far as known. choices: what tuning chose, by backbone and row, as far as it has. manifests: of the prepared datasets. partial: whether scores were collected
-    from the runs, complete or not. selection: set if `profile` and `rows` are a part of a matrix.
+    from the runs, complete or not; running: the runs in progress, then. selection: set if `profile` and `rows` are a part of a matrix.
     """
 
     profile: Profile
@@ -52,6 +53,7 @@ class Results:
     choices: Mapping[tuple[str, str], Choice] = field(default_factory=dict)
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     partial: bool = False
+    running: Mapping[Run, Running] = field(default_factory=dict)
     selection: Selection | None = None
 
     @cached_property
@@ -229,6 +231,7 @@ def read_results(
         choices=choices or {},
         manifests=manifests,
         partial=partial,
+        running=dict(in_progress(enumerate_runs(profile, rows), results_folder)) if partial else {},
         selection=selection,
     )
 

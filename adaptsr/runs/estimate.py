@@ -7,7 +7,7 @@ times those of `metrics/costs.py`, image sizes those of `config/datasets.tsv`. W
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,19 +16,16 @@ from adaptsr.adaptation.baseline_files import Variant
 from adaptsr.config import schema
 from adaptsr.data.catalogue import Catalogue, read_catalogue
 from adaptsr.data.fetch import State, as_text, status
-from adaptsr.data.kinds import ASSUMED_IMAGES, ASSUMED_LR_PIXELS, SplitSize, kind_of
+from adaptsr.data.kinds import ASSUMED_IMAGES, ASSUMED_LR_PIXELS
 from adaptsr.data.manifest import manifest_path
 from adaptsr.errors import UserError
 from adaptsr.files import size_text
-from adaptsr.metrics.conventions import conventions
-from adaptsr.metrics.costs import seconds_of
 from adaptsr.metrics.weights import weight_files
 from adaptsr.papers import Timing, load_paper
-from adaptsr.runs import records
+from adaptsr.runs import durations, records
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.run import Run
 
-PIXELS_OF_AN_ITERATION = 8 * 256**2
 ASSUMED_SHARE = 0.1
 """Share of a backbone's parameters that an adaptation trains, for a profile without a paper."""
 BYTES_OF_A_SCORE = 2 * 12
@@ -61,6 +58,7 @@ class Estimate:
     metric_weights: tuple[tuple[str, bool], ...]
     archive_bytes: int
     image_bytes: int
+    decoded_bytes: int
     result_bytes: int
     adapted_share: float
     """Assumed share of a backbone's parameters that an adaptation trains."""
@@ -92,14 +90,10 @@ def estimate(matrix: Matrix) -> Estimate:
         metric_weights=tuple(networks.items()),
         archive_bytes=sum(state.source.bytes or 0 for state in archives),
         image_bytes=_image_bytes(profile, catalogue),
+        decoded_bytes=_decoded_bytes(matrix),
         result_bytes=_result_bytes(matrix),
         adapted_share=_adapted_share(profile),
     )
-
-
-def _timings(profile: schema.Profile) -> Mapping[str, Timing]:
-    """Return the published timings of the profile's paper by name of the weights; none without a paper."""
-    return load_paper(profile.paper).TIMINGS if profile.paper else {}
 
 
 def _adapted_share(profile: schema.Profile) -> float:
@@ -120,7 +114,7 @@ def _named_weights(profile: schema.Profile, catalogue: Catalogue) -> list[str]:
 
 def _estimate_backbone(matrix: Matrix, name: str) -> BackboneEstimate:
     profile = matrix.profile
-    timing = _timings(profile).get(profile.backbones[name].weights or "")
+    timing = durations.timings(profile).get(profile.backbones[name].weights or "")
     runs = [run for run in matrix.runs if run.backbone == name and run.trained]
     finished = _finished(matrix, runs)
     left = Counter(run.variant for run in runs)
@@ -130,19 +124,19 @@ def _estimate_backbone(matrix: Matrix, name: str) -> BackboneEstimate:
         (left[v.row], _training_seconds(matrix.untuned, name, v, timing, finished.get(v.row, []))) for v in waiting
     ]
     untuned = matrix.untuned
-    validations = sum(left[v.row] * _validations(untuned.training(v, name)) for v in waiting)
+    validations = sum(left[v.row] * durations.validations(untuned.training(v, name)) for v in waiting)
     for at, variant in _tuning_runs(matrix, name):
         seeds = len(at.profile.seeds)
         training.append((seeds, _training_seconds(at, name, variant, timing, [])))
-        validations += seeds * (1 + _validations(at.training(variant, name)))
+        validations += seeds * (1 + durations.validations(at.training(variant, name)))
     restored = 1 + len(runs)
     return BackboneEstimate(
         name=name,
         runs=len(runs),
         finished=sum(len(found) for found in finished.values()),
         training_hours=_total_hours(training),
-        validation_hours=validations * _validation_seconds(matrix, timing) / 3600 if timing else None,
-        scoring_hours=restored * _scoring_seconds(matrix, timing) / 3600 if timing else None,
+        validation_hours=validations * durations.validation_seconds(matrix, timing) / 3600 if timing else None,
+        scoring_hours=restored * durations.scoring_seconds(matrix, matrix.tests, timing) / 3600 if timing else None,
         how=timing.how if timing else "no times are published for these weights; finished runs are the only measure",
     )
 
@@ -179,44 +173,22 @@ def _training_seconds(
     """Return the seconds of one run: the mean of its finished seeds if there are any, else from published times."""
     if finished:
         return sum(record.wall_seconds for record in finished) / len(finished)
-    if timing is None:
-        return None
-    training = matrix.training(variant, backbone)
-    pixels = training.batch_size * training.crop**2
-    seconds = timing.full if variant.baseline.trains_all else timing.adapted
-    return training.iterations * seconds * pixels / PIXELS_OF_AN_ITERATION
-
-
-def _validations(training: schema.Training) -> int:
-    return 1 + -(-training.iterations // training.validate_every)
-
-
-def _validation_seconds(matrix: Matrix, timing: Timing) -> float:
-    size = _size(matrix.profile, matrix.profile.data.validation)
-    return size.images * size.lr_pixels / 1e6 * timing.restoring
-
-
-def _scoring_seconds(matrix: Matrix, timing: Timing) -> float:
-    """Return the seconds that one run takes on all test datasets, for restoring and all metrics."""
-    profile = matrix.profile
-    metrics = [convention.name for convention in conventions(profile.scoring)]
-    seconds = 0.0
-    for test in matrix.tests:
-        size = _size(profile, test)
-        restoring = size.lr_pixels / 1e6 * timing.restoring
-        seconds += size.images * (restoring + seconds_of(metrics, size.lr_pixels * profile.scale**2))
-    return seconds
-
-
-def _size(profile: schema.Profile, split: schema.Split) -> SplitSize:
-    declared = profile.datasets[split.dataset]
-    return kind_of(declared).estimate(declared, split.split, profile.scale)
+    return durations.training_seconds(matrix, backbone, variant, timing) if timing else None
 
 
 def _image_bytes(profile: schema.Profile, catalogue: Catalogue) -> int:
     """Return the bytes of images still to be unpacked, as their share of the archives; ready datasets add nothing."""
     waiting = {name: row for name, row in _archive_datasets(profile).items() if not manifest_path(name).is_file()}
     return sum(_unpacked_bytes(catalogue, row) for row in waiting.values())
+
+
+def _decoded_bytes(matrix: Matrix) -> int:
+    """Return the bytes of the decoded images of the splits that are used; ready datasets add nothing."""
+    profile, scale = matrix.profile, matrix.profile.scale
+    used: list[schema.Source | schema.Split] = [*profile.data.train, profile.data.validation, *matrix.tests]
+    parts = {(split.dataset, split.split): split for split in used if not manifest_path(split.dataset).is_file()}
+    sizes = [durations.size_of(profile, split) for split in parts.values()]
+    return sum(3 * size.images * size.lr_pixels * (1 + scale**2) for size in sizes)
 
 
 def _unpacked_bytes(catalogue: Catalogue, row: str) -> int:
@@ -241,7 +213,7 @@ def _image_counts(catalogue: Catalogue, rows: Iterable[str], archive: str) -> di
 
 def _result_bytes(matrix: Matrix) -> int:
     profile = matrix.profile
-    scores = sum(_size(profile, test).images for test in matrix.tests) * len(profile.scoring.metrics)
+    scores = sum(durations.size_of(profile, test).images for test in matrix.tests) * len(profile.scoring.metrics)
     total = 0.0
     for name, backbone in profile.backbones.items():
         weights = _weights_bytes(profile, backbone)
@@ -256,7 +228,7 @@ def _result_bytes(matrix: Matrix) -> int:
 
 def _weights_bytes(profile: schema.Profile, backbone: schema.Backbone) -> int:
     """Return the bytes of a whole backbone: its parameters in single precision if their number is known, else the file's size."""
-    timing = _timings(profile).get(backbone.weights or "")
+    timing = durations.timings(profile).get(backbone.weights or "")
     if timing:
         return 4 * timing.parameters
     path = files.expanded(backbone.weights or "")
@@ -271,7 +243,7 @@ def _notes(matrix: Matrix) -> Iterator[str]:
     left_out = [test.dataset for test in profile.data.test if test not in matrix.tests]
     if left_out:
         yield f"Left out until its archive is there: {', '.join(left_out)}."
-    if not any(backbone.weights in _timings(profile) for backbone in profile.backbones.values()):
+    if not any(backbone.weights in durations.timings(profile) for backbone in profile.backbones.values()):
         return
     yield (
         "Hours are of one RTX 4090: published times per iteration at batch 8 and HR crop 256, in proportion to the pixels of an "
@@ -281,7 +253,7 @@ def _notes(matrix: Matrix) -> Iterator[str]:
         yield "LR that is degraded on the fly makes an iteration longer than the published ones; by how much is not published."
     if tuning := sum(len(at.profile.seeds) for name in profile.backbones for at, _ in _tuning_runs(matrix, name)):
         yield f"Training and validation hours include {tuning:,} tuning runs, which `RUNS` does not count."
-    splits = [(split.dataset, _size(profile, split)) for split in (profile.data.validation, *matrix.tests)]
+    splits = [(split.dataset, durations.size_of(profile, split)) for split in (profile.data.validation, *matrix.tests)]
     sizes = sorted({dataset for dataset, size in splits if not size.lr_pixels_known})
     if sizes:
         yield f"The size of the images of {', '.join(sizes)} is not known beforehand: {ASSUMED_LR_PIXELS:,} LR pixels are assumed."
@@ -303,9 +275,10 @@ def to_text(made: Estimate) -> str:
     unknown = [state.source.name for state in made.downloads if not state.source.bytes]
     more = f", without {', '.join(unknown)}, whose size is not published" if unknown else ""
     archives = f"archives {size_text(made.archive_bytes)} and their images {size_text(made.image_bytes)}{more}; "
+    decoded = f"decoded images {size_text(made.decoded_bytes)}; "
     lines += [
         "",
-        f"Disk: {archives if made.downloads else ''}results about {size_text(made.result_bytes)} (weights of all runs, with {made.adapted_share:.0%} of a backbone where not all of it trains, and scores)",
+        f"Disk: {archives if made.downloads else ''}{decoded}results about {size_text(made.result_bytes)} (weights of all runs, with {made.adapted_share:.0%} of a backbone where not all of it trains, and scores)",
     ]
     return "\n".join(lines) + "\n"
 
@@ -344,5 +317,10 @@ def to_json(made: Estimate) -> dict[str, Any]:
             for state in made.downloads
         ],
         "metric_weights": dict(made.metric_weights),
-        "bytes": {"archives": made.archive_bytes, "images": made.image_bytes, "results": made.result_bytes},
+        "bytes": {
+            "archives": made.archive_bytes,
+            "images": made.image_bytes,
+            "decoded": made.decoded_bytes,
+            "results": made.result_bytes,
+        },
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -17,12 +19,13 @@ from adaptsr.backbones.sites import Site, find_sites
 from adaptsr.config import schema
 from adaptsr.data.manifest import manifest_path
 from adaptsr.data.prepare import check_apart, check_crop
-from adaptsr.data.sampling import WeightedSource, sample_batch
+from adaptsr.data.sampling import Cut, WeightedSource, cut_batch, finish
 from adaptsr.data.store import PairSet, load_split
 from adaptsr.devices import prepare_device
 from adaptsr.runs.keys import Inputs
 from adaptsr.runs.matrix import Matrix
 from adaptsr.training.objectives import objective_of
+from adaptsr.training.prefetching import made_ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,7 @@ class TrainingContext:
     validation: PairSet
     device: torch.device
     inputs: Inputs
+    _ahead: list[Callable[[int], Cut]] = field(default_factory=list)
 
     @staticmethod
     def of(matrix: Matrix, name: str) -> TrainingContext:
@@ -70,8 +74,26 @@ class TrainingContext:
     def sample(
         self, training: schema.Training, seed: int, index: int, purpose: str
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        scale = self.matrix.profile.scale
-        return sample_batch(self.sources, seed, index, training.batch_size, training.crop, scale, purpose, self.device)
+        """Return a batch on the device, of those made `ahead` if it is one."""
+        make = self._ahead[-1] if self._ahead and purpose == "train" else self.cuts(training, seed, purpose)
+        return finish(make(index), self.matrix.profile.scale, self.device)
+
+    @contextmanager
+    def ahead(self, training: schema.Training, seed: int, start: int) -> Iterator[None]:
+        """Let a process beside this one make the batches of a run from iteration `start` on, if a GPU would wait for them."""
+        if self.device.type != "cuda":
+            yield
+            return
+        with made_ahead(self.cuts(training, seed, "train"), start, training.iterations) as take:
+            self._ahead.append(take)
+            try:
+                yield
+            finally:
+                self._ahead.remove(take)
+
+    def cuts(self, training: schema.Training, seed: int, purpose: str) -> Callable[[int], Cut]:
+        scale, batch, crop = self.matrix.profile.scale, training.batch_size, training.crop
+        return lambda index: cut_batch(self.sources, seed, index, batch, crop, scale, purpose)
 
     def plan(self, variant: Variant, seed: int) -> Plan:
         calibration = self.calibration(self.matrix.training(variant, self.name), seed)

@@ -27,6 +27,7 @@ from adaptsr.runs import records
 from adaptsr.training.checkpoints import Checkpoints, History
 from adaptsr.training.context import TrainingContext
 from adaptsr.training.losses import Losses
+from adaptsr.training.pace import Pace
 from adaptsr.training.step import Step
 from adaptsr.training.termination import Terminated
 
@@ -75,7 +76,8 @@ def optimise(
         return Outcome(history, start, diverged_at, tuple(sorted(undetermined)), step.memory.bytes)
 
     saved_at = time.monotonic()
-    with memory_explained(training), _undetermined_noted() as undetermined:
+    pace = Pace(checkpoints.folder, training.iterations, start, progress)
+    with memory_explained(training), _undetermined_noted() as undetermined, context.ahead(training, seed, start):
         for iteration in range(start, training.iterations):
             began, worked = time.monotonic(), time.process_time()
             losses.add(*step(iteration))
@@ -106,6 +108,7 @@ def optimise(
                 progress(
                     f"iteration {done} of {training.iterations}: validation PSNR-Y {history.validation[-1].psnr_y:.2f} dB"
                 )
+            pace.tick(done, history)
     trainer.finish()
     return outcome(None)
 

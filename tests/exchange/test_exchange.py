@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -21,10 +22,11 @@ from adaptsr.backbones.build import build
 from adaptsr.data.manifest import manifest_path
 from adaptsr.data.prepare import prepare
 from adaptsr.errors import UserError
-from adaptsr.exchange import merge
+from adaptsr.exchange import merge, moves
 from adaptsr.exchange.agreement import Agreement
 from adaptsr.exchange.check import check_pack
 from adaptsr.exchange.merge import Merged, merge_packs
+from adaptsr.exchange.moves import recover
 from adaptsr.exchange.packs import write_pack
 from adaptsr.files import file_sha256
 from adaptsr.reporting.provenance import trace_origin
@@ -344,6 +346,56 @@ def test_a_full_disk_leaves_nothing(away: Matrix, monkeypatch: pytest.MonkeyPatc
         merged(away, "Ada.zip")
     assert tree(away.results) == before
     assert [path.name for path in Path("results").iterdir()] == ["small"]
+
+
+def killed_at_rename(number: int, matrix: Matrix, *names: str) -> bool:
+    """Merge in a process that is killed before a rename into or out of the results; return whether it was."""
+    child = os.fork()
+    if child == 0:
+        rename, count = Path.rename, 0
+
+        def deadly(self: Path, target: Path) -> Path:
+            nonlocal count
+            count += 1
+            if count == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return rename(self, target)
+
+        Path.rename = deadly  # type: ignore[method-assign, assignment]
+        if number == 0:
+            moves.shutil.rmtree = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        merged(matrix, *names)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+def test_a_merge_that_is_killed_between_two_renames_is_undone(home: Path, away: Matrix) -> None:
+    """A run is replaced, another is new, manifests and scores come: a kill before each rename, then a merge to the end."""
+    merged(away, "Ada.zip")
+    path = ONE.record_path(away.results)
+    read_record(path).model_copy(update={"variant_key": "0" * 64}).write(path)
+    shutil.rmtree(away.results / "manifests")
+    before, kills = tree(away.results), 0
+    while killed_at_rename(kills + 1, away, "Ada.zip", "Bob.zip"):
+        kills += 1
+        assert recover(away.results) is None
+        assert tree(away.results) == before
+        assert [item.name for item in Path("results").iterdir()] == ["small"]
+    assert kills >= 6
+    assert SCORES.read_bytes() == (home / SCORES).read_bytes()
+
+
+def test_a_merge_that_is_killed_after_its_last_rename_stays(home: Path, away: Matrix) -> None:
+    assert killed_at_rename(0, away, "all.zip")
+    recover(away.results)
+    assert SCORES.read_bytes() == (home / SCORES).read_bytes()
+    assert [item.name for item in Path("results").iterdir()] == ["small"]
+
+
+def test_two_merges_at_once_are_refused(away: Matrix) -> None:
+    with moves.staging_of(away.results), pytest.raises(UserError, match="another merge is in progress"):
+        merged(away, "all.zip")
+    merged(away, "all.zip")
 
 
 def test_a_run_of_another_key_is_kept_when_one_is_merged(away: Matrix) -> None:

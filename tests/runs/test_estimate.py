@@ -103,6 +103,12 @@ def test_images_that_two_datasets_share_are_counted_for_both() -> None:
     assert with_both.archive_bytes - with_one.archive_bytes < 10**9
 
 
+def test_decoded_images_are_counted_by_their_pixels() -> None:
+    """Of the demo: 5 scenes of 16 patches to train on, 3 of 2 and 8 of 2 to validate and test, each 128 pixels wide."""
+    patches = 6 * 16 + (3 + 8) * 2  # one scene has two photographs
+    assert made("demo").decoded_bytes == 3 * patches * (128**2 + 32**2)
+
+
 def test_the_iphone_profile_takes_less_than_an_hour() -> None:
     plan = made("iphone")
     assert plan.hours is not None

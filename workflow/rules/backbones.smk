@@ -26,7 +26,7 @@ rule pretrained:
         f"results/{NAME}/logs/pretrained/{{backbone}}.log",
     threads: PROFILE.compute.threads
     resources:
-        **ON_GPU,
+        **requested(memory=job_requests.training_mb(PROFILE, PRETRAINING)),
     message:
         "Pretraining {wildcards.backbone} on bicubic pairs"
     shell:
@@ -61,7 +61,7 @@ rule accepted:
         f"results/{NAME}/logs/accepted/{{backbone}}.log",
     threads: PROFILE.compute.threads
     resources:
-        **ON_GPU,
+        **requested(),
     message:
         "Checking the backbone {wildcards.backbone} with every variant"
     shell:

@@ -1,7 +1,7 @@
 # Read and check the profile; define what the other rule files share. No rules here.
 import shlex
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from adaptsr import devices
@@ -12,8 +12,9 @@ from adaptsr.data.catalogue import read_catalogue, weights_file
 from adaptsr.data.kinds import kind_of
 from adaptsr.data.manifest import manifest_path
 from adaptsr.errors import UserError
+from adaptsr.exchange.moves import recover
 from adaptsr.files import expanded
-from adaptsr.runs import validation
+from adaptsr.runs import job_requests, validation
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.parts import Part, take_part
 from adaptsr.scoring.external import folders_as_they_are
@@ -44,6 +45,7 @@ def load_matrix():
     words += [word for folder in folders for word in ("--baselines", folder)]
     matrix = Matrix.of(load_profile(path, settings), str(path), [FOLDER, *map(Path, folders)])
     validation.check(matrix)
+    recover(matrix.results)
     return take_part(matrix, part), shlex.join(words), part
 
 
@@ -69,6 +71,18 @@ if ON_GPU and "gpu" not in workflow.global_resources and workflow.nodes is None:
     SLOTS = PROFILE.compute.jobs_per_gpu * len(devices.shared_gpus())
     if SLOTS:
         workflow.register_resource("gpu", SLOTS)
+
+
+MEMORY = job_requests.training_mb(PROFILE, PROFILE.training)
+PRETRAINING = PROFILE.pretraining.training if PROFILE.pretraining else PROFILE.training
+
+
+def requested(minutes=job_requests.UNKNOWN_MINUTES, memory=MEMORY, on=ON_GPU):
+    """Return the resources of a job, as a cluster gets them; `--set-resources RULE:NAME=VALUE` replaces one.
+
+    On a GPU the process that samples batches has a core of its own.
+    """
+    return {**on, "mem_mb": memory, "runtime": minutes, "cpus_per_task": PROFILE.compute.threads + len(on)}
 
 
 wildcard_constraints:
@@ -142,6 +156,14 @@ def variant_key(wildcards):
 cached_variant_key = cache(MATRIX.untuned.variant_key)
 
 
+def training_minutes(wildcards):
+    seeds = len(wildcards.seeds.split("-"))
+    return cached_training_minutes(wildcards.backbone, row_of(wildcards), seeds)
+
+
+cached_training_minutes = cache(partial(job_requests.training_minutes, MATRIX))
+
+
 def tuning_inputs(wildcards):
     """Tuning refuses validation images that are test images, so it needs both."""
     return training_files(wildcards.backbone) + manifests(test.dataset for test in MATRIX.tests)
@@ -153,6 +175,10 @@ choice_path = cache(MATRIX.choice_path)
 def tuning_key(wildcards):
     """Return what makes a tuning job stale besides its files: what it tries, and what it selects by."""
     return MATRIX.asked_of_tuning(wildcards.backbone, row_of(wildcards))
+
+
+def tuning_minutes(wildcards):
+    return job_requests.tuning_minutes(MATRIX, wildcards.backbone, row_of(wildcards))
 
 
 def made_choices():
@@ -186,6 +212,11 @@ def trained(wildcards):
 def block_rows(wildcards):
     """Return the names of the rows that a scoring job scores."""
     return [row.name for row in blocks(backbone_of(wildcards))[wildcards.block]]
+
+
+def scoring_minutes(wildcards):
+    subject = backbone_of(wildcards), block_rows(wildcards), wildcards.dataset
+    return job_requests.scoring_minutes(MATRIX, *subject)
 
 
 def metric_keys():

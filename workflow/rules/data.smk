@@ -7,6 +7,8 @@ rule dataset:
     log:
         f"results/{NAME}/logs/dataset/{{dataset}}.log",
     threads: PROFILE.compute.threads
+    resources:
+        **requested(on={}),
     params:
         listing=lambda wildcards: listing(wildcards.dataset),
     message:

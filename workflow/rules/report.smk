@@ -36,6 +36,7 @@ if audit_report():
             report(audit_report()[0], caption="../report/audit.rst", category="Tables", labels={"report": "audit"}),
         log:
             f"results/{NAME}/logs/report/audit.log",
+        localrule: True
         message:
             "Checking the paper's numbers by arithmetic"
         shell:

@@ -29,7 +29,7 @@ rule score:
         f"results/{NAME}/logs/score/{{backbone}}/{{dataset}}/{{block}}.log",
     threads: PROFILE.compute.threads
     resources:
-        **ON_GPU,
+        **requested(scoring_minutes, job_requests.SCORING_MB),
     params:
         key=scoring_key,
         subject=lambda wildcards: "--external" if wildcards.backbone == EXTERNAL else f"--backbone {wildcards.backbone}",

@@ -10,10 +10,9 @@ rule train:
         f"results/{NAME}/{{backbone}}/{{baseline}}/{{variant}}/runs.{{seeds}}.json",
     log:
         f"results/{NAME}/logs/train/{{backbone}}/{{baseline}}/{{variant}}/{{seeds}}.log",
-    retries: 1
     threads: PROFILE.compute.threads
     resources:
-        **ON_GPU,
+        **requested(training_minutes),
     params:
         key=variant_key,
         seeds=lambda wildcards: wildcards.seeds.replace("-", " "),

@@ -11,10 +11,9 @@ rule tune:
         f"results/{NAME}/tuning/choices/{{backbone}}/{{baseline}}/{{variant}}.json",
     log:
         f"results/{NAME}/logs/tune/{{backbone}}/{{baseline}}/{{variant}}.log",
-    retries: 1
     threads: PROFILE.compute.threads
     resources:
-        **ON_GPU,
+        **requested(tuning_minutes),
     params:
         key=tuning_key,
     message:

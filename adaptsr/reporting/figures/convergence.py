@@ -14,6 +14,7 @@ from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
 from adaptsr.runs.records import RunRecord
+from adaptsr.runs.running import Running
 from adaptsr.statistics import seed_mean
 
 MOST_DOTS = 8
@@ -36,8 +37,8 @@ class Curve:
 
 
 def convergence(results: Results) -> Drawing | None:
-    """Draw a column of panels per backbone: iterations above, time below. None without records."""
-    if not results.records:
+    """Draw a column of panels per backbone: iterations above, time below. None without any run."""
+    if not results.records and not results.running:
         return None
     backbones = list(results.profile.backbones)
     curves = {backbone: curves_of(results, backbone) for backbone in backbones}
@@ -67,7 +68,7 @@ def convergence(results: Results) -> Drawing | None:
         name="convergence",
         kind="convergence",
         title="Training against validation PSNR-Y",
-        caption=f"Lines are means over the seeds; bands span their lowest and highest values and may leave the panel. If a row ends before the longest one, a dotted line continues its last level. Above by iterations, below by time on this machine without validation; the speed of a run depends on what else ran at the same time. {'Tuning chose by the validation images, with other seeds.' if results.profile.tuning else 'Nothing is chosen by the validation images.'}",
+        caption=f"Lines are means over the seeds; bands span their lowest and highest values and may leave the panel. If a row ends before the longest one, a dotted line continues its last level. Above by iterations, below by time on this machine without validation; the speed of a run depends on what else ran at the same time. {'Runs in progress are drawn as far as they are. ' if results.running else ''}{'Tuning chose by the validation images, with other seeds.' if results.profile.tuning else 'Nothing is chosen by the validation images.'}",
         alt=f"Line plots of validation PSNR-Y against iterations and against time, one column per backbone. {_ends(results, curves)}",
         figure=figure,
     )
@@ -75,14 +76,20 @@ def convergence(results: Results) -> Drawing | None:
 
 def curves_of(results: Results, backbone: str) -> list[Curve]:
     """Return the curves of all rows with validated runs on a backbone."""
-    found = [(row.name, list(results.row_records(backbone, row.name).values())) for row in results.adapted_rows]
-    return [curve for name, records in found if records and (curve := _curve(name, records)) is not None]
+    found = {
+        row.name: list[RunRecord | Running](results.row_records(backbone, row.name).values())
+        for row in results.adapted_rows
+    }
+    for run, running in results.running.items():
+        if run.backbone == backbone and run not in results.records:
+            found[run.variant].append(running)
+    return [curve for name, runs in found.items() if (curve := _curve(name, runs)) is not None]
 
 
-def _curve(row: str, records: Sequence[RunRecord]) -> Curve | None:
+def _curve(row: str, runs: Sequence[RunRecord | Running]) -> Curve | None:
     points: dict[int, list[tuple[float, float]]] = {}
-    for record in records:
-        for point in record.validation:
+    for run in runs:
+        for point in run.validation:
             points.setdefault(point.iteration, []).append((point.psnr_y, point.seconds))
     if not points:
         return None
