@@ -26,7 +26,8 @@ def test_every_row_of_the_paper_is_there(table: str, count: int) -> None:
 def test_values_are_numbers_and_rows_name_baseline_files(table: str) -> None:
     files = discover()
     for row in read_published("adaptsr", table):
-        assert all(float(value) > 0 for value in row.values.values())
+        printed = [value for value in row.values.values() if value != "not printed" and " above uniform" not in value]
+        assert all(float(value) > 0 for value in printed)
         for name in row.rows:
             assert name == "unadapted" or name.partition("/")[0] in {*files, "external"}
 
