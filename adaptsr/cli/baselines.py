@@ -51,4 +51,4 @@ def _stability(parsed: argparse.Namespace) -> None:
     found = measure(matrix, backbone, (matrix.profile.stability or schema.Stability()).model_copy(update=changes))
     print("\n".join(map(as_text, found)))
     if parsed.out:
-        files.write_json(parsed.out, [asdict(one) for one in found])
+        files.write_json(parsed.out, {"measured": [asdict(one) for one in found]})

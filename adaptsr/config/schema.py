@@ -468,6 +468,10 @@ class VariantChanges(Section):
         default_factory=TrainingChanges,
         description="changes to `training` for this variant, over those of its baseline",
     )
+    start: str | None = Field(
+        None,
+        description="`<baseline>/<variant>` with the same options: a run goes on from that one's with the same seed, with its plan and what it trained; default: it starts from the backbone",
+    )
 
     @property
     def options(self) -> dict[str, Any]:

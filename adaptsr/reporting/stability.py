@@ -38,7 +38,11 @@ class _Listing(NamedTuple):
 def write_stability(profile: Profile, results_folder: Path, out_folder: Path) -> list[Path]:
     """Write `stability.html` and `stability.csv` from what was measured on each backbone; return their paths."""
     measured = [
-        pd.DataFrame(files.read_json(results_folder / "stability" / f"{name}.json", "the stability of scores"))
+        pd.DataFrame(
+            files.read_json(results_folder / "stability" / f"{name}.json", "what `adaptsr stability` writes")[
+                "measured"
+            ]
+        )
         for name in profile.backbones
     ]
     frame = pd.concat(measured, ignore_index=True)

@@ -120,7 +120,9 @@ def training_files(backbone):
 
 def training_inputs(wildcards):
     path = choice_path(wildcards.backbone, row_of(wildcards))
-    return training_files(wildcards.backbone) + loss_weights() + ([str(path)] if path else [])
+    start = MATRIX.start(row_of(wildcards))
+    before = [f"results/{NAME}/{wildcards.backbone}/{start}/runs.{wildcards.seeds}.json"] if start else []
+    return training_files(wildcards.backbone) + loss_weights() + before + ([str(path)] if path else [])
 
 
 def loss_weights():
