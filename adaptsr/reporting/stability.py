@@ -16,8 +16,8 @@ from adaptsr.reporting.render import render, write_frame
 if TYPE_CHECKING:
     from adaptsr.config.schema import Profile
 
-PUBLISHED = "stability.csv"
-"""The published table: its `row` is a score, its only metric `pairwise`."""
+PUBLISHED = "table_stability.csv"
+"""The published table: its `row` ends with a score, its only metric is `pairwise`."""
 NOT_PRINTED = "not printed"
 SHOWN = {
     "sites": "sites",
@@ -48,7 +48,7 @@ def write_stability(profile: Profile, results_folder: Path, out_folder: Path) ->
     frame = pd.concat(measured, ignore_index=True)
     known = profile.paper is not None and PUBLISHED in published_tables(profile.paper)
     lines = read_published(str(profile.paper), PUBLISHED) if known else []
-    printed = {score: line for line in lines for score in line.rows}
+    printed = {row.rpartition("/")[2]: line for line in lines for row in line.rows}
     frame["published"] = [
         printed[score].values["pairwise"] if score in printed else NOT_PRINTED for score in frame["score"]
     ]
