@@ -226,6 +226,12 @@ def audit_report():
     return [f"reports/{NAME}/audit.html"] if PROFILE.paper else []
 
 
+def stability_key():
+    """Return what makes a measurement of stability stale besides its files."""
+    measured = [PROFILE.stability, PROFILE.training]
+    return [*(part.model_dump(mode="json") for part in measured), MATRIX.whole.profile.seeds[0], PROFILE.protocol]
+
+
 def stability_report():
     """Return the pages about importance scores, if the profile measures them."""
     return [f"reports/{NAME}/stability.{kind}" for kind in ("html", "csv")] if PROFILE.stability else []

@@ -56,7 +56,7 @@ if PROFILE.stability:
         resources:
             **ON_GPU,
         params:
-            key=[PROFILE.stability.model_dump(), PROFILE.training.model_dump(mode="json"), PROFILE.seeds[0]],
+            key=lambda wildcards: stability_key(),
         message:
             "Measuring how stable importance scores are on {wildcards.backbone}"
         shell:
@@ -78,10 +78,11 @@ if PROFILE.stability:
         localrule: True
         params:
             key=report_key,
+            part=PART_ARGUMENTS,
         message:
             "Rendering stability"
         shell:
-            "adaptsr report stability {PROFILE_ARGUMENTS} 2>&1 | tee {log} >&2"
+            "adaptsr report stability {PROFILE_ARGUMENTS} {params.part} 2>&1 | tee {log} >&2"
 
 
 rule report:
