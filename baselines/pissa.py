@@ -14,6 +14,7 @@ from adaptsr.adaptation.allocation import Calibration
 from adaptsr.adaptation.lora import attach_low_rank, factor_shapes, plan_low_rank, scale_of, useful_rank
 from adaptsr.adaptation.reparametrization import Plan, original_weight
 from adaptsr.backbones.sites import Site, select
+from adaptsr.errors import UserError
 
 TITLE = "PiSSA, r = {rank}"
 TRAINS = "A and B of every site, biases of the adapted layers"
@@ -28,6 +29,8 @@ def plan(
     backbone: nn.Module, sites: Sequence[Site], options: dict[str, Any], calibration: Calibration, seed: int
 ) -> Plan:
     chosen, form = select(sites), options["factorization"]
+    if form not in ("loralib", "kxk-1x1"):
+        raise UserError(f"pissa: factorization: {form!r} has no such start here; there are loralib, kxk-1x1")
     ranks = {site.name: min(options["rank"], useful_rank(site, form)) for site in chosen}
     made = plan_low_rank(chosen, ranks, {**options, "qkv": "fused"}, seed)
     for name, site in made.settings["sites"].items():

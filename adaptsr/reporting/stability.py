@@ -37,15 +37,9 @@ class _Listing(NamedTuple):
 
 def write_stability(profile: Profile, results_folder: Path, out_folder: Path) -> list[Path]:
     """Write `stability.html` and `stability.csv` from what was measured on each backbone; return their paths."""
-    measured = [
-        pd.DataFrame(
-            files.read_json(results_folder / "stability" / f"{name}.json", "what `adaptsr stability` writes")[
-                "measured"
-            ]
-        )
-        for name in profile.backbones
-    ]
-    frame = pd.concat(measured, ignore_index=True)
+    paths = [results_folder / "stability" / f"{name}.json" for name in profile.backbones]
+    measured = [files.read_json(path, "what `adaptsr stability` writes")["measured"] for path in paths]
+    frame = pd.concat(map(pd.DataFrame, measured), ignore_index=True)
     known = profile.paper is not None and PUBLISHED in published_tables(profile.paper)
     lines = read_published(str(profile.paper), PUBLISHED) if known else []
     printed = {row.rpartition("/")[2]: line for line in lines for row in line.rows}
