@@ -18,7 +18,7 @@ from adaptsr.backbones.sites import Site, select
 TITLE = "Rank-aware LoRA ({score}, {allocation})"
 TRAINS = "A and B of the sites with a rank, biases of the adapted layers"
 OPTIONS = {
-    "score": "gradient",  # gradient, fisher, activation, snip, random
+    "score": "gradient",  # gradient, fisher, activation, snip, random, uniform
     "batches": 1,  # calibration batches behind the scores
     # Whose score decides: the `site`'s (the paper's norm, which large layers win), per `parameter`, or per `cost` of a rank.
     "per": "site",

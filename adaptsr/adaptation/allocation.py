@@ -27,10 +27,10 @@ Calibration = Callable[[int], Batch]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Returns the loss of restored images beside HR: one number."""
 
-Score = Literal["gradient", "fisher", "activation", "snip", "random"]
+Score = Literal["gradient", "fisher", "activation", "snip", "random", "uniform"]
 Rule = Literal["greedy", "proportional"]
 
-SIZE_POWERS: Mapping[str, float] = {"gradient": 0.5, "fisher": 1, "snip": 1, "activation": 0, "random": 0}
+SIZE_POWERS: Mapping[str, float] = {"gradient": 0.5, "fisher": 1, "snip": 1, "activation": 0, "random": 0, "uniform": 0}
 """How each score grows with a layer's number of weights, all else being equal."""
 
 
@@ -61,12 +61,15 @@ def importance(
     activation  root mean square of the layer's output
     snip        sum of |W * dL/dW| (Lee et al., ICLR 2019)
     random      uniform in [0, 1), keyed by the seed
+    uniform     the same for all
 
     Raises `UserError` for an unknown score.
     """
     if score == "random":
         generator = randomness.numpy_generator(seed, "importance")
         return {site.name: float(value) for site, value in zip(sites, generator.random(len(sites)), strict=True)}
+    if score == "uniform":
+        return {site.name: 1.0 for site in sites}
     if score == "activation":
         return _activation_rms(model, sites, [calibration(i) for i in range(batches)])
     if score == "fisher":
@@ -77,7 +80,7 @@ def importance(
         ]
         return {site.name: math.fsum(one[site.name] for one in per_image) / len(per_image) for site in sites}
     if score not in ("gradient", "snip"):
-        raise UserError(f"score: {score!r} is unknown; there are activation, fisher, gradient, random, snip")
+        raise UserError(f"score: {score!r} is unknown; there are activation, fisher, gradient, random, snip, uniform")
     mean = mean_gradients(model, sites, [calibration(i) for i in range(batches)], loss_of(calibration))
     if score == "gradient":
         return {name: float(gradient.norm()) for name, gradient in mean.items()}

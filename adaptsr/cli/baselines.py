@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 
-from adaptsr.cli.common import Commands, known_backbone, load_matrix, progress, project_path, with_profile
+from adaptsr import files
+from adaptsr.cli.common import Commands, known_backbone, load_matrix, progress, project_path, user_path, with_profile
+from adaptsr.config import schema
 from adaptsr.errors import UserError
 
 
@@ -17,8 +20,9 @@ def add(commands: Commands) -> None:
         commands.add_parser("stability", help="measure how well importance scores of mini-batches agree")
     )
     stability.add_argument("--backbone", required=True)
-    stability.add_argument("--score", default="gradient", help="gradient (default), fisher, activation, snip or random")
-    stability.add_argument("--batches", type=int, default=50, metavar="N")
+    stability.add_argument("--out", type=user_path, metavar="FILE", help="also write the numbers there, as JSON")
+    stability.add_argument("--score", help="gradient, fisher, activation or snip; default: the profile's, or gradient")
+    stability.add_argument("--batches", type=int, metavar="N", help="default: the profile's, or 50")
     stability.set_defaults(command=_stability)
 
 
@@ -35,11 +39,16 @@ def _check_baseline(parsed: argparse.Namespace) -> int:
 
 
 def _stability(parsed: argparse.Namespace) -> None:
-    if parsed.batches < 2:
+    if parsed.batches is not None and parsed.batches < 2:
         raise UserError(f"--batches {parsed.batches}: expected at least 2, to compare them with each other")
     matrix = load_matrix(parsed, weights=True)
     backbone = known_backbone(matrix, parsed.backbone)
 
     from adaptsr.training.stability import as_text, measure
 
-    print(as_text(measure(matrix, backbone, parsed.score, parsed.batches)))
+    given = {"scores": parsed.score and [parsed.score], "batches": parsed.batches}
+    changes = {key: value for key, value in given.items() if value is not None}
+    found = measure(matrix, backbone, (matrix.profile.stability or schema.Stability()).model_copy(update=changes))
+    print("\n".join(map(as_text, found)))
+    if parsed.out:
+        files.write_json(parsed.out, {"measured": [asdict(one) for one in found]})

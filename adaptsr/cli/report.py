@@ -53,9 +53,21 @@ def add(commands: Commands) -> None:
 
 def _report(parsed: argparse.Namespace) -> None:
     matrix = load_matrix(parsed)
-    reports = ["index", "significance", *matrix.profile.report.tables]
+    reports = [
+        "index",
+        "significance",
+        *(["stability"] if matrix.profile.stability else []),
+        *matrix.profile.report.tables,
+    ]
     names = [known(matrix, "report", name, reports) for name in parsed.names or ["index"]]
 
+    if "stability" in names:
+        from adaptsr.reporting.stability import write_stability
+
+        write_stability(matrix.profile, matrix.results, matrix.reports)
+        names.remove("stability")
+        if not names:
+            return
     with _results_of(parsed.results) as folder:
         matrix = replace(matrix, folder=folder)
         partial = parsed.partial or (folder is not None and not (folder / "scores.parquet").is_file())

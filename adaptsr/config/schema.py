@@ -472,6 +472,10 @@ class VariantChanges(Section):
         default_factory=TrainingChanges,
         description="changes to `training` for this variant, over those of its baseline",
     )
+    start: str | None = Field(
+        None,
+        description="`<baseline>/<variant>` with the same options: a run goes on from that one's with the same seed, with its plan and what it trained; default: it starts from the backbone",
+    )
 
     @property
     def options(self) -> dict[str, Any]:
@@ -591,12 +595,25 @@ class Scoring(Section):
     )
 
 
+class Stability(Section):
+    """How far mini-batches agree on the importance of sites: Spearman correlations, the target `stability`."""
+
+    scores: list[Literal["gradient", "fisher", "activation", "snip"]] = Field(
+        ["gradient"], min_length=1, description="importance scores"
+    )
+    batches: Annotated[int, Ge(2), _Number] = Field(50, description="mini-batches, each scored alone")
+    batch_sizes: list[PositiveInt] = Field(
+        default_factory=list, description="crops in a mini-batch; default: `training.batch_size`"
+    )
+
+
 class Table(Section):
     title: str = Field(description="heading")
     rows: list[str] = Field(
         description="rows in this order: `<baseline>/<variant>` or patterns with `*`; rows that no table names are added to every table"
     )
     metrics: list[str] | None = Field(None, description="columns; default: all metrics")
+    per_seed: bool = Field(False, description="show each seed of a row in a line of its own below it")
     datasets: list[str] | None = Field(None, description="test datasets; default: all")
     published: str | None = Field(
         None, description="published numbers to show beside: a file in `published/` of the folder of `paper`"
@@ -666,6 +683,9 @@ class Profile(Section):
         default_factory=dict, description="external models, scored without adapting them: the rows `external/<name>`"
     )
     pretraining: Pretraining | None = None
+    stability: Stability | None = Field(
+        None, description="measure how stable importance scores are; default: they are not measured"
+    )
     scoring: Scoring
     report: Report
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from adaptsr.reporting.metrics import MetricColumn
@@ -69,6 +69,11 @@ class Cell:
         """Each seed with its mean, one digit more than the mean over seeds."""
         return [(seed, number_text(value, self.decimals + 1)) for seed, value in self.seeds.items()]
 
+    def of(self, seed: int | str) -> Cell:
+        """Return the value of one seed alone, without marks and what is published."""
+        alone = {known: value for known, value in self.seeds.items() if known == seed}
+        return Cell(alone, 1, self.decimals, "-")
+
     @property
     def sd_text(self) -> str:
         return "" if math.isnan(self.sd) else f"{self.sd:.{self.decimals}f}"
@@ -93,6 +98,11 @@ class Parameters:
             return "-"
         low, high = min(self.trainable), max(self.trainable)
         return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+    def of(self, seed: int | str) -> Parameters:
+        """Return those of one seed's run."""
+        found = [place for place, known in enumerate(self.seeds) if known == seed]
+        return Parameters(*(tuple(counts[place] for place in found) for counts in (self.trainable, self.total)))
 
     @property
     def percent(self) -> float:
@@ -122,6 +132,20 @@ class Line:
     published_parameters: str
     cells: tuple[Cell, ...]
 
+    def per_seed(self) -> list[Line]:
+        """Return a line for each seed with a value."""
+        seeds = sorted(seed for seed in {seed for cell in self.cells for seed in cell.seeds} if isinstance(seed, int))
+        alone = replace(self, published_label="", published_parameters="-")
+        return [
+            replace(
+                alone,
+                title=f"{self.title}, seed {seed}",
+                parameters=self.parameters.of(seed),
+                cells=tuple(cell.of(seed) for cell in self.cells),
+            )
+            for seed in seeds
+        ]
+
 
 @dataclass(frozen=True)
 class Block:
@@ -139,6 +163,10 @@ class Block:
     published_dataset: str
     total_parameters: int | None
     lines: tuple[Line, ...]
+
+    def with_seeds(self) -> Block:
+        """Return the block with a line for each seed below the line of its row."""
+        return replace(self, lines=tuple(one for line in self.lines for one in (line, *line.per_seed())))
 
     @property
     def heading(self) -> str:

@@ -66,6 +66,7 @@ class Page:
     gallery: Gallery
     origin: Origin
     audit: bool
+    stability: bool
     zip_name: str
     colors: dict[str, str]
     recorded: frozenset[Run]
@@ -121,6 +122,7 @@ def build_page(
         gallery=build_gallery(results, folder),
         origin=trace_origin(results, command),
         audit=(folder / "audit.html").is_file(),
+        stability=(folder / "stability.html").is_file(),
         zip_name=f"{folder.name}.zip",
         recorded=frozenset(results.records),
         colors={name: look.color for name, look in looks(results.rows).items()},

@@ -170,7 +170,8 @@ def _blocks(
             paper = [row for row in published if (row.backbone or None, row.dataset) == (backbone, beside.get(dataset))]
             measured = [row for row in rows if row.on(backbone)]
             if measured or paper:
-                blocks.append(_BlockBuilder(results, backbone, dataset, metrics, footnotes).build(measured, paper))
+                block = _BlockBuilder(results, backbone, dataset, metrics, footnotes).build(measured, paper)
+                blocks.append(block.with_seeds() if table.per_seed else block)
     return tuple(blocks)
 
 

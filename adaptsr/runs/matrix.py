@@ -205,8 +205,15 @@ class Matrix:
 
     def variant_key(self, backbone: str, row: str) -> str:
         """Return what a profile asks of a variant on a backbone (`keys.variant_key`); it needs no file but a choice."""
-        variant = self.variant(row, backbone)
-        return keys.variant_key(self.profile, backbone, variant, self.training(variant, backbone))
+        variant, start = self.variant(row, backbone), self.start(row)
+        key = keys.variant_key(self.profile, backbone, variant, self.training(variant, backbone))
+        return files.digest([key, self.variant_key(backbone, start)]) if start else key
+
+    def start(self, row: str) -> str | None:
+        """Return the row whose runs those of `row` go on from; None if they start from the backbone."""
+        baseline, _, name = row.partition("/")
+        changes = self.profile.baselines.get(baseline, schema.Baseline()).variants.get(name)
+        return changes.start if changes else None
 
     # Tuning
 

@@ -10,6 +10,7 @@ from adaptsr.data.kinds import kind_of
 from adaptsr.errors import UserError, check_known, listing, suggestion
 from adaptsr.metrics.conventions import conventions
 from adaptsr.papers import published_tables
+from adaptsr.runs.keys import changed_options
 from adaptsr.runs.matrix import Matrix, matching
 
 
@@ -27,6 +28,7 @@ def check(matrix: Matrix, *, weights: bool = True) -> None:
     except UserError as mistake:
         raise UserError(f"{source}: {mistake}") from None
     _check_tuning(matrix)
+    _check_starts(matrix)
     crop = profile.training.crop
     if crop % 8 and any("gan" in objective.terms for objective in matrix.objectives):
         raise UserError(f"{source}: training.crop: {crop} is not a multiple of 8, which the loss `gan` needs")
@@ -67,6 +69,22 @@ def _check_tuning(matrix: Matrix) -> None:
                 f"{matrix.source}: tuning: {validation.dataset} ({validation.split}) and the test dataset {test.dataset} show "
                 f"the same photographs ({min(shared)}); choose on others: change data.validation, or leave out the test dataset"
             )
+
+
+def _check_starts(matrix: Matrix) -> None:
+    """Refuse a row that goes on from one with other options, from itself, or in a profile that is tuned."""
+    for row in matrix.variants:
+        if not (start := matrix.start(row)):
+            continue
+        where = f"{matrix.source}: baselines.{row.replace('/', '.variants.')}.start"
+        if matrix.profile.tuning:
+            raise UserError(f"{where}: a profile with `tuning` cannot have it: remove one of the two")
+        check_known(where, "row", start, set(matrix.variants))
+        own, other = matrix.variant(row), matrix.variant(start)
+        if start == row or matrix.start(start):
+            raise UserError(f"{where}: {start} must start from the backbone")
+        if own.baseline != other.baseline or changed_options(own) != changed_options(other):
+            raise UserError(f"{where}: {start} has other options than {row}; give both the same")
 
 
 def _photographs(matrix: Matrix, split: schema.Split) -> frozenset[str]:

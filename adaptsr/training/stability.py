@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 from adaptsr.adaptation.allocation import importance, rank_correlation
 from adaptsr.backbones.sites import select
+from adaptsr.config import schema
 from adaptsr.runs.matrix import Matrix
 from adaptsr.training.context import TrainingContext
 
@@ -18,6 +20,7 @@ class Stability:
     score: str
     sites: int
     batches: int
+    batch_size: int
     pairwise: float
     """Mean over all pairs of mini-batches."""
     with_mean: float
@@ -26,10 +29,18 @@ class Stability:
     """The lowest of the pairs."""
 
 
-def measure(matrix: Matrix, backbone: str, score: str, batches: int) -> Stability:
-    """Score the sites of a backbone once for each of `batches` calibration batches and correlate the results."""
+def measure(matrix: Matrix, backbone: str, asked: schema.Stability) -> list[Stability]:
+    """Measure every score at every batch size."""
     bench = TrainingContext.of(matrix, backbone)
-    calibration, sites = bench.calibration(matrix.profile.training, matrix.profile.seeds[0]), select(bench.sites)
+    sizes = asked.batch_sizes or [matrix.profile.training.batch_size]
+    return [_measure(bench, score, size, asked.batches) for score, size in product(asked.scores, sizes)]
+
+
+def _measure(bench: TrainingContext, score: str, size: int, batches: int) -> Stability:
+    """Score the sites of a backbone once for each of `batches` calibration batches and correlate the results."""
+    profile, sites = bench.matrix.profile, select(bench.sites)
+    training = profile.training.model_copy(update={"batch_size": size})
+    calibration = bench.calibration(training, profile.seeds[0])
 
     def scores_of(index: int) -> dict[str, float]:
         one = replace(calibration, batch=lambda _: calibration(index))
@@ -37,10 +48,11 @@ def measure(matrix: Matrix, backbone: str, score: str, batches: int) -> Stabilit
 
     agreement = rank_correlation([scores_of(index) for index in range(batches)])
     return Stability(
-        backbone,
+        bench.name,
         score,
         len(sites),
         batches,
+        size,
         pairwise=agreement["pairwise"],
         with_mean=agreement["with_mean"],
         minimum=agreement["minimum"],
@@ -51,7 +63,7 @@ def as_text(found: Stability) -> str:
     """Format the correlations for a terminal."""
     return "\n".join(
         [
-            f"Spearman correlation of {found.score} scores at {found.sites} sites of {found.backbone}, {found.batches} mini-batches",
+            f"Spearman correlation of {found.score} scores at {found.sites} sites of {found.backbone}, {found.batches} mini-batches of {found.batch_size}",
             f"  mean over all pairs      {found.pairwise:.3f}",
             f"  mean against the mean    {found.with_mean:.3f}",
             f"  lowest pair              {found.minimum:.3f}",

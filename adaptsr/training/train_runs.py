@@ -17,6 +17,7 @@ from adaptsr.adaptation.baseline_files import Variant
 from adaptsr.adaptation.reparametrization import (
     Plan,
     adaptation_state,
+    load_adaptation,
     parameter_count,
     trainable_count,
 )
@@ -31,7 +32,7 @@ from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.origins import ORIGIN
 from adaptsr.runs.run import Run
 from adaptsr.runs.superseded import bring_back, set_aside
-from adaptsr.tensors import save_tensors
+from adaptsr.tensors import load_tensors, save_tensors
 from adaptsr.training.acceleration import accelerate
 from adaptsr.training.acceptance import accept, remembered
 from adaptsr.training.checkpoints import Checkpoints
@@ -42,6 +43,7 @@ from adaptsr.training.recipe import as_used, unused_groups
 from adaptsr.training.regions import compile_regions
 from adaptsr.training.termination import Terminated, sigterm_noted
 
+ADAPTATION = "adaptation.safetensors"
 DERIVED = ("record.json", "scores", "pictures", ORIGIN)
 """Files made from a run's weights, removed before the weights are trained again."""
 
@@ -152,10 +154,13 @@ def train_run(
     training = matrix.training(variant, context.name)
     variant_key = matrix.variant_key(context.name, variant.row)
     key = run_key(variant_key, context.inputs, seed)
+    start = _start(context, variant, seed)
     with memory_explained(training):
-        plan = context.plan(variant, seed)
+        plan = Plan.load(start) if start else context.plan(variant, seed)
     plan.save(folder)
     model = attach(context.fresh_backbone(), variant, plan)
+    if start:
+        load_adaptation(model, load_tensors(start / ADAPTATION)[0], str(start / ADAPTATION))
     model.to(context.device)
     if training.compile == "none":
         accelerate(model)
@@ -166,7 +171,7 @@ def train_run(
         context, model, training, seed, checkpoints, lambda line: progress(f"{run.label}: {line}"), terminated
     )
     finished = outcome.diverged_at is None
-    adaptation = folder / "adaptation.safetensors"
+    adaptation = folder / ADAPTATION
     if finished:
         identity = {"backbone": context.name, "baseline": variant.baseline.name, "variant": variant.name, "seed": seed}
         save_tensors(adaptation, adaptation_state(model), {**identity, "key": key})
@@ -191,7 +196,7 @@ def train_run(
         },
         title=variant.title,
         extension=variant.extension(context.sites),
-        plan_notes=plan.notes,
+        plan_notes=[*plan.notes, *_start_note(matrix.start(variant.row))],
         notes=[
             *facts(context.backbone).notes,
             *_notes(plan),
@@ -219,6 +224,26 @@ def train_run(
     record.write(folder / "record.json")
     checkpoints.clear()
     return record
+
+
+def _start(context: TrainingContext, variant: Variant, seed: int) -> Path | None:
+    """Return the folder of the finished run that this one goes on from, if it goes on from one."""
+    matrix = context.matrix
+    row = matrix.start(variant.row)
+    if row is None:
+        return None
+    folder = Run(context.name, row, seed).folder(matrix.results)
+    record = records.read_record(folder / "record.json")
+    key = run_key(matrix.variant_key(context.name, row), context.inputs, seed)
+    if record.key != key or record.status != "finished" or damage(folder, record):
+        raise UserError(
+            f"{folder}: {variant.row} goes on from this run, which is diverged, damaged or of another profile; train {row} again"
+        )
+    return folder
+
+
+def _start_note(row: str | None) -> list[str]:
+    return [f"It goes on from the run of {row} with the same seed, whose steps and time come on top."] if row else []
 
 
 def _recipe_notes(training: schema.Training, model: nn.Module) -> list[str]:

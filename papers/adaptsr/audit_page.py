@@ -46,7 +46,7 @@ NOT_CHECKED = (
     "AdaptSR on EDSR, SAFMN and DRCT, for which the paper prints no numbers, and all that it says about DSLR.",
     "The 0.91 rank correlation of importance scores, which needs data.",
     "Tables 9, 11 and 12, which the text at hand mentions but does not show.",
-    "Parameter counts of methods outside this suite, and AdaptSR-GAN, which the paper does not describe.",
+    "Parameter counts of methods outside this suite, and how AdaptSR-GAN is trained, which the paper does not describe.",
 )
 
 

@@ -25,7 +25,7 @@ CROSS = "The tables against each other"
 
 FULL = "full_finetuning/all"
 RANDOM = "rank_aware/random"
-COUNTED_AS = {"rank_aware/gradient": RANDOM}
+COUNTED_AS = dict.fromkeys(("rank_aware/gradient", "rank_aware/gan"), RANDOM)
 """Gradient scores need data; random scores fill the same budget."""
 RASA_GRID = tuple(product(("stage", "shape"), (1, 2, 4, 8, 16)))
 SHIRA_STEP = Fraction(1, 1000)

@@ -26,6 +26,12 @@ from tests.factories import refusal
             {"budget": 5000, "score": "taylor"},
             "score: 'taylor' is unknown; there are activation, fisher",
         ),
+        (
+            "pissa",
+            "r8",
+            {"factorization": "1x1-kxk"},
+            "pissa: factorization: '1x1-kxk' has no such start here; there are",
+        ),
         ("rasa", "budget", {"rank": 4, "shared": 4}, "rasa: shared: expected k between 1 and rank - 1 = 3, found 4"),
         ("rasa", "budget", {"shared": 0}, "rasa: shared: .* found 0"),
         ("rasa", "budget", {"grouping": "block"}, "rasa: grouping: 'block' is unknown; there are stage, shape"),

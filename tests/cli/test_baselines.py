@@ -50,5 +50,5 @@ def test_stability(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stability", "--backbone", "safmn", "--batches", "2"]) == 0
     first, *rest = capsys.readouterr().out.splitlines()
     assert first.startswith("Spearman correlation of gradient scores at ")
-    assert first.endswith(" sites of safmn, 2 mini-batches")
+    assert first.endswith(" sites of safmn, 2 mini-batches of 2")
     assert len(rest) == 3

@@ -69,6 +69,20 @@ def test_parameters_come_from_the_records(world: World) -> None:
     assert block_of(table, "swinir").details.startswith("20,000 parameters; 12 test images of 6 scenes")
 
 
+def test_seeds_stand_below_their_row_where_the_profile_asks_for_it(world: World) -> None:
+    world.content["report"]["tables"]["table2"]["per_seed"] = True
+    world.change("swinir", "lora/r8", 3, trainable_parameters=1_520)
+    table = table_of(world)
+    own = line_of(table, "swinir", "lora/r8")
+    at = titles(table, "swinir").index(own.title)
+    below = block_of(table, "swinir").lines[at + 1 : at + 1 + len(SEEDS)]
+    assert [line.title for line in below] == [f"{own.title}, seed {seed}" for seed in SEEDS]
+    assert [line.cells[0].mean for line in below] == [own.cells[0].seeds[seed] for seed in SEEDS]
+    assert [line.parameters.text for line in below] == ["1,520" if seed == 3 else "1,500" for seed in SEEDS]
+    assert {cell.mark + cell.sd_text for line in below for cell in line.cells} == {""}
+    assert titles(table, "swinir").count("Unadapted, seed 1") == 0
+
+
 # Rows and their order
 
 
@@ -384,7 +398,7 @@ def test_mistakes_are_one_line(world: World) -> None:
     with pytest.raises(UserError, match=r"no metric 'psnr' \(did you mean 'psnr_y'\?\)"):
         table_of(world)
     world.content["report"]["tables"]["table2"] |= {"metrics": None, "published": "table7"}
-    with pytest.raises(UserError, match=r"published has no 'table7'.*there are table1\.csv, table2\.csv"):
+    with pytest.raises(UserError, match=r"published has no 'table7'.*there are table1\.csv, table11\.csv"):
         table_of(world)
     (world.results / "scores.parquet").write_bytes(b"torn")
     with pytest.raises(UserError, match="not a score file, or a torn one"):

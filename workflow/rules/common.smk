@@ -134,8 +134,14 @@ def training_files(backbone):
 
 def training_inputs(wildcards):
     path = choice_path(wildcards.backbone, row_of(wildcards))
-    networks = [f"results/{NAME}/metric_weights.json"] if loss_networks() else []
-    return training_files(wildcards.backbone) + networks + ([str(path)] if path else [])
+    start = MATRIX.start(row_of(wildcards))
+    before = [f"results/{NAME}/{wildcards.backbone}/{start}/runs.{wildcards.seeds}.json"] if start else []
+    return training_files(wildcards.backbone) + loss_weights() + before + ([str(path)] if path else [])
+
+
+def loss_weights():
+    """Return the list of network weights, if an objective needs some."""
+    return [f"results/{NAME}/metric_weights.json"] if loss_networks() else []
 
 
 @cache
@@ -251,6 +257,17 @@ def audit_report():
     return [f"reports/{NAME}/audit.html"] if PROFILE.paper else []
 
 
+def stability_key():
+    """Return what makes a measurement of stability stale besides its files."""
+    measured = [PROFILE.stability, PROFILE.training]
+    return [*(part.model_dump(mode="json") for part in measured), MATRIX.whole.profile.seeds[0], PROFILE.protocol]
+
+
+def stability_report():
+    """Return the pages about importance scores, if the profile measures them."""
+    return [f"reports/{NAME}/stability.{kind}" for kind in ("html", "csv")] if PROFILE.stability else []
+
+
 def tested_reports():
     """Return the names of the reports made from scores alone: the tables and, if the profile names comparisons, the tests."""
     return [*PROFILE.report.tables, *(["significance"] if PROFILE.report.comparisons else [])]
@@ -265,7 +282,7 @@ def report_files(name):
 def all_reports():
     """Return every file under reports/ that `rule all` asks for."""
     files = [path for name in tested_reports() for path in report_files(name)]
-    return [*files, *audit_report(), f"reports/{NAME}/index.html", f"reports/{NAME}.zip"]
+    return [*files, *audit_report(), *stability_report(), f"reports/{NAME}/index.html", f"reports/{NAME}.zip"]
 
 
 def report_key(wildcards):

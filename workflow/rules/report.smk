@@ -43,9 +43,53 @@ if audit_report():
             "adaptsr audit-page {PROFILE_ARGUMENTS} 2>&1 | tee {log} >&2"
 
 
+# How stable importance scores are needs no run: backbones, training data and the profile's `stability`.
+if PROFILE.stability:
+
+    rule agreement:
+        input:
+            lambda wildcards: training_files(wildcards.backbone) + loss_weights(),
+        output:
+            f"results/{NAME}/stability/{{backbone}}.json",
+        log:
+            f"results/{NAME}/logs/stability/{{backbone}}.log",
+        threads: PROFILE.compute.threads
+        resources:
+            **ON_GPU,
+        params:
+            key=lambda wildcards: stability_key(),
+        message:
+            "Measuring how stable importance scores are on {wildcards.backbone}"
+        shell:
+            "adaptsr stability {PROFILE_ARGUMENTS} --backbone {wildcards.backbone} --out {output} 2>&1 | tee {log} >&2"
+
+    rule stability:
+        input:
+            expand(f"results/{NAME}/stability/{{backbone}}.json", backbone=PROFILE.backbones),
+        output:
+            report(
+                stability_report()[0],
+                caption="../report/stability.rst",
+                category="Tables",
+                labels={"report": "stability"},
+            ),
+            stability_report()[1:],
+        log:
+            f"results/{NAME}/logs/report/stability.log",
+        localrule: True
+        params:
+            key=report_key,
+            part=PART_ARGUMENTS,
+        message:
+            "Rendering stability"
+        shell:
+            "adaptsr report stability {PROFILE_ARGUMENTS} {params.part} 2>&1 | tee {log} >&2"
+
+
 rule report:
     input:
         scores=rules.scores.output,
+        stability=stability_report(),
         tables=[path for name in tested_reports() for path in report_files(name)],
         audit=audit_report(),
     output:

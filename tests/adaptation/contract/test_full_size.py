@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -18,6 +20,8 @@ pytestmark = pytest.mark.slow
 
 VARIANTS = {"lora": "r8", "shira": "rank8", "peft_library": "dora"}
 """The variant of a file that touches most kinds of layers, where it is not the first of its ROWS."""
+QUICK = {"colora": {"steps": 1, "points": 1}}
+"""Options with which a plan takes seconds."""
 
 
 def data(size: int, index: int) -> Batch:
@@ -37,6 +41,7 @@ def test_merges(baseline: str, backbone: str) -> None:
     file = FILES[baseline]
     chosen = VARIANTS.get(baseline) or next(iter([*file.rows, *file.variants]))
     variant = resolve_variant(FILES, {}, f"{baseline}/{chosen}", "test")
+    variant = replace(variant, options={**variant.options, **QUICK.get(baseline, {})})
     size = LR_SIZE[backbone]
     subject = Subject(variant, backbone, paper_backbone(backbone), lambda index: data(size, index))
     try:
