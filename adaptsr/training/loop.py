@@ -32,7 +32,7 @@ from adaptsr.training.checkpoints import Checkpoints, History
 from adaptsr.training.context import TrainingContext
 from adaptsr.training.memory import StepMemory
 from adaptsr.training.objectives import Objective, objective_of
-from adaptsr.training.recipe import Trainer
+from adaptsr.training.recipe import Best, Trainer
 from adaptsr.training.termination import Terminated
 
 LOSS_POINTS = 50
@@ -70,7 +70,9 @@ def optimise(
     """
     objective = objective_of(training, context.device)
     adversary = Adversary(training, seed, context.device) if GAN in training.objective.terms else None
-    trainer = Trainer(model, training, {"adversary": adversary} if adversary else {})
+    best = Best(model) if training.keep == "best" else None
+    companions = {"adversary": adversary, "best": best}
+    trainer = Trainer(model, training, {name: beside for name, beside in companions.items() if beside})
     start, history = checkpoints.resume(model, trainer, progress)
     if not history.validation:
         history.validation.append(_validate(context, model, 0, history.seconds))
@@ -103,6 +105,8 @@ def optimise(
             if validated:
                 with trainer.scored_weights():
                     history.validation.append(_validate(context, model, done, history.seconds))
+                    if best and records.best_point(history.validation).iteration == done:
+                        best.note()
             if not last:
                 by_time = time.monotonic() - saved_at > 60 * training.checkpoint_minutes
                 by_count = done % (training.checkpoint_iterations or training.iterations) == 0
@@ -117,6 +121,8 @@ def optimise(
                     f"iteration {done} of {training.iterations}: validation PSNR-Y {history.validation[-1].psnr_y:.2f} dB"
                 )
     trainer.finish()
+    if best:
+        best.settle()
     return outcome(None)
 
 
