@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -34,18 +35,20 @@ TOLERANCE = 1e-3
 class OnnxFiles:
     """The files, the LR sizes at which they were compared, and the largest difference in levels of 255.
 
-    fixed: whether each file works at the one size in its name.
+    fixed: whether each file works at the one size in its name. multiple: else, what the sides of images must be multiples of.
     """
 
     paths: tuple[Path, ...]
     sizes: tuple[tuple[int, int], ...]
     difference: float
     fixed: bool
+    multiple: int = 1
 
     @property
     def text(self) -> str:
         compared = ", ".join(f"{width}x{height}" for height, width in self.sizes)
-        kind = "each for images of the size in its name alone" if self.fixed else "for images of any size"
+        any_size = "any size" if self.multiple == 1 else f"any size whose sides are multiples of {self.multiple}"
+        kind = "each for images of the size in its name alone" if self.fixed else f"for images of {any_size}"
         return (
             f"ONNX (opset {OPSET}), {kind}; onnxruntime differs from torch by at most {self.difference:.4f} levels of 255 "
             f"at {compared}"
@@ -66,7 +69,8 @@ def write_onnx(model: nn.Module, folder: Path, stem: str) -> OnnxFiles:
             "--onnx: onnx and onnxruntime are not installed; install the extra: pip install 'adaptsr[onnx]'"
         )
     whole: nn.Module = model.eval().cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    fitted = facts(whole).sizes.fitted
+    accepted = facts(whole).sizes
+    fitted = accepted.fitted
     sizes = tuple(dict.fromkeys(fitted(*size) for size in SIZES))
     try:
         content = _exported(whole, sizes[0], any_size=True)
@@ -77,7 +81,7 @@ def write_onnx(model: nn.Module, folder: Path, stem: str) -> OnnxFiles:
         path = folder / f"{stem}.onnx"
         with files.atomic_write(path) as temporary:
             temporary.write_bytes(content)
-        return OnnxFiles((path,), sizes, 255 * difference, fixed=False)
+        return OnnxFiles((path,), sizes, 255 * difference, fixed=False, multiple=accepted.multiple_of)
     sizes = tuple(dict.fromkeys(fitted(side, side) for side in FIXED))
     written = list(_write_fixed(whole, folder, stem, sizes))
     return OnnxFiles(tuple(path for path, _ in written), sizes, 255 * max(found for _, found in written), fixed=True)
@@ -108,7 +112,8 @@ def _write_fixed(
 def _exported(model: nn.Module, size: tuple[int, int], *, any_size: bool) -> bytes:
     axes = {0: "batch", 2: "height", 3: "width"}
     content = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad():
+    graph_unprinted = mock.patch.object(torch._C, "_jit_onnx_log")
+    with warnings.catch_warnings(), graph_unprinted, torch.no_grad():
         warnings.simplefilter("ignore")  # of traced shapes; the comparison decides
         torch.onnx.export(
             model,
