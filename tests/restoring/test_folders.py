@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from adaptsr.backbones.inference import restore
 from adaptsr.errors import UserError
-from adaptsr.restoring import folders
+from adaptsr.restoring import folders, naturalness
 from adaptsr.restoring.folders import restore_photographs
 from adaptsr.restoring.models import Restorer, load_restorer
 from adaptsr.restoring.page import write_comparison
@@ -189,18 +192,40 @@ def test_time_left_is_said(doubling: Restorer, tmp_path: Path, monkeypatch: pyte
     assert said[-1].endswith("b.png: 60x80 (100%)")
 
 
-def test_the_page_compares_every_photograph(doubling: Restorer, tmp_path: Path) -> None:
+def test_the_page_compares_every_photograph(
+    doubling: Restorer, tmp_path: Path, no_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(naturalness, "fetch_all", lambda wanted: {"niqe": "network weights not available"})
     write(tmp_path / "in/a.png", (120, 200))
     Image.new("LA", (20, 14), (90, 10)).save(tmp_path / "in/b.png")
     Image.new("CMYK", (20, 14)).save(tmp_path / "in/c.tif")
     jobs, _ = restore_photographs(doubling, [tmp_path / "in"], tmp_path / "out", lambda line: None)
     page = write_comparison(doubling, jobs, tmp_path / "out", lambda line: None).read_text()
     assert page.count('<article class="picture"') == 3
+    assert "NIQE is missing: network weights not available." in page
     for number, name in enumerate(("a.png", "b.png", "c.tif"), start=1):
         assert name in page
         with Image.open(tmp_path / f"out/compare/{number}-restored.png") as image:
             side = 2 * min(96, 120 if number == 1 else 14)
             assert image.size == (side, side)
+
+
+def test_niqe_on_the_page_is_that_of_the_known_answers(
+    doubling: Restorer, assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(assets / "metrics/torch_home", tmp_path / "torch")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    score, missing = naturalness.measure_naturalness()
+    assert missing == ""
+    known = pd.read_csv(assets / "known_answers/osediff_realsr_no_reference.csv").set_index("image")["niqe"]
+    for name, niqe in known.items():
+        with Image.open(assets / f"known_answers/{name}.png") as image:
+            assert float(score(np.asarray(image.convert("RGB")))) == pytest.approx(niqe, abs=0.01)
+    assert score(np.zeros((20, 20, 3), np.uint8)) == "-"
+    write(tmp_path / "a.png", (120, 200))
+    jobs, _ = restore_photographs(doubling, [tmp_path / "a.png"], tmp_path / "out", lambda line: None)
+    page = write_comparison(doubling, jobs, tmp_path / "out", lambda line: None).read_text()
+    assert re.search(r"NIQE ↓ \d+\.\d\d", page)
 
 
 class TestWhatRestores:
