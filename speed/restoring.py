@@ -99,14 +99,16 @@ def write_photograph(path: Path, width: int, height: int) -> None:
     """Write a photograph that ships with scikit-image, in this size."""
     from skimage import data
 
-    Image.fromarray(data.astronaut()).resize((width, height), Image.Resampling.BICUBIC).save(path)
+    astronaut: Any = data.astronaut
+    Image.fromarray(astronaut()).resize((width, height), Image.Resampling.BICUBIC).save(path)
 
 
 def restored_whole(descriptor: Any, pixels: Pixels) -> Pixels:
     with torch.inference_mode():
         image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
-        levels = (descriptor(image)[0].clamp(0, 1) * 255).round().to(torch.uint8)
-    return levels.permute(1, 2, 0).numpy()
+        levels: torch.Tensor = (descriptor(image)[0].clamp(0, 1) * 255).round().to(torch.uint8)
+    restored: Pixels = levels.permute(1, 2, 0).numpy()
+    return restored
 
 
 def restored_in_tiles(descriptor: Any, pixels: Pixels) -> Pixels:

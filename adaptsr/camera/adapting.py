@@ -19,7 +19,7 @@ from adaptsr.backbones.gate import facts
 from adaptsr.camera.placing import Placed, place_pairs, place_photographs
 from adaptsr.camera.schedule import FACTORS, VALIDATIONS, Schedule, measure, schedule
 from adaptsr.camera.summary import Summary, write_summary
-from adaptsr.config import schema
+from adaptsr.config import schema, strict_yaml
 from adaptsr.config.mistakes import validate
 from adaptsr.config.reading import load_profile
 from adaptsr.data.fetch import resolve_weights
@@ -29,18 +29,20 @@ from adaptsr.runs.exporting import export_run
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.run import Run
 
-TEMPLATE = Path("config/pilot.yaml")
+PROFILES = Path("config")
 FOLDER = Path("resources/adapt")
 BACKBONE = "given"
 _CROP = 32
 """LR pixels of a training crop, as in the template."""
 _PICTURES = 6
+_SEEDS = [1, 2]
 _TUNING_SEED = 101
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for. method: a row. iterations: None chooses as many as `minutes` allow.
+    """What a user asks for. method: a row. iterations: None chooses as many as `minutes` allow. template: a profile, whose
+    schedule and metrics are used.
 
     degradation: None for `source` with pairs; else `source` holds HR photographs alone, from which LR is made.
     """
@@ -54,6 +56,7 @@ class Request:
     minutes: float
     cores: int
     device: str
+    template: Path
     baselines: tuple[Path, ...]
 
 
@@ -71,7 +74,7 @@ def adapt(request: Request, progress: Progress) -> Adapted:
     Raises `UserError` for pairs, photographs, weights or a method that cannot be used, before anything trains.
     """
     _check_name(request.name)
-    weights = resolve_weights(request.weights)
+    content, weights = _template(request.template), resolve_weights(request.weights)
     path = FOLDER / request.name / "profile.yaml"
     asked, note = files.digest(_asked(request, weights)), FOLDER / request.name / "asked.json"
     if path.is_file() and note.is_file() and (known := files.read_json(note, "what was asked for"))["asked"] == asked:
@@ -79,7 +82,7 @@ def adapt(request: Request, progress: Progress) -> Adapted:
         cores = int(known["cores"])
     else:
         note.unlink(missing_ok=True)
-        profile, cores = _profile(request, build_from_file(weights), weights, progress)
+        profile, cores = _profile(content, request, build_from_file(weights), weights, progress)
         Matrix.of(validate(profile, path), str(path), request.baselines).variant(request.method)
         with files.atomic_write(path) as temporary:
             temporary.write_text(yaml.safe_dump(profile, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -98,6 +101,7 @@ def _asked(request: Request, weights: Path) -> dict[str, Any]:
     states = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in images]
     degradation = request.degradation.model_dump(mode="json") if request.degradation else None
     options = [request.method, request.iterations, request.minutes, request.device, degradation]
+    options.append(files.file_sha256(request.template))
     return {"weights": files.file_sha256(weights), "images": states, "options": options}
 
 
@@ -123,15 +127,15 @@ def _check_name(name: str) -> None:
         pydantic.TypeAdapter(schema.Name).validate_python(name)
     except pydantic.ValidationError as error:
         raise UserError(f"-o {name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
-    if (TEMPLATE.parent / f"{name}.yaml").exists():
+    if (PROFILES / f"{name}.yaml").exists():
         raise UserError(f"-o {name}: config/{name}.yaml is another profile of this name; give another")
 
 
-def _profile(request: Request, model: nn.Module, weights: Path, progress: Progress) -> tuple[dict[str, Any], int]:
+def _profile(
+    content: dict[str, Any], request: Request, model: nn.Module, weights: Path, progress: Progress
+) -> tuple[dict[str, Any], int]:
     """Choose what the user leaves open and say it; return a profile made of the template, and the cores to use."""
     scale = facts(model).scale
-    content: dict[str, Any] = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
-    del content["paper"]
     into, seeds, batch = FOLDER / request.name, len(content["seeds"]), content["training"]["batch_size"]
     threads = max(1, request.cores // seeds)
     compute = schema.Compute(device=request.device, threads=threads)
@@ -145,6 +149,20 @@ def _profile(request: Request, model: nn.Module, weights: Path, progress: Progre
     chosen = schedule(cost, placed, seeds, request.cores, device, request.iterations, request.minutes)
     progress(f"{request.method} on {device.type}, crops of {crop} LR pixels, batch {batch}, {chosen.text}")
     return _filled(content, request, weights, scale, crop, placed, chosen, compute), threads * chosen.processes
+
+
+def _template(path: Path) -> dict[str, Any]:
+    """Read what is taken from another profile; the interval of a gain needs two seeds."""
+    if not path.is_file():
+        raise UserError(f"--profile {path}: no such profile; give one of {PROFILES}/ or your own")
+    given = strict_yaml.parse(path.read_text(encoding="utf-8"), path).content
+    if not isinstance(given, dict) or not {"seeds", "training", "scoring"} <= given.keys():
+        raise UserError(f"--profile {path}: expected a profile with seeds, training and scoring")
+    kept = {key: given[key] for key in _TAKEN if key in given}
+    return {"compute": {}, "baselines": {}, **kept, "seeds": given["seeds"] if len(given["seeds"]) > 1 else _SEEDS}
+
+
+_TAKEN = ("protocol", "seeds", "compute", "training", "baselines", "scoring")
 
 
 def _crop(source: Path, placed: Placed, multiple: int) -> int:

@@ -106,15 +106,16 @@ def _place(
     told = ", ".join(f"{len(names)} for {split}" for split, names in splits.items())
     what = "photographs" if degradation else "pairs"
     progress(f"{len(sights)} {what} of {len(scenes_of(sights))} scenes: {told}")
-    restored = dict.fromkeys(("validation", "test"), 0)
+    restored: dict[SplitName, int] = {}
     for split, names in splits.items():
-        shutil.rmtree(into / split, ignore_errors=True)
-        for side in ("lr", "hr"):
-            (into / split / side).mkdir(parents=True)
-        for name in names:
-            used = _place_one(sources[name], name, into / split, scale, degradation, LARGEST.get(split))
-            if split != "train":
-                restored[split] += used
+        with files.refusal_explained(into / split):
+            shutil.rmtree(into / split, ignore_errors=True)
+            for side in ("lr", "hr"):
+                (into / split / side).mkdir(parents=True)
+            used = [
+                _place_one(sources[name], name, into / split, scale, degradation, LARGEST.get(split)) for name in names
+            ]
+        restored[split] = sum(used)
     train = 3 * (1 + scale**2) * sum(pixels[name] for name in splits["train"])
     return Placed(splits, smallest, train, restored["validation"], restored["test"])
 
@@ -181,8 +182,7 @@ def _window(hr: torch.Tensor, scale: int, largest: int) -> tuple[int, int, int, 
 
 def _link(source: Path, target: Path) -> None:
     """Link a file, or copy it where the disk is another; times are kept, which tell the workflow that nothing changed."""
-    with files.refusal_explained(target):
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copy2(source, target)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

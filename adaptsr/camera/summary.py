@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from adaptsr import files
 from adaptsr.reporting.gallery import PictureView, build_gallery
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import number_text
@@ -38,7 +39,8 @@ def write_summary(matrix: Matrix, folder: Path) -> Summary:
     frame = compare_rows(results)
     lines = [(metric, frame[frame["metric"] == metric.name].iloc[0]) for metric in metric_columns(matrix.profile)]
     gain = _gain(*lines[0])
-    gallery = build_gallery(results, folder)
+    with files.refusal_explained(folder / "pictures"):
+        gallery = build_gallery(results, folder)
     render(
         "compared.html",
         folder / PAGE,

@@ -18,6 +18,7 @@ from adaptsr.cli.common import (
 from adaptsr.errors import UserError
 
 METHOD = "rank_aware/gradient"
+PROFILE = Path("config/pilot.yaml")
 MINUTES = 15.0
 
 
@@ -54,6 +55,13 @@ def add(commands: Commands) -> None:
     adapt.add_argument("--iterations", type=int, metavar="N", help="default: as many as fit into --minutes")
     adapt.add_argument(
         "--minutes", type=float, default=MINUTES, metavar="M", help=f"for tuning and training; default: {MINUTES:g}"
+    )
+    adapt.add_argument(
+        "--profile",
+        type=project_path,
+        default=PROFILE,
+        metavar="FILE",
+        help=f"its schedule and metrics are used; default: {PROFILE}",
     )
     adapt.add_argument("--cores", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all")
     adapt.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="mps is untested")
@@ -96,6 +104,7 @@ def _adapt(parsed: argparse.Namespace) -> None:
         minutes=parsed.minutes,
         cores=parsed.cores,
         device=parsed.device,
+        template=parsed.profile,
         baselines=tuple(baseline_folders(parsed)),
     )
     adapted = adapt(request, progress)

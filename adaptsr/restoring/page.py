@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from adaptsr import files
 from adaptsr.progress import Progress
 from adaptsr.reporting.gallery import Box, PictureView, Pixels, Tile, most_different, overview
 from adaptsr.reporting.render import render
@@ -65,8 +66,9 @@ def _compare(
 
     def write(name: str, image: Pixels) -> str:
         path = Path("compare") / f"{number}-{name}.png"
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(out / path)
+        with files.refusal_explained(out / path):
+            (out / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(out / path)
         return path.as_posix()
 
     height, width = pixels.shape[:2]

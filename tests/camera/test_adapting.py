@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from adaptsr.backbones.build import build_from_file
 from adaptsr.camera import placing
@@ -167,7 +168,10 @@ def test_misaligned_pairs_are_said(project: Path, capsys: pytest.CaptureFixture[
         (["-o", "mine", "--pairs", "film.mp4"], "no such folder"),
         (["-o", "mine", "--pairs", "one"], "1 pairs show 1 scenes; expected at least 4"),
         (["-o", "mine", "--pairs", "wrong"], "do not show the same scene"),
+        (["-o", "mine", "--pairs", "huge"], "has more than 80000000 pixels; cut it into smaller images"),
         (["-o", "mine", "--weights", "none.pth"], "no such weights file"),
+        (["-o", "mine", "--profile", "none.yaml"], "--profile none.yaml: no such profile"),
+        (["-o", "mine", "--profile", "Snakefile"], "expected a profile with seeds, training and scoring"),
         (["-o", "mine", "--device", "mps"], "torch cannot use a GPU here"),
         (["-o", "mine", "--degradation"], "give HR alone with --photographs DIR"),
     ],
@@ -182,6 +186,8 @@ def test_mistakes_are_refused_before_anything_trains(
         (project / "wrong" / side).mkdir(parents=True)
         shutil.copy(first, project / "one" / side)
         shutil.copy(first if side == "lr" else second, project / "wrong" / side / "a.png")
+        (project / "huge" / side).mkdir(parents=True)
+        Image.new("1", (10_000, 10_000)).save(project / "huge" / side / "a.png")
     assert main(["adapt", *PAIRS, *WEIGHTS, *words]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("adaptsr: ")

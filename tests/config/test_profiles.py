@@ -40,7 +40,7 @@ def test_editors_find_the_schema_and_accept_the_profile(path: Path, schema: json
 
 
 def test_the_version_is_the_newest_of_the_changelog_everywhere() -> None:
-    versions = re.findall(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    versions = re.findall(r"^## (\d\S*)", (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
     assert [__version__, project["version"], str(citation["version"])] == [versions[0]] * 3

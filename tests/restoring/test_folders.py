@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,6 +183,22 @@ class TestMemory:
         monkeypatch.setattr(folders, "restore_levels", none_left)
         names, _ = run(doubling, write(tmp_path / "a.png"), out=tmp_path / "out")
         assert "takes more memory than is free" in names[0]
+
+
+@pytest.mark.slow
+def test_a_hundred_megapixels_take_little_memory(repository: Path, tmp_path: Path) -> None:
+    """The restored photograph alone would take 400 MB, its tensors many times as much."""
+    Image.new("L", (12_500, 8_000), 90).save(tmp_path / "wall.png")
+    script = (
+        "import resource; from pathlib import Path; from tests.restoring.conftest import make_doubling;"
+        "from adaptsr.restoring.folders import restore_photographs;"
+        f"jobs, problems = restore_photographs(make_doubling(), [Path('{tmp_path}/wall.png')], Path('{tmp_path}/out'), print);"
+        "assert problems == []; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, check=True)
+    assert 1024 * int(done.stdout.splitlines()[-1]) < 2.5e9
+    with Image.open(tmp_path / "out/wall.png") as image:
+        assert image.size == (25_000, 16_000)
 
 
 def test_time_left_is_said(doubling: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
