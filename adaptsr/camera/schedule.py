@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from dataclasses import dataclass
 
@@ -87,7 +88,8 @@ def measure(model: nn.Module, crop: int, batch: int, threads: int, device: torch
         torch.set_num_threads(before)
     if device.type == "cuda":
         return Cost(seconds, pixel, torch.cuda.max_memory_allocated(device))
-    return Cost(seconds, pixel, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Cost(seconds, pixel, unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def schedule(
@@ -116,4 +118,4 @@ def schedule(
     tried = int(SHARE_TRIED * iterations)
     tried = tried if tried >= LEAST_TRIED else 0
     trials = len(FACTORS) * (tried * step + 3 * validating) if tried else 0.0
-    return Schedule(iterations, tried, cores, fixed + trials + waves * iterations * step, processes * held)
+    return Schedule(iterations, tried, processes, fixed + trials + waves * iterations * step, processes * held)
