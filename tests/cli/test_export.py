@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,21 @@ def test_export_as_onnx(author: tuple[Path, Path], capsys: pytest.CaptureFixture
         session = runtime.InferenceSession(folder / f"out/4x_quay_{side}x{side}.onnx")
         assert session.get_outputs()[0].shape == [1, 3, 4 * side, 4 * side]
     assert "`4x_quay_64x64.onnx` `4x_quay_128x128.onnx`" in (folder / "out/README.md").read_text()
+
+
+def test_export_onto_a_full_disk_is_one_line_and_works_once_there_is_room(
+    author: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = author
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    words = ["export", RUN, "-o", "out", *BASELINES]
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        assert main(words) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].endswith("No space left on device; make room and run the same command again")
+    assert list((folder / "out").iterdir()) == []
+    assert main(words) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import subprocess
@@ -226,6 +227,24 @@ def test_the_page_compares_every_photograph(
         with Image.open(tmp_path / f"out/compare/{number}-restored.png") as image:
             side = 2 * min(96, 120 if number == 1 else 14)
             assert image.size == (side, side)
+
+
+def test_a_disk_that_fills_while_the_page_is_drawn_is_one_line(
+    doubling: Restorer, tmp_path: Path, no_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(naturalness, "fetch_all", lambda wanted: {"niqe": "network weights not available"})
+    write(tmp_path / "a.png")
+    jobs, _ = restore_photographs(doubling, [tmp_path / "a.png"], tmp_path / "out", lambda line: None)
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "save", full)
+        said = refusal(lambda: write_comparison(doubling, jobs, tmp_path / "out", lambda line: None))
+    assert "No space left on device; make room and run the same command again" in said
+    assert [job.target.name for job in jobs if job.target.exists()] == ["a.png"]
+    assert write_comparison(doubling, jobs, tmp_path / "out", lambda line: None).is_file()
 
 
 def test_niqe_on_the_page_is_that_of_the_known_answers(
