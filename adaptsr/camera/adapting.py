@@ -204,7 +204,7 @@ def _filled(
     tried = {
         "grid": {"lr": [float(f"{lr * factor:.2g}") for factor in FACTORS]},
         "seeds": [_TUNING_SEED],
-        "training": {"iterations": chosen.tried, "validate_every": max(1, chosen.tried // 2)},
+        "training": {"iterations": chosen.tried, "validate_every": max(1, chosen.tried)},
         "metric": next(iter(content["scoring"]["metrics"])),
     }
     return {

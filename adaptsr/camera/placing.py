@@ -24,7 +24,7 @@ from adaptsr.data.scenes import Sight, scene_mismatch
 from adaptsr.errors import UserError, first_names, raise_all
 from adaptsr.progress import Progress
 
-LARGEST: Mapping[SplitName, int] = {"validation": 512, "test": 1024}
+LARGEST: Mapping[SplitName, int] = {"validation": 256, "test": 1024}
 """HR pixels: of images larger than this square, these splits take the square with the most detail. Restoring 12 megapixels
 again and again would take the time of training."""
 

@@ -132,7 +132,8 @@ def _other_forms(model: nn.Module, out: Path, stem: str) -> tuple[list[Path], di
 
 
 def _description(record: RunRecord) -> str:
-    return f"{record.backbone}, adapted to the training pairs of profile {record.profile} with {record.title}."
+    name = record.config["backbone"].get("title") or record.backbone
+    return f"{name}, adapted to the training pairs of profile {record.profile} with {record.title}."
 
 
 def _card(record: RunRecord, stem: str, architecture: str, notes: Mapping[str, str], command: str | None) -> str:

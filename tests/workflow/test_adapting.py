@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 LEAST_GAIN = 0.5
 """dB of PSNR-Y on held-out scenes over the unadapted model."""
-ITERATIONS = 150
+ITERATIONS = 240
 
 
 @pytest.fixture(scope="module")
