@@ -148,6 +148,10 @@ def _profile(
     cost = measure(model, crop, batch, threads, device)
     chosen = schedule(cost, placed, seeds, request.cores, device, request.iterations, request.minutes)
     progress(f"{request.method} on {device.type}, crops of {crop} LR pixels, batch {batch}, {chosen.text}")
+    if request.iterations is None and chosen.seconds > 60 * request.minutes:
+        progress(
+            f"--minutes {request.minutes:g}: too few for this model on this machine; with more, the learning rate is tuned and more is gained"
+        )
     return _filled(content, request, weights, scale, crop, placed, chosen, compute), threads * chosen.processes
 
 

@@ -94,7 +94,9 @@ def test_what_was_chosen_is_kept_until_something_else_is_asked_for(
     """Timed steps differ every time: chosen anew, the iterations would make another run of the one that was stopped."""
     words = ["adapt", *PAIRS, *WEIGHTS, *NAME, "--minutes", "0.001", "--method", "lora/r1"]
     assert main(words) == 0
-    assert "20 iterations" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "20 iterations" in said
+    assert "--minutes 0.001: too few for this model on this machine" in said
     record = project / "results/mine/given/lora/r1/seed1/record.json"
     before = record.stat().st_mtime_ns
     assert main(words) == 0
