@@ -82,7 +82,12 @@ def _row(results: Results, metric: MetricColumn, line: pd.Series[Any]) -> tuple[
     digits = results.decimals.get(metric.name, 4)
     scope, interval = _widest(line, digits)
     numbers = [number_text(line[key], digits) for key in ("compared_mean", "row_mean")]
-    verdict = f"{line[f'verdict_{scope}']} {ABOUT[scope]}" if scope else "not measured"
+    reasons = results.scores.loc[results.scores["metric"] == metric.name, "reason"].dropna().unique()
+    verdict = (
+        f"{line[f'verdict_{scope}']} {ABOUT[scope]}"
+        if scope
+        else f"not tested{': ' if len(reasons) else ''}{'; '.join(reasons)}"
+    )
     return f"{metric.title} {metric.arrow}", [*numbers, signed(line["difference"], digits), interval or "-"], verdict
 
 

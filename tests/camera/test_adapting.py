@@ -85,6 +85,7 @@ def test_from_pairs_to_a_model(project: Path, capsys: pytest.CaptureFixture[str]
     page = (model / "report.html").read_text()
     assert page.count('<article class="picture"') == 2
     assert "95% interval" in page
+    assert "not tested: AlexNet and LPIPS weights not available" in page
     assert all((model / src).is_file() for src in re.findall(r'src="(pictures/[^"]*)"', page))
 
 
