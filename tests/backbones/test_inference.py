@@ -11,7 +11,7 @@ from torch import nn
 
 from adaptsr.backbones.build import build
 from adaptsr.backbones.gate import gate
-from adaptsr.backbones.inference import restore
+from adaptsr.backbones.inference import enlarge, restore
 from adaptsr.backbones.sizes import Sizes
 from adaptsr.config import reading
 from tests.backbones.helpers import image
@@ -59,3 +59,15 @@ def test_any_size_is_padded_as_spandrel_pads_it(repository: Path, name: str, siz
     lr = image(*size)
     expected = (spandrel.ModelLoader().load_from_file(weights)(lr / 255) * 255).round()
     assert (restore(model, lr) - expected).abs().max() <= 1
+
+
+def test_a_model_that_changes_its_input_does_not_change_the_image() -> None:
+    class InPlace(Doubling):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x *= 0.5
+            return super().forward(x)
+
+    light = torch.rand(1, 3, 8, 8)
+    before = light.clone()
+    enlarge(gate(InPlace(1), "in place", Sizes(), 2), light)
+    assert torch.equal(light, before)
