@@ -221,10 +221,7 @@ def prepare_device(compute: Compute) -> torch.device:
         slot = claim_gpu(compute.jobs_per_gpu, _say)
         if slot and not torch.cuda.is_available() and compute.device == "auto":
             _say("found a GPU, but torch cannot use it (is the driver too old?); using the CPU")
-    if compute.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "compute.device: `cuda` is set, but torch cannot use a GPU here; check the driver, or set `auto` or `cpu`"
-        )
+    device = usable(compute.device)
     torch.set_num_threads(compute.threads)
     # cuBLAS reads this when it creates its first handle.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -236,8 +233,21 @@ def prepare_device(compute: Compute) -> torch.device:
     torch.set_flush_denormal(True)
     # Filling fresh memory with NaN is a debugging aid; it costs every operator a pass over its output.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    use_cuda = compute.device != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if use_cuda else "cpu")
+    return device
+
+
+def usable(name: str) -> torch.device:
+    """Return the device of this name, or for `auto` CUDA or the CPU. Raises `UserError` if torch cannot use it here."""
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(name, True):
+        raise UserError(
+            f"compute.device: `{name}` is set, but torch cannot use a GPU here; check the driver, or set `auto` or `cpu`"
+        )
+    if name == "mps":
+        _say("Apple's GPUs (MPS) are untested: compare a restored picture with one of the CPU")
+    return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
 
 
 def free_memory(device: torch.device) -> int:

@@ -260,3 +260,15 @@ def test_a_gpu_that_torch_cannot_use_is_said_once(
     assert capsys.readouterr().err.count("found a GPU, but torch cannot use it") == 1
     with pytest.raises(UserError, match="`cuda` is set, but torch cannot use a GPU"):
         devices.prepare_device(schema.Compute(device="cuda"))
+
+
+def test_apples_gpus_are_used_when_asked_for_and_said_to_be_untested(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    devices._say.cache_clear()
+    with pytest.raises(UserError, match="`mps` is set, but torch cannot use a GPU here"):
+        devices.usable("mps")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert devices.usable("mps").type == "mps"
+    assert "untested" in capsys.readouterr().err
+    assert devices.usable("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")

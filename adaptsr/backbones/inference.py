@@ -17,7 +17,8 @@ def enlarge(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     height, width = images.shape[-2:]
     device = next(model.parameters()).device
     with torch.no_grad():
-        padded = known.sizes.pad(images.to(device=device, dtype=torch.float32))
+        # A copy: some models (RCAN) change the image that they are given.
+        padded = known.sizes.pad(images.to(device=device, dtype=torch.float32, copy=True))
         restored: torch.Tensor = model(padded)[..., : height * known.scale, : width * known.scale]
         return restored.clamp(0, 1)
 

@@ -168,7 +168,12 @@ def _table(checked: Sequence[Checked]) -> dict[str, object]:
         values = [(getattr(pair, column), decimals) for column, (_, decimals) in _COLUMNS.items()]
         cells = ["-" if value is None else f"{value:.{decimals}f}" for value, decimals in values]
         rows.append((pair.name, cells, "; ".join(pair.findings)))
-    return {"headings": [heading for heading, _ in _COLUMNS.values()], "rows": rows}
+    return {
+        "first": "Name",
+        "last": "Findings",
+        "headings": [heading for heading, _ in _COLUMNS.values()],
+        "rows": rows,
+    }
 
 
 class _Worst:

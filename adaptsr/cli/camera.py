@@ -18,6 +18,8 @@ from adaptsr.cli.common import (
 from adaptsr.errors import UserError
 
 METHOD = "rank_aware/gradient"
+PROFILE = Path("config/pilot.yaml")
+MINUTES = 15.0
 
 
 def add(commands: Commands) -> None:
@@ -38,13 +40,31 @@ def add(commands: Commands) -> None:
         command.add_argument("--scale", type=int, metavar="N", help="default: the ratio of the first pair's sizes")
 
     adapt = with_baselines(commands.add_parser("adapt", help="adapt a model to the pairs of a camera, with a report"))
-    adapt.add_argument("--pairs", type=project_path, required=True, metavar="DIR", help="folder that holds lr/ and hr/")
+    given = adapt.add_mutually_exclusive_group(required=True)
+    given.add_argument("--pairs", type=project_path, metavar="DIR", help="folder that holds lr/ and hr/")
+    given.add_argument("--photographs", type=project_path, metavar="DIR", help="HR alone; LR is made by --degradation")
+    adapt.add_argument(
+        "--degradation",
+        nargs="*",
+        metavar="NAME=LOW-HIGH",
+        help="ranges of Real-ESRGAN's degradation, such as blur_sigma=0.2-1.5 jpeg_quality=60-95; default: as published",
+    )
     adapt.add_argument("--weights", type=name_or_path, required=True, metavar="MODEL", help="a checkpoint")
     adapt.add_argument("-o", "--out", required=True, metavar="NAME", help="name of results/NAME and reports/NAME")
     adapt.add_argument("--method", default=METHOD, metavar="ROW", help=f"default: {METHOD}")
-    adapt.add_argument("--iterations", type=int, metavar="N", help="default: as in config/pilot.yaml")
-    adapt.add_argument("--minutes", type=float, metavar="M", help="choose the iterations by time")
+    adapt.add_argument("--iterations", type=int, metavar="N", help="default: as many as fit into --minutes")
+    adapt.add_argument(
+        "--minutes", type=float, default=MINUTES, metavar="M", help=f"for tuning and training; default: {MINUTES:g}"
+    )
+    adapt.add_argument(
+        "--profile",
+        type=project_path,
+        default=PROFILE,
+        metavar="FILE",
+        help=f"its schedule and metrics are used; default: {PROFILE}",
+    )
     adapt.add_argument("--cores", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all")
+    adapt.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="mps is untested")
     adapt.set_defaults(command=_adapt)
 
 
@@ -66,17 +86,30 @@ def _adapt(parsed: argparse.Namespace) -> None:
         if (value := getattr(parsed, option)) is not None and value <= 0:
             raise UserError(f"--{option} {value}: expected a number above 0")
 
-    from adaptsr.camera.adapting import Request, adapt
+    if parsed.degradation is not None and not parsed.photographs:
+        raise UserError("--degradation: pairs have LR already; give HR alone with --photographs DIR")
 
+    from adaptsr.camera.adapting import Request, adapt, degradation_of, degradation_text
+
+    degradation = degradation_of(parsed.degradation or []) if parsed.photographs else None
+    if degradation:
+        progress(degradation_text(degradation))
     request = Request(
         name=parsed.out,
-        pairs=parsed.pairs,
+        source=parsed.photographs or parsed.pairs,
+        degradation=degradation,
         weights=parsed.weights,
         method=parsed.method,
         iterations=parsed.iterations,
         minutes=parsed.minutes,
         cores=parsed.cores,
+        device=parsed.device,
+        template=parsed.profile,
         baselines=tuple(baseline_folders(parsed)),
     )
-    folder = adapt(request, progress)
-    print(f"{folder} holds the adapted model; reports/{parsed.out}/index.html says what was gained")
+    adapted = adapt(request, progress)
+    print(adapted.summary.gain)
+    print(
+        f"{adapted.folder} holds the adapted model; {adapted.summary.page.name} in it shows before and after, "
+        f"reports/{parsed.out}/index.html all measurements"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from adaptsr.cli.common import Commands, baseline_folders, project_path, user_path, with_baselines
+from adaptsr.cli.common import Commands, baseline_folders, progress, project_path, user_path, with_baselines
 
 
 def add(commands: Commands) -> None:
@@ -23,6 +23,7 @@ def add(commands: Commands) -> None:
     export.add_argument("run", type=project_path, metavar="RUN", help="folder of a finished run")
     export.add_argument("-o", "--out", type=user_path, required=True, metavar="DIR")
     export.add_argument("--name", metavar="NAME", help="of the model; default: that of its profile")
+    export.add_argument("--onnx", action="store_true", help="write ONNX too, compared with onnxruntime (extra `onnx`)")
     export.set_defaults(command=_export)
 
 
@@ -35,5 +36,8 @@ def _merge(parsed: argparse.Namespace) -> None:
 def _export(parsed: argparse.Namespace) -> None:
     from adaptsr.runs.exporting import export_run
 
-    for path in export_run(parsed.run, parsed.out, parsed.name, baseline_folders(parsed)):
+    exported = export_run(parsed.run, parsed.out, parsed.name, baseline_folders(parsed), onnx=parsed.onnx)
+    for note in exported.notes:
+        progress(note)
+    for path in exported.paths:
         print(path)

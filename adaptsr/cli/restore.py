@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
         "-o", "--out", type=user_path, required=True, metavar="DIR", help="folder of restored photographs"
     )
     restore.add_argument("--compare", action="store_true", help="also write DIR/compare.html, with bicubic beside them")
-    restore.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
+    restore.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="mps is untested")
     restore.set_defaults(command=_restore)
 
 

@@ -125,8 +125,9 @@ class Section(pydantic.BaseModel):
 
 
 class Compute(Section):
-    device: Literal["cpu", "cuda", "auto"] = Field(
-        "auto", description="device for training and scoring; `auto` uses CUDA if available"
+    device: Literal["cpu", "cuda", "mps", "auto"] = Field(
+        "auto",
+        description="device for training and scoring; `auto` uses CUDA if available. `mps`, Apple's GPUs, is untested",
     )
     threads: PositiveInt = Field(
         1,
@@ -280,7 +281,7 @@ class ScoredSplit(Split):
 class Data(Section):
     train: list[Source] = Field(min_length=1, description="sources of the training crops")
     validation: Split = Field(
-        description="small set for PSNR-Y during training; it selects nothing but the choices of `tuning`"
+        description="small set for PSNR-Y during training; it selects nothing but the choices of `tuning`, and with `training.keep: best` the weights that a run ends with"
     )
     test: list[ScoredSplit] = Field(min_length=1, description="datasets to score, each a block of the tables")
 
@@ -422,6 +423,10 @@ class Training(Recipe):
     crop: PositiveInt = Field(description="side of an HR crop in pixels, a multiple of the scale")
     lr: PositiveFloat = Field(description="learning rate")
     validate_every: PositiveInt = Field(description="iterations between two validations")
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="weights that a run ends with: the last ones, or those with the best PSNR-Y on the validation split, which the record names. `best` is what `adaptsr adapt` writes; comparisons of methods use `last`",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="precision of the forward and backward pass; `bfloat16` is automatic mixed precision: parameters and the optimizer stay in float32",

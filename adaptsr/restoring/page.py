@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from adaptsr import files
 from adaptsr.progress import Progress
 from adaptsr.reporting.gallery import Box, PictureView, Pixels, Tile, most_different, overview
 from adaptsr.reporting.render import render
 from adaptsr.restoring.folders import Job, restore_levels
 from adaptsr.restoring.models import Restorer
+from adaptsr.restoring.naturalness import NAME, measure_naturalness
 from adaptsr.restoring.photographs import KINDS, read_photograph
 
 PAGE = "compare.html"
@@ -25,20 +27,30 @@ _AROUND = 64
 def write_comparison(restorer: Restorer, jobs: Sequence[Job], out: Path, progress: Progress) -> Path:
     """Write `compare.html` and its crops into the folder of the restored photographs; return the page's path."""
     shown = jobs[:MOST]
+    score, missing = measure_naturalness()
+    about = (
+        f"{missing}."
+        if missing
+        else (
+            "NIQE, of the part around the crop, says without HR how natural a picture looks (lower is better), not how true it is."
+        )
+    )
     hidden = f" The first {MOST} of {len(jobs)} photographs are shown." if len(jobs) > MOST else ""
     render(
         "compared.html",
         out / PAGE,
         title=f"Restored with {restorer.name}",
         text="Left of the divider: enlarged bicubically. Right: restored. Each crop is where its photograph has the most "
-        f"detail, enlarged without smoothing.{hidden}",
-        pictures=[_compare(restorer, job, out, number) for number, job in enumerate(shown, start=1)],
+        f"detail, enlarged without smoothing. {about}{hidden}",
+        pictures=[_compare(restorer, job, out, number, score) for number, job in enumerate(shown, start=1)],
     )
     progress(f"{out / PAGE}: compares {len(shown)} photographs")
     return out / PAGE
 
 
-def _compare(restorer: Restorer, job: Job, out: Path, number: int) -> tuple[PictureView, str]:
+def _compare(
+    restorer: Restorer, job: Job, out: Path, number: int, score: Callable[[Pixels], str]
+) -> tuple[PictureView, str]:
     photograph = read_photograph(job.source)
     channels = list(KINDS[photograph.mode].pictures[0])
     levels = np.ascontiguousarray(photograph.levels[..., channels])
@@ -54,8 +66,9 @@ def _compare(restorer: Restorer, job: Job, out: Path, number: int) -> tuple[Pict
 
     def write(name: str, image: Pixels) -> str:
         path = Path("compare") / f"{number}-{name}.png"
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(out / path)
+        with files.refusal_explained(out / path):
+            (out / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(out / path)
         return path.as_posix()
 
     height, width = pixels.shape[:2]
@@ -69,8 +82,10 @@ def _compare(restorer: Restorer, job: Job, out: Path, number: int) -> tuple[Pict
         box=box,
         error_scale=0,
         references=(
-            Tile("Restored", image=write("restored", inside.cut(restored))),
-            Tile("Enlarged bicubically", image=write("bicubic", inside.cut(enlarged))),
+            Tile("Restored", image=write("restored", inside.cut(restored)), scores=((NAME, score(restored)),)),
+            Tile(
+                "Enlarged bicubically", image=write("bicubic", inside.cut(enlarged)), scores=((NAME, score(enlarged)),)
+            ),
         ),
         groups=(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +41,11 @@ class ValidationPoint(pydantic.BaseModel):
     iteration: int
     psnr_y: float
     seconds: float
+
+
+def best_point(points: Sequence[ValidationPoint]) -> ValidationPoint:
+    """Return the validation with the highest PSNR-Y, the first of equals."""
+    return max(points, key=lambda point: point.psnr_y)
 
 
 class RunRecord(pydantic.BaseModel):
@@ -90,6 +96,18 @@ class RunRecord(pydantic.BaseModel):
         if self.inputs is None:
             return digest({"schema": 1, "variant": self.variant_key, "seed": self.seed})
         return run_key(self.variant_key, self.inputs, self.seed)
+
+    @property
+    def kept(self) -> ValidationPoint | None:
+        """The validation of the weights that the run ended with; None in a record without validations."""
+        if not self.validation:
+            return None
+        return best_point(self.validation) if self.keeps_best else self.validation[-1]
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the run ended with the weights that did best on the validation split, not with its last ones."""
+        return bool(self.config.get("training", {}).get("keep") == "best")
 
     @property
     def is_older(self) -> bool:

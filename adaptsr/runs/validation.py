@@ -53,6 +53,8 @@ def _check_tuning(matrix: Matrix) -> None:
     """Refuse a grid that no variant takes, and choices by photographs that tests show too."""
     profile = matrix.profile
     if profile.tuning is None:
+        if profile.training.keep == "best":
+            _check_choosing_apart(matrix, "training.keep: best")
         return
     options = {*schema.TrainingChanges.model_fields}.union(*(v.baseline.options for v in matrix.variants.values()))
     tried = {key for row in matrix.variants for point in matrix.points(row) for key in point}
@@ -60,13 +62,18 @@ def _check_tuning(matrix: Matrix) -> None:
         check_known(f"{matrix.source}: tuning.grid", "option", key, options)
         if key not in tried:
             raise UserError(f"{matrix.source}: tuning.grid.{key}: every variant sets {key!r} itself; leave it out")
+    _check_choosing_apart(matrix, "tuning")
+
+
+def _check_choosing_apart(matrix: Matrix, what: str) -> None:
+    profile = matrix.profile
     validation = profile.data.validation
     seen = _photographs(matrix, validation)
     for test in profile.data.test:
         shared = seen & _photographs(matrix, test)
         if shared:
             raise UserError(
-                f"{matrix.source}: tuning: {validation.dataset} ({validation.split}) and the test dataset {test.dataset} show "
+                f"{matrix.source}: {what}: {validation.dataset} ({validation.split}) and the test dataset {test.dataset} show "
                 f"the same photographs ({min(shared)}); choose on others: change data.validation, or leave out the test dataset"
             )
 

@@ -65,7 +65,7 @@ def optimise(
     after the last iteration. Raises `UserError` if memory runs out.
     """
     step = Step(context, model, training, seed)
-    trainer = step.trainer
+    trainer, best = step.trainer, step.best
     start, history = checkpoints.resume(model, trainer, progress)
     if not history.validation:
         history.validation.append(_validate(context, model, 0, history.seconds))
@@ -93,6 +93,8 @@ def optimise(
             if validated:
                 with trainer.scored_weights():
                     history.validation.append(_validate(context, model, done, history.seconds))
+                    if best and records.best_point(history.validation).iteration == done:
+                        best.note()
             if not last:
                 by_time = time.monotonic() - saved_at > 60 * training.checkpoint_minutes
                 by_count = done % (training.checkpoint_iterations or training.iterations) == 0
@@ -110,6 +112,8 @@ def optimise(
                 )
             pace.tick(done, history)
     trainer.finish()
+    if best:
+        best.settle()
     return outcome(None)
 
 

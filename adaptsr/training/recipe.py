@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from adaptsr.adaptation.reparametrization import trainable_parameters
+from adaptsr.adaptation.reparametrization import adaptation_state, load_adaptation, trainable_parameters
 from adaptsr.config import schema
 from adaptsr.training.checkpoints import Stateful
 
@@ -105,6 +105,28 @@ class MovingAverage:
             with torch.no_grad():
                 for parameter, value in zip(self._parameters, kept, strict=True):
                     parameter.copy_(value)
+
+
+class Best:
+    """The adaptation that did best so far; before any is noted, that of the unadapted backbone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.note()
+
+    def note(self) -> None:
+        """Remember the adaptation that the model has now."""
+        self._values = {name: tensor.clone() for name, tensor in adaptation_state(self._model).items()}
+
+    def settle(self) -> None:
+        """Give the model the remembered adaptation."""
+        load_adaptation(self._model, self._values, "the best weights")
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return dict(self._values)
+
+    def load_state(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self._values = {name: tensors[name].to(value) for name, value in self._values.items()}
 
 
 class Trainer:

@@ -15,7 +15,7 @@ from adaptsr.training.capture import Captured
 from adaptsr.training.context import TrainingContext
 from adaptsr.training.memory import StepMemory
 from adaptsr.training.objectives import objective_of
-from adaptsr.training.recipe import Trainer
+from adaptsr.training.recipe import Best, Trainer
 
 
 class Step:
@@ -26,7 +26,9 @@ class Step:
         self.model = model
         self._objective = objective_of(training, context.device)
         self._adversary = Adversary(training, seed, context.device) if GAN in training.objective.terms else None
-        self.trainer = Trainer(model, training, {"adversary": self._adversary} if self._adversary else {})
+        self.best = Best(model) if training.keep == "best" else None
+        companions = {"adversary": self._adversary, "best": self.best}
+        self.trainer = Trainer(model, training, {name: beside for name, beside in companions.items() if beside})
         self.memory = StepMemory(model, self.trainer.copies)
         self._compute = self._computed if training.compile != "graphs" else Captured(self._computed)
         if training.compile == "graphs" and context.device.type != "cuda":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from adaptsr.adaptation.reparametrization import (
 )
 from adaptsr.backbones.gate import facts
 from adaptsr.config import schema
+from adaptsr.data.kinds import kind_of
 from adaptsr.errors import UserError
 from adaptsr.progress import Progress
 from adaptsr.runs import provenance, records
@@ -193,6 +195,11 @@ def train_run(
             "backbone": matrix.profile.backbones[context.name].model_dump(mode="json"),
             "scale": matrix.profile.scale,
             "data": matrix.profile.data.model_dump(mode="json", include={"train", "validation"}),
+            "sources": {
+                name: asdict(kind_of(declared).describe(declared))
+                for name, declared in matrix.profile.datasets.items()
+                if name in {source.dataset for source in matrix.profile.data.train}
+            },
         },
         title=variant.title,
         extension=variant.extension(context.sites),
@@ -200,7 +207,7 @@ def train_run(
         notes=[
             *facts(context.backbone).notes,
             *_notes(plan),
-            *_recipe_notes(training, model),
+            *_recipe_notes(training, model, outcome.history.validation),
             *_undetermined_note(outcome.undetermined),
             *_sharing_note(context),
         ],
@@ -246,12 +253,19 @@ def _start_note(row: str | None) -> list[str]:
     return [f"It goes on from the run of {row} with the same seed, whose steps and time come on top."] if row else []
 
 
-def _recipe_notes(training: schema.Training, model: nn.Module) -> list[str]:
+def _recipe_notes(
+    training: schema.Training, model: nn.Module, validation: Sequence[records.ValidationPoint]
+) -> list[str]:
+    best = records.best_point(validation)
+    kept = [
+        f"its weights are those of iteration {best.iteration} of {training.iterations}, which did best on the validation "
+        f"split: PSNR-Y {best.psnr_y:.2f} dB (training.keep: best)"
+    ]
     average = [f"its weights are the moving average of the trained parameters, decay {training.ema}"]
     unused = [
         f"training.groups: {pattern!r} matches no trained parameter" for pattern in unused_groups(training, model)
     ]
-    return [*(average if training.ema else []), *unused]
+    return [*(average if training.ema else []), *(kept if training.keep == "best" else []), *unused]
 
 
 def _undetermined_note(operators: Sequence[str]) -> list[str]:
@@ -284,7 +298,8 @@ def _notes(plan: Plan) -> list[str]:
 
 
 def _summary(record: records.RunRecord) -> str:
-    last = record.validation[-1].psnr_y
+    assert record.kept
+    last = record.kept.psnr_y
     gain = f"validation PSNR-Y {record.start_psnr_y:.2f} -> {last:.2f} dB"
     where = f"{record.backbone} {record.baseline}/{record.variant} seed {record.seed}"
     if record.status == "diverged":

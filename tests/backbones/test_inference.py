@@ -86,3 +86,15 @@ def test_masks_are_made_once_for_an_image_and_change_no_bit(architecture: str, m
     for lr, (first, second) in zip(images, (shared[:2], shared[2:]), strict=True):
         assert torch.equal(first, second)
         assert torch.equal(first, enlarge(model, lr))
+
+
+def test_a_model_that_changes_its_input_does_not_change_the_image() -> None:
+    class InPlace(Doubling):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x *= 0.5
+            return super().forward(x)
+
+    light = torch.rand(1, 3, 8, 8)
+    before = light.clone()
+    enlarge(gate(InPlace(1), "in place", Sizes(), 2), light)
+    assert torch.equal(light, before)

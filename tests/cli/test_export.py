@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,49 @@ def test_export_is_what_others_need(author: tuple[Path, Path], capsys: pytest.Ca
     card = (folder / "out/README.md").read_text()
     assert f"{record.start_psnr_y:.2f} dB before" in card
     assert "--variant gains/all --seeds 1" in card
+    assert "Not reported yet" in card
+    assert "- images, degraded: " in card
+    assert "- weights it started from, safmn.safetensors: licence: not stated" in card
+    report = project / "reports/demo/significance.csv"
+    report.parent.mkdir(parents=True)
+    columns = "row,backbone,dataset,metric,row_mean,compared_with,compared_mean,difference,low_scenes,high_scenes"
+    report.write_text(
+        f"{columns},low_seeds,high_seeds,images,seeds\n"
+        "gains/all,safmn,quays,psnr_y,27.25,unadapted,26.5,0.75,0.5,1,0.6,0.9,8,2\n"
+        "gains/all,edsr,quays,psnr_y,1,unadapted,1,0,0,0,0,0,8,2\n"
+    )
+    assert main(["export", RUN, "-o", "out", "--name", "quay", *BASELINES]) == 0
+    card = (folder / "out/README.md").read_text()
+    assert "| quays | psnr_y | 27.25 | unadapted: 26.5 | 0.75 | 0.5 to 1, for other seeds and scenes | 8, 2 |" in card
+    assert card.count("| quays |") == 1
+
+
+def test_export_as_onnx(author: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    _, folder = author
+    assert main(["export", RUN, "-o", "out", "--name", "quay", "--onnx", *BASELINES]) == 0
+    said = capsys.readouterr()
+    assert "onnxruntime differs from torch by at most 0.0" in said.err
+    assert "at 64x64, 128x128, 256x256" in said.err
+    for side in (64, 128, 256):
+        session = runtime.InferenceSession(folder / f"out/4x_quay_{side}x{side}.onnx")
+        assert session.get_outputs()[0].shape == [1, 3, 4 * side, 4 * side]
+    assert "`4x_quay_64x64.onnx` `4x_quay_128x128.onnx`" in (folder / "out/README.md").read_text()
+
+
+def test_export_onto_a_full_disk_is_one_line_and_works_once_there_is_room(
+    author: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = author
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    words = ["export", RUN, "-o", "out", *BASELINES]
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        assert main(words) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].endswith("No space left on device; make room and run the same command again")
+    assert list((folder / "out").iterdir()) == []
+    assert main(words) == 0

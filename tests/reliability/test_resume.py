@@ -124,6 +124,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "groups": {"*.b": {"lr": 16.0}},
         "objective": {"terms": {"charbonnier": 1.0, "fft": 0.05, "ssim": 0.1}},
     },
+    "the best weights": {"keep": "best"},
     "a discriminator": {
         "ema": 0.9,
         "objective": {"terms": {"l1": 1.0, "gan": 0.1}, "discriminator": {"channels": 4}},

@@ -22,4 +22,8 @@ class Doubling(nn.Module):
 
 @pytest.fixture
 def doubling() -> Restorer:
+    return make_doubling()
+
+
+def make_doubling() -> Restorer:
     return Restorer(gate(Doubling(), "doubling", Sizes(), 2), "doubling", "d" * 64)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import re
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from adaptsr.backbones.inference import restore
 from adaptsr.errors import UserError
-from adaptsr.restoring import folders
+from adaptsr.restoring import folders, naturalness
 from adaptsr.restoring.folders import restore_photographs
 from adaptsr.restoring.models import Restorer, load_restorer
 from adaptsr.restoring.page import write_comparison
@@ -180,6 +186,22 @@ class TestMemory:
         assert "takes more memory than is free" in names[0]
 
 
+@pytest.mark.slow
+def test_a_hundred_megapixels_take_little_memory(repository: Path, tmp_path: Path) -> None:
+    """The restored photograph alone would take 400 MB, its tensors many times as much."""
+    Image.new("L", (12_500, 8_000), 90).save(tmp_path / "wall.png")
+    script = (
+        "import resource; from pathlib import Path; from tests.restoring.conftest import make_doubling;"
+        "from adaptsr.restoring.folders import restore_photographs;"
+        f"jobs, problems = restore_photographs(make_doubling(), [Path('{tmp_path}/wall.png')], Path('{tmp_path}/out'), print);"
+        "assert problems == []; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, check=True)
+    assert 1024 * int(done.stdout.splitlines()[-1]) < 2.5e9
+    with Image.open(tmp_path / "out/wall.png") as image:
+        assert image.size == (25_000, 16_000)
+
+
 def test_time_left_is_said(doubling: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "SECONDS_BETWEEN_LINES", -1.0)
     for name in ("a.png", "b.png"):
@@ -189,18 +211,58 @@ def test_time_left_is_said(doubling: Restorer, tmp_path: Path, monkeypatch: pyte
     assert said[-1].endswith("b.png: 60x80 (100%)")
 
 
-def test_the_page_compares_every_photograph(doubling: Restorer, tmp_path: Path) -> None:
+def test_the_page_compares_every_photograph(
+    doubling: Restorer, tmp_path: Path, no_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(naturalness, "fetch_all", lambda wanted: {"niqe": "network weights not available"})
     write(tmp_path / "in/a.png", (120, 200))
     Image.new("LA", (20, 14), (90, 10)).save(tmp_path / "in/b.png")
     Image.new("CMYK", (20, 14)).save(tmp_path / "in/c.tif")
     jobs, _ = restore_photographs(doubling, [tmp_path / "in"], tmp_path / "out", lambda line: None)
     page = write_comparison(doubling, jobs, tmp_path / "out", lambda line: None).read_text()
     assert page.count('<article class="picture"') == 3
+    assert "NIQE is missing: network weights not available." in page
     for number, name in enumerate(("a.png", "b.png", "c.tif"), start=1):
         assert name in page
         with Image.open(tmp_path / f"out/compare/{number}-restored.png") as image:
             side = 2 * min(96, 120 if number == 1 else 14)
             assert image.size == (side, side)
+
+
+def test_a_disk_that_fills_while_the_page_is_drawn_is_one_line(
+    doubling: Restorer, tmp_path: Path, no_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(naturalness, "fetch_all", lambda wanted: {"niqe": "network weights not available"})
+    write(tmp_path / "a.png")
+    jobs, _ = restore_photographs(doubling, [tmp_path / "a.png"], tmp_path / "out", lambda line: None)
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "save", full)
+        said = refusal(lambda: write_comparison(doubling, jobs, tmp_path / "out", lambda line: None))
+    assert "No space left on device; make room and run the same command again" in said
+    assert [job.target.name for job in jobs if job.target.exists()] == ["a.png"]
+    assert write_comparison(doubling, jobs, tmp_path / "out", lambda line: None).is_file()
+
+
+def test_niqe_on_the_page_is_that_of_the_known_answers(
+    doubling: Restorer, assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(assets / "metrics/torch_home", tmp_path / "torch")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    score, missing = naturalness.measure_naturalness()
+    assert missing == ""
+    known = pd.read_csv(assets / "known_answers/osediff_realsr_no_reference.csv").set_index("image")["niqe"]
+    for name, niqe in known.items():
+        with Image.open(assets / f"known_answers/{name}.png") as image:
+            assert float(score(np.asarray(image.convert("RGB")))) == pytest.approx(niqe, abs=0.01)
+    assert score(np.zeros((20, 20, 3), np.uint8)) == "-"
+    write(tmp_path / "a.png", (120, 200))
+    jobs, _ = restore_photographs(doubling, [tmp_path / "a.png"], tmp_path / "out", lambda line: None)
+    page = write_comparison(doubling, jobs, tmp_path / "out", lambda line: None).read_text()
+    assert re.search(r"NIQE ↓ \d+\.\d\d", page)
 
 
 class TestWhatRestores:

@@ -12,11 +12,14 @@ import torch
 from torch.nn import functional
 
 from adaptsr.backbones.build import build
+from adaptsr.backbones.inference import restore
 from adaptsr.config import schema
 from adaptsr.data.manifest import manifest_path
 from adaptsr.data.prepare import prepare
+from adaptsr.data.store import load_split
 from adaptsr.errors import UserError
-from adaptsr.runs.loading import merge_run
+from adaptsr.metrics.psnr import psnr_y
+from adaptsr.runs.loading import load_run, merge_run
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.records import RecordTooNew, RunRecord, read_record
 from adaptsr.runs.run import Run
@@ -169,3 +172,21 @@ def test_a_run_ends_with_its_moving_average(average: float | None) -> None:
     train(plain)
     other = load_tensors(place(plain) / "adaptation.safetensors")[0]
     assert all(torch.equal(state[name], other[name]) for name in state) == (average is None)
+
+
+def test_a_run_keeps_the_weights_that_did_best_on_the_validation_split() -> None:
+    """A learning rate that spoils the model: the last weights are not the best, and the record says which are kept."""
+    matrix = matrix_of(keep="best", iterations=6, validate_every=1, lr=0.3)
+    train(matrix)
+    record = record_of(matrix)
+    assert record.kept == max(record.validation, key=lambda point: point.psnr_y)
+    assert record.kept != record.validation[-1]
+    assert record.notes == [
+        f"its weights are those of iteration {record.kept.iteration} of 6, which did best on the validation split: "
+        f"PSNR-Y {record.kept.psnr_y:.2f} dB (training.keep: best)"
+    ]
+    model, pairs = load_run(place(matrix)), load_split(manifest_path("photos"), "train")
+    scores = [float(psnr_y(restore(model, lr[None]), hr[None])) for lr, hr in zip(pairs.lr, pairs.hr, strict=True)]
+    assert sum(scores) / len(scores) == pytest.approx(record.kept.psnr_y, abs=1e-4)
+    last = matrix_of(iterations=6, validate_every=1, lr=0.3)
+    assert last.variant_key("edsr", ROW) != matrix.variant_key("edsr", ROW)

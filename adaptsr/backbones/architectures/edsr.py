@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from adaptsr.backbones.architectures.family import Family, StateDict
@@ -14,6 +15,9 @@ from adaptsr.backbones.architectures.family import Family, StateDict
 DEFAULTS: dict[str, Any] = {"num_feat": 64, "num_block": 16}
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 HIGHEST_LEVEL = 255.0
+_ALL = 40.0
+_MIDDLE = torch.tensor([[0.0, 0, 0], [0, 1, 0], [0, 0, 0]])
+"""The 3x3 kernel that changes nothing."""
 
 
 class EDSR(Family):
@@ -73,3 +77,41 @@ class EDSR(Family):
             new = re.sub(r"^tail\.1\.", "conv_last.", new)
             renamed[new] = key
         return renamed
+
+    def for_spandrel(self, model: nn.Module) -> StateDict | None:
+        """Return the weights of an RCAN of one group that restores as this EDSR does.
+
+        Its channel attention is off: sigmoid of `_ALL` is exactly 1. Its two nested skips add the features twice, so the
+        convolution in the group is doubled, the one behind it passes features on, and upsampling halves what enters it.
+        """
+        if type(model).__name__ != "EDSR":
+            return None
+        given: Any = model
+        state = model.state_dict()
+        width = len(state["conv_first.weight"])
+        blocks = len(given.body)
+        form = {
+            "sub_mean.weight": torch.eye(3).view(3, 3, 1, 1) * given.img_range / HIGHEST_LEVEL,
+            "sub_mean.bias": -given.mean.flatten() * given.img_range,
+            "add_mean.weight": torch.eye(3).view(3, 3, 1, 1) * HIGHEST_LEVEL / given.img_range,
+            "add_mean.bias": given.mean.flatten() * HIGHEST_LEVEL,
+            "body.1.weight": torch.eye(width).view(width, width, 1, 1) * _MIDDLE,
+            "body.1.bias": torch.zeros(width),
+        }
+        for index, block in enumerate(given.body):
+            place = f"body.0.body.{index}.body"
+            off = {"0.weight": (1, width, 1, 1), "0.bias": (1,), "2.weight": (width, 1, 1, 1), "2.bias": (width,)}
+            form |= {f"{place}.3.conv_du.{name}": torch.zeros(shape) for name, shape in off.items()}
+            form[f"{place}.3.conv_du.2.bias"] += _ALL
+            for name in ("weight", "bias"):
+                form[f"{place}.0.{name}"] = state[f"body.{index}.conv1.{name}"]
+                form[f"{place}.2.{name}"] = state[f"body.{index}.conv2.{name}"] * block.res_scale
+        for name in ("weight", "bias"):
+            form[f"head.0.{name}"] = state[f"conv_first.{name}"]
+            form[f"body.0.body.{blocks}.{name}"] = 2 * state[f"conv_after_body.{name}"]
+            form[f"tail.1.{name}"] = state[f"conv_last.{name}"]
+        form |= {
+            key.replace("upsample.", "tail.0."): value for key, value in state.items() if key.startswith("upsample.")
+        }
+        form["tail.0.0.weight"] = form["tail.0.0.weight"] / 2
+        return {key: value.detach().cpu().contiguous() for key, value in form.items()}

@@ -45,6 +45,13 @@ class Family(ABC):
         """Map the class's key names to those of a checkpoint; None where they are the same, and for other families."""
         return None
 
+    def for_spandrel(self, model: nn.Module) -> StateDict | None:
+        """Return weights that restore alike in an architecture that spandrel loads; None for other families' models.
+
+        Only a family that spandrel lacks has such a form.
+        """
+        return None
+
     def gelu_mlp(self, module: nn.Module) -> tuple[nn.Module, nn.Module] | None:
         """Return (fc1, fc2) of a module that computes exactly fc2(gelu(fc1(x))); None for other modules."""
         return None

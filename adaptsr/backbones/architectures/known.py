@@ -42,6 +42,11 @@ def translated(state: StateDict) -> StateDict:
     return {name: state[key] for name, key in class_names(state).items()}
 
 
+def for_spandrel(model: nn.Module) -> StateDict | None:
+    """Return a model in a form that spandrel loads; None where spandrel loads it as it is, or has no such form."""
+    return next((form for family in FAMILIES if (form := family.for_spandrel(model))), None)
+
+
 def gelu_mlp(module: nn.Module) -> tuple[nn.Module, nn.Module] | None:
     """Return (fc1, fc2) of a module that computes fc2(gelu(fc1(x))); None for other modules."""
     return next((layers for family in FAMILIES if (layers := family.gelu_mlp(module))), None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import spandrel
 import torch
 from torch import nn
 
 from adaptsr.backbones.architectures.family import Family
-from adaptsr.backbones.architectures.known import FAMILIES, family_of, fast_forward, gelu_mlp
+from adaptsr.backbones.architectures.known import FAMILIES, family_of, fast_forward, for_spandrel, gelu_mlp
 from adaptsr.backbones.architectures.names import architectures
 from adaptsr.backbones.build import build
 from adaptsr.backbones.gate import facts
@@ -67,3 +70,25 @@ def test_gelu_mlps(name: str) -> None:
 @pytest.mark.parametrize("name", ["edsr", "safmn"])
 def test_other_modules_have_no_special_form(name: str) -> None:
     assert not any(gelu_mlp(module) or fast_forward(module) for module in fresh(name).modules())
+
+
+@pytest.mark.parametrize(
+    ("options", "scale"),
+    [({}, 4), ({"res_scale": 0.1}, 2), ({"img_range": 1.0, "rgb_mean": (0.0, 0.0, 0.0)}, 3), ({"num_block": 1}, 4)],
+    ids=str,
+)
+def test_edsr_has_a_form_that_spandrel_loads(options: dict[str, Any], scale: int) -> None:
+    model = build(Backbone(architecture="edsr", options={"num_feat": 6, "num_block": 3, **options}), scale)
+    form = for_spandrel(model)
+    assert form
+    loaded = spandrel.ModelLoader().load_from_state_dict(dict(form))
+    assert loaded.architecture.id == "RCAN"
+    assert loaded.scale == scale
+    image = torch.rand(1, 3, 21, 34)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.model(image.clone()), model(image), rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["safmn", "swinir", "drct"])
+def test_what_spandrel_loads_needs_no_other_form(name: str) -> None:
+    assert for_spandrel(fresh(name)) is None
