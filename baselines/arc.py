@@ -49,6 +49,7 @@ EXTENSIONS = {
 }
 # In front of the MLP lambda starts at Xavier values, as published.
 STARTS_AT_BACKBONE = False
+U = "projection U (the input directions that layers re-scale)"
 OUTPUT_ROLES = ("proj", "to_out", "out_proj", "fc2")
 
 
@@ -94,7 +95,7 @@ def plan(
         for site in chosen
     }
     settings = {"size": options["size"], "mlp_init": options["mlp_init"], "sites": placed, "seed": seed}
-    return Plan({**settings, "notes": sharing_notes({site.name: _share(site) for site in chosen}, "U")})
+    return Plan({**settings, "notes": sharing_notes({site.name: _share(site) for site in chosen}, U)})
 
 
 def _share(site: Site) -> str:

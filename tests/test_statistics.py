@@ -105,8 +105,14 @@ def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1].tolist())
 
 
-def test_holm_leaves_out_tests_that_were_not_made() -> None:
-    assert holm([0.01, math.nan, 0.04]) == [0.02, pytest.approx(math.nan, nan_ok=True), 0.04]
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.lists(st.floats(0, 1), max_size=8))
+def test_holm_counts_tests_that_were_not_made_and_their_outcome_takes_nothing_back(
+    made: list[float], others: list[float]
+) -> None:
+    *known, rest = [holm([*made, *missing]) for missing in ([math.nan] * len(others), [1.0] * len(others), others)]
+    assert known[0][: len(made)] == known[1][: len(made)]
+    assert all(math.isnan(p) for p in known[0][len(made) :])
+    assert all(later <= now for now, later in zip(known[0], rest[: len(made)], strict=False))
     assert holm([]) == []
 
 
@@ -382,6 +388,18 @@ def test_holm_corrects_a_whole_comparison_once_for_the_primary_and_once_for_the_
         for test in ("p", "p_equivalent", "p_not_inferior"):
             expected = multipletests(family[f"{test}_seeds"], method="holm")[1].tolist()
             assert list(family[f"{test}_holm_seeds"]) == pytest.approx(expected)
+
+
+def test_a_metric_that_was_not_measured_counts_as_tests_of_its_family() -> None:
+    """Equivalence is asked only in metrics with a margin."""
+    scores = pd.concat([two_rows(np.random.default_rng(0)).assign(metric=name) for name in ("ssim_y", "psnr_c")])
+    measures = [Measure("psnr_y"), Measure("ssim_y"), Measure("psnr_c", margin=1.0), Measure("lpips"), Measure("dists")]
+    table = table_of(scores, measures=measures).set_index("metric")
+    assert table["tests_seeds"].tolist() == [1, 4, 4, 4, 4]
+    assert table.loc["ssim_y", "p_holm_seeds"] == pytest.approx(min(1, 4 * table.loc["ssim_y", "p_seeds"]))
+    assert table["p_holm_seeds"].isna().tolist() == [True, False, False, True, True]
+    assert table.loc["psnr_c", "p_equivalent_holm_seeds"] == table.loc["psnr_c", "p_equivalent_seeds"]
+    assert table["p_equivalent_holm_seeds"].notna().sum() == 1
 
 
 def test_rows_that_a_backbone_does_not_run_are_in_no_family() -> None:

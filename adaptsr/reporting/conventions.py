@@ -30,6 +30,37 @@ def scale_warning(profile: Profile) -> str:
     return f"The measured numbers are those of the profile “{profile.title}”, whose models, data or training are of another scale than the published ones. They are not comparable with the published numbers."
 
 
+def as_sentence(text: str) -> str:
+    """Begin a text with a capital and end it with a full stop."""
+    text = text.strip()
+    return f"{text[0].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+
+
+def words(results: Results) -> str:
+    """Explain the words that the page begins with."""
+    datasets = _words([f"“{name}”" for name in results.datasets])
+    plural = len(results.datasets) > 1
+    return (
+        "A row is a method with its options fixed. A run trains one row on one backbone with one seed; the seed decides all "
+        "that is drawn at random: which crops are trained on and in which order, the initial values, the calibration images. "
+        "What one photograph, or several of one place, show is a scene. "
+        f"{datasets} {'are data sets' if plural else 'is a data set'} of this profile."
+    )
+
+
+def training_differences(results: Results) -> str:
+    """Say which rows were trained with other settings than the profile's; tuned ones are told elsewhere."""
+    declared = results.profile.training.model_dump(mode="json", exclude_none=True)
+    tuned = results.profile.tuning.grid if results.profile.tuning else {}
+    rows: dict[tuple[str, ...], dict[str, None]] = {}
+    for run, record in results.records.items():
+        found = record.config.get("training", {})
+        keys = tuple(key for key in declared if key in found and found[key] != declared[key] and key not in tuned)
+        if keys:
+            rows.setdefault(keys, {})[results.titles[run.variant]] = None
+    return "; ".join(f"{_words(list(titles))} with other {_words(keys)}" for keys, titles in rows.items())
+
+
 def table_conventions(
     results: Results, table: Table, datasets: Sequence[str], metrics: Sequence[MetricColumn]
 ) -> Iterable[str]:
@@ -43,21 +74,21 @@ def table_conventions(
         if count > 1
         else f"Mean over the test images, for the one seed {profile.seeds[0]}."
     )
-    yield "Among the adapted rows that have all their seeds, bold (red on the page) is best and underlined (blue) is second best, by the digits shown; ties are marked alike."
+    yield "Among the adapted rows that have all their seeds, bold (red on the page) is the best mean and underlined (blue) the second best, by the digits shown; ties are marked alike. This is not a test."
     yield "Trainable parameters are counted in every run; a parameter that several sites share counts once. Percentages are of all parameters of the backbone."
-    yield settings_sentence(profile)
+    yield settings_sentence(results)
     yield f"{'; '.join(metric.description for metric in metrics)}."
     yield f"{_color_spaces(results.scores, metrics)}Restored images are rounded to 8 bit before scoring; the crop border is {_crop_borders(results)}."
     for dataset in datasets:
         if dataset in results.manifests:
-            yield f"{dataset}: {results.manifests[dataset].split_rule}"
+            yield as_sentence(f"Data set {dataset}: {results.manifests[dataset].split_rule}")
     for test in profile.data.test:
         if (
             test.optional
             and test.dataset not in results.datasets
             and test.dataset in (table.datasets or [test.dataset])
         ):
-            yield f"{test.dataset}: {NOT_MEASURED}, because an archive that must be downloaded by hand is missing (`adaptsr data status` names it)."
+            yield f"Data set {test.dataset}: {NOT_MEASURED}, because an archive that must be downloaded by hand is missing (`adaptsr data status` names it)."
     if table.published_datasets:
         yield f"“Published” numbers are those printed in the {load_paper(str(profile.paper)).TITLE} paper, digit for digit; “-” means that it prints none. They are for full-size models, so other backbones and rows have none."
     if profile.report.note:

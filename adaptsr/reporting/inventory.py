@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from adaptsr.reporting.model import MISSING
 from adaptsr.reporting.results import NOT_FINISHED, Results
 from adaptsr.reporting.significance import backbone_title, short_titles
 from adaptsr.runs.matrix import Row
@@ -108,7 +109,7 @@ def _reason(results: Results, run: Run) -> str:
 
 def _coverage(results: Results, scored: set[tuple[str, str, int | str]], backbone: str, row: Row) -> Coverage:
     if not row.on(backbone):
-        return Coverage("-", "whole")
+        return Coverage(MISSING, "whole")
     if not row.trained:
         there = (backbone, row.name, UNSEEDED) in scored
         return Coverage("scored" if there else "not scored", "whole" if there else "none")

@@ -17,6 +17,19 @@ PSNR_MARGIN = 0.05
 """Margin in dB of every PSNR for which a profile declares none."""
 
 
+NAMES = {
+    "psnr": "peak signal-to-noise ratio",
+    "psnry": "peak signal-to-noise ratio",
+    "ssim": "structural similarity",
+    "ssimc": "structural similarity",
+    "lpips": "learned perceptual image patch similarity",
+    "dists": "deep image structure and texture similarity",
+    "gmsd": "gradient magnitude similarity deviation",
+    "nlpd": "normalized Laplacian pyramid distance",
+    "vif": "visual information fidelity",
+    "fsim": "feature similarity",
+}
+"""What the names of pyiqa's metrics stand for, as far as they are abbreviations."""
 OWN_ORDER = {
     "ssim": "computed in a faster order of ours, 1.7e-10 apart",
     "ssimc": "computed in a faster order of ours, 1.7e-10 apart",
@@ -53,12 +66,17 @@ class MetricColumn:
         return f" {self.unit}" if self.unit else ""
 
     @property
+    def meaning(self) -> str:
+        """Such as `GMSD ↓ (gradient magnitude similarity deviation)`."""
+        return f"{self.title} {self.arrow}{f' ({NAMES[self.measure]})' if self.measure in NAMES else ''}"
+
+    @property
     def description(self) -> str:
         """Such as `PSNR-Y is pyiqa's psnr (test_y_channel=True), higher is better`."""
         options = ", ".join(f"{key}={value}" for key, value in sorted(self.options.items()))
         own = "" if self.options.get("downsample") else OWN_ORDER.get(self.measure, "")
         parts = [
-            f"{self.title} is pyiqa's {self.measure}{f' ({options})' if options else ''}",
+            f"{self.title} is {f'the {NAMES[self.measure]}, ' if self.measure in NAMES else ''}pyiqa's {self.measure}{f' ({options})' if options else ''}",
             *([own] if own else []),
             f"{'lower' if self.lower_better else 'higher'} is better",
         ]

@@ -11,6 +11,8 @@ from typing import Literal
 from adaptsr.reporting.metrics import MetricColumn
 from adaptsr.statistics import seed_mean
 
+MISSING = "\N{EN DASH}"
+"""Stands for a missing number; a hyphen with the number of a note behind it would read as minus one."""
 Mark = Literal["", "best", "second"]
 SeedMeans = Mapping[int | str, float]
 
@@ -62,7 +64,7 @@ class Cell:
         except ValueError:
             return ""
         digits = len(self.published.partition(".")[2])
-        return f"{self.mean - published:+.{digits}f}" if math.isfinite(self.mean) else ""
+        return f"{self.mean - published:+z.{digits}f}" if math.isfinite(self.mean) else ""
 
     @property
     def seed_texts(self) -> list[tuple[int | str, str]]:
@@ -95,7 +97,7 @@ class Parameters:
     @property
     def text(self) -> str:
         if not self.trainable:
-            return "-"
+            return MISSING
         low, high = min(self.trainable), max(self.trainable)
         return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
@@ -232,7 +234,22 @@ class TableModel:
 
 
 def number_text(value: float, decimals: int) -> str:
-    """Format a number with so many digits after the point; `-` if it is NaN, `∞` or `-∞` if it is infinite."""
+    """Format a number with so many digits after the point; a dash if it is NaN, `∞` or `-∞` if it is infinite."""
     if math.isnan(value):
-        return "-"
-    return f"{value:.{decimals}f}" if math.isfinite(value) else ("∞" if value > 0 else "-∞")
+        return MISSING
+    return f"{value:z.{decimals}f}" if math.isfinite(value) else ("∞" if value > 0 else "-∞")
+
+
+def signed(value: float, decimals: int) -> str:
+    """Format a number with its sign, with more digits than asked for where it would read as 0; a dash if it is NaN."""
+    return MISSING if math.isnan(value) else f"{value:+z.{_digits_apart(value, 0, decimals)}f}"
+
+
+def correlation_text(value: float) -> str:
+    """Format a correlation with two digits, or with more where it would read as 1; a dash if it is NaN."""
+    return MISSING if math.isnan(value) else f"{value:z.{_digits_apart(abs(value), 1, 2)}f}"
+
+
+def _digits_apart(value: float, limit: float, digits: int) -> int:
+    """Return at least so many digits, and enough that `value` is not rounded to `limit`; 9 at most tell them apart."""
+    return next((more for more in range(digits, 10) if round(value, more) != limit), digits)

@@ -11,12 +11,13 @@ import pandas as pd
 
 from adaptsr.papers import load_paper
 from adaptsr.reporting.bundle import RECORDS, SEEDS, clear, copy_records, record_link, write_seed_means, write_zip
-from adaptsr.reporting.conventions import scale_warning
+from adaptsr.reporting.conventions import scale_warning, training_differences, words
 from adaptsr.reporting.figures import DrawnFigure, draw_figures
 from adaptsr.reporting.figures.palette import looks
 from adaptsr.reporting.gallery import Gallery, build_gallery
 from adaptsr.reporting.headline import headline
 from adaptsr.reporting.inventory import Inventory, take_inventory
+from adaptsr.reporting.metrics import metric_columns
 from adaptsr.reporting.model import TableModel
 from adaptsr.reporting.provenance import Origin, trace_origin
 from adaptsr.reporting.render import render
@@ -48,13 +49,20 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything that the template shows. paper: title of the profile's paper, or empty. part: which part of a matrix."""
+    """Everything that the template shows.
+
+    paper: title of the profile's paper, or empty. part: which part of a matrix. words: what the page's first words mean.
+    differences: which rows were trained with other settings.
+    """
 
     profile: Profile
     paper: str
     warning: str
     partial: bool
     part: str
+    words: str
+    metrics: str
+    differences: str
     headline: tuple[str, ...]
     inventory: Inventory
     test_images: str
@@ -75,6 +83,13 @@ class Page:
         """Return the link to a run's record, or to the seed means if it has none (the unadapted backbone)."""
         run = Run(backbone, row, seed) if isinstance(seed, int) else None
         return record_link(run) if run is not None and run in self.recorded else SEEDS
+
+    def note(self, metric: str) -> str:
+        """Return the name of the first note that says why a metric, by its title, is missing; empty without one."""
+        places = ((table.name, place, text) for table in self.tables for place, text in enumerate(table.notes, start=1))
+        return next(
+            (f"{name}-note-{place}" for name, place, text in places if text.startswith(f"{metric} is missing")), ""
+        )
 
 
 def write_report(results: Results, out_folder: Path, command: str) -> list[Path]:
@@ -111,7 +126,10 @@ def build_page(
         warning=scale_warning(results.profile),
         partial=results.partial,
         part=results.part_sentence,
-        headline=(*headline(results, comparisons), settings_sentence(results.profile)),
+        words=words(results),
+        metrics="; ".join(metric.meaning for metric in metric_columns(results.profile)),
+        differences=training_differences(results),
+        headline=(*headline(results, comparisons), settings_sentence(results)),
         inventory=take_inventory(results),
         test_images=_test_images(results),
         tables=tuple(tables),

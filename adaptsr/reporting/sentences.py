@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
+from adaptsr.reporting.model import correlation_text
 from adaptsr.reporting.results import Results
 from adaptsr.statistics import ALPHA, EXPLORATORY, MIN_SCENES, PRIMARY, SCOPES, VERDICTS, Comparison
+from adaptsr.statistics.comparison import EQUIVALENT
 
 INCOMPLETE = "no conclusion: the declared family is incomplete"
 """The verdict where runs of a family are left out of a report or still to come."""
@@ -41,13 +43,16 @@ def describe(results: Results, lines: pd.DataFrame, comparison: Comparison) -> I
     yield from power(primary, first)
 
 
-def verdicts(lines: pd.DataFrame, metric: MetricColumn, named: Mapping[str, str] | None = None) -> str:
+def verdicts(lines: pd.DataFrame, metric: MetricColumn) -> str:
     """Say how the tests of a whole family came out in each scope, and what was corrected."""
+    return no_verdicts(lines) or f"{_in_scopes(lines, metric)}{family_size(lines)}"
+
+
+def no_verdicts(lines: pd.DataFrame) -> str:
+    """Say why a family has no verdicts; empty if it has."""
     if incomplete(lines):
         return INCOMPLETE
-    if not lines["tests_seeds"].any():
-        return "no test could be made"
-    return f"{_in_scopes(lines, metric, named)}{family_size(lines)}"
+    return "no test could be made" if widest_scope(lines) is None else ""
 
 
 def incomplete(lines: pd.DataFrame) -> bool:
@@ -55,46 +60,58 @@ def incomplete(lines: pd.DataFrame) -> bool:
     return any(lines[f"verdict_{scope}"].eq(INCOMPLETE).any() for scope in SCOPES)
 
 
-def family_size(lines: pd.DataFrame) -> str:
-    """Write the number of tests in the family that `lines` belong to, and its correction if there is one."""
+def family_size(lines: pd.DataFrame, each: str = ", for each scope and question") -> str:
+    """Write the number of tests in a family, all its `lines` given, and its correction if there is one."""
     if incomplete(lines):
         return " (incomplete, not corrected)"
-    sizes = sorted({int(lines[f"tests_{scope}"].max()) for scope in SCOPES if len(lines)} - {0})
-    if not sizes:
-        return ""
-    if sizes == [1]:
-        return " (one test)"
-    return f" (Holm's correction of {' or '.join(map(str, sizes))} tests)"
+    size, unmeasured = len(lines), int(lines["difference"].isna().sum())
+    if size < 2 or size == unmeasured:
+        return " (one test)" if size > unmeasured else ""
+    return f" (Holm's correction of {size} tests{f', {unmeasured} of them not measured' if unmeasured else ''}{each})"
 
 
-def _in_scopes(lines: pd.DataFrame, metric: MetricColumn, named: Mapping[str, str] | None = None) -> str:
+def _in_scopes(lines: pd.DataFrame, metric: MetricColumn) -> str:
     if lines["difference"].isna().all():
         return "not measured"
-    return "; ".join(_counted(lines, scope, metric, named) for scope in reversed(SCOPES))
+    return "; ".join(_counted(lines, scope, metric) for scope in reversed(SCOPES))
 
 
-def _counted(lines: pd.DataFrame, scope: str, metric: MetricColumn, named: Mapping[str, str] | None = None) -> str:
-    """Count the verdicts, such as `for other seeds on these images 2 better (EDSR, DRCT), 1 undecided`.
+def _counted(lines: pd.DataFrame, scope: str, metric: MetricColumn) -> str:
+    """Count the verdicts, such as `for other seeds on these images 2 better, 1 undecided`."""
+    found = outcomes(lines, scope, metric)
+    if not found:
+        return f"no statement {ABOUT[scope]}{too_few_scenes(lines, scope)}"
+    return f"{ABOUT[scope]} {', '.join(f'{len(those)} {word}{listed([differ(those, scope)])}' for word, those in found.items())}"
 
-    named: titles by backbone, to list those that are not undecided.
-    """
+
+def outcomes(lines: pd.DataFrame, scope: str, metric: MetricColumn) -> dict[str, pd.DataFrame]:
+    """Sort lines by their verdict within a scope, `not tested` at the end; nothing if none is tested."""
     found = lines[f"verdict_{scope}"]
     if not found.isin(VERDICTS).any():
-        few = scope == "scenes" and lines[f"verdict_{SCOPES[0]}"].isin(VERDICTS).any()
-        return f"no statement {ABOUT[scope]}{f': they would need {MIN_SCENES} scenes' if few else ''}"
-    parts = []
-    for word in VERDICTS:
-        backbones = lines.loc[found == word, "backbone"]
-        if len(backbones):
-            names = [named[backbone] for backbone in backbones] if named and word != "undecided" else []
-            within = f" within ±{metric.margin:g}{metric.in_unit}" if word == "equivalent" else ""
-            parts.append(f"{len(backbones)} {word}{within}{_listed(names)}")
-    rest = len(found) - int(found.isin(VERDICTS).sum())
-    return f"{ABOUT[scope]} {', '.join([*parts, *([f'{rest} not tested'] if rest else [])])}"
+        return {}
+    within = f"{EQUIVALENT} within ±{metric.margin or 0:g}{metric.in_unit}"
+    sorted_out = {within if word == EQUIVALENT else word: lines[found == word] for word in VERDICTS}
+    sorted_out["not tested"] = lines[~found.isin(VERDICTS)]
+    return {word: those for word, those in sorted_out.items() if len(those)}
 
 
-def _listed(names: Sequence[str]) -> str:
-    return f" ({', '.join(names)})" if names else ""
+def differ(lines: pd.DataFrame, scope: str) -> str:
+    """Say how many of the lines that are shown to be equivalent are also shown not to be 0; empty if none is."""
+    shown = lines[(lines[f"verdict_{scope}"] == EQUIVALENT) & (lines[f"p_holm_{scope}"] < ALPHA)]
+    counts = {"lower": (shown["difference"] < 0).sum(), "higher": (shown["difference"] > 0).sum()}
+    return ", ".join(f"{count} of them shown to be {word}" for word, count in counts.items() if count)
+
+
+def too_few_scenes(lines: pd.DataFrame, scope: str) -> str:
+    """Say so if a scope has no statement because its test images are of too few scenes; else an empty string."""
+    few = scope == SCOPES[1] and lines[f"verdict_{SCOPES[0]}"].isin(VERDICTS).any()
+    return f": they would need {MIN_SCENES} scenes" if few else ""
+
+
+def listed(parts: Sequence[str], separator: str = "; ") -> str:
+    """Write what there is in parentheses, behind a space; empty if there is nothing."""
+    there = separator.join(filter(None, parts))
+    return f" ({there})" if there else ""
 
 
 def not_inferior(results: Results, lines: pd.DataFrame, comparison: Comparison, metric: MetricColumn) -> str:
@@ -110,9 +127,10 @@ def not_inferior(results: Results, lines: pd.DataFrame, comparison: Comparison, 
     ]
     places = "on every backbone" if tested["backbone"].nunique() > 1 else "in every test"
     which = f", {places} for {', '.join(everywhere)}" if everywhere and len(comparison.rows) > 1 else ""
+    family = family_size(lines, "")[2:-1]
     return (
         f"Less than {metric.margin:g}{metric.in_unit} worse than {titles[comparison.compared_with]} in {metric.title}, "
-        f"{ABOUT[scope]} (non-inferiority, {family_size(tested)[2:-1]}): shown in {len(shown)} of {len(tested)} tests{which}."
+        f"{ABOUT[scope]} (non-inferiority, {family}): shown in {len(shown)} of {len(tested)} tests{which}."
     )
 
 
@@ -125,8 +143,10 @@ def _pairing(results: Results, lines: pd.DataFrame, comparison: Comparison) -> I
     """Say how far pairing by seed helps, and which rows do not share the data of the row they are compared with."""
     found = lines["correlation"].dropna()
     if len(found):
-        spread = f" (from {found.min():.1f} to {found.max():.1f})" if len(found) > 1 else ""
-        yield f"Paired means correlate over the seeds by {found.median():.1f}{' in the median' if spread else ''}{spread}; pairing sharpens a comparison as far as this is above 0."
+        least, median, most = (correlation_text(float(value)) for value in (found.min(), found.median(), found.max()))
+        spread = f" in the median (from {least} to {most})" if len(found) > 1 else ""
+        metric = metric_columns(results.profile)[0].title
+        yield f"Paired means of {metric} correlate over the seeds by {median}{spread}; pairing sharpens a comparison as far as this is above 0."
     titles = results.titles
     reference = _data_streams(results, comparison.compared_with)
     other = [row for row in comparison.rows if reference and _data_streams(results, row) - reference]
@@ -146,12 +166,20 @@ def power(lines: pd.DataFrame, metric: MetricColumn) -> Iterator[str]:
     if scope is None:
         return
     tested = lines[lines[f"p_{scope}"].notna()]
-    size = int(tested[f"tests_{scope}"].max())
-    strict = " at the strictest level of Holm's correction" if size > 1 else ""
-    typical = {key: float(tested[f"{key}_{scope}"].median()) for key in ("detectable", "provable_margin")}
+    size, found, unit = len(lines), tested[f"detectable_{scope}"], metric.in_unit
     count = f"{span(tested['seeds'], 'seed')} and {span(tested['scenes'], 'scene')}"
-    unit = metric.in_unit
-    yield f"With {count}, a median test {ABOUT[scope]} finds a difference of about {typical['detectable']:.2g}{unit} with 80% power{strict}, and shows equivalence within about {typical['provable_margin']:.2g}{unit}{_beside_margin(metric)}. Undecided is no evidence of equality."
+    tests, spread = (
+        (f"half of the {len(tested)} tests", f" ({found.min():.2g} to {found.max():.2g})")
+        if len(tested) > 1
+        else ("the test", "")
+    )
+    level = f"{ALPHA:.0%}{f'/{size}' if size > 1 else ''}"
+    yield (
+        f"From the variances seen here, with {count}, {tests} {ABOUT[scope]} would need a true difference above "
+        f"{found.median():.2g}{unit}{spread} to be found with 80% power at level {level}, or a margin above "
+        f"{tested[f'provable_margin_{scope}'].median():.2g}{unit} to show equivalence where the true difference is "
+        f"0{_beside_margin(metric)}. Undecided is no evidence of equality."
+    )
 
 
 def _beside_margin(metric: MetricColumn) -> str:

@@ -14,7 +14,7 @@ from adaptsr.config.schema import EXTERNAL
 from adaptsr.errors import UserError, listing, suggestion
 from adaptsr.reporting.conventions import scale_warning
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
-from adaptsr.reporting.model import number_text
+from adaptsr.reporting.model import MISSING, correlation_text, number_text, signed
 from adaptsr.reporting.render import render, write_frame
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.sentences import INCOMPLETE, describe
@@ -22,7 +22,7 @@ from adaptsr.runs.matrix import Row, matching
 from adaptsr.runs.records import RunRecord
 from adaptsr.runs.run import Run
 from adaptsr.statistics import ALPHA, MIN_SCENES, SCOPES, VERDICTS, Comparison, Measure, significance
-from adaptsr.statistics.comparison import POWER, TESTS
+from adaptsr.statistics.comparison import EQUIVALENT, POWER, TESTS
 
 if TYPE_CHECKING:
     from adaptsr.config.schema import Profile
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScopeText:
-    """What a line shows within one scope, as text."""
+    """What a line shows within one scope, as text. differs: how an equivalent row is shown to differ, or empty."""
 
     interval: str
     p_holm: str
     p_equivalent: str
     verdict: str
+    differs: str
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def comparisons_shown(results: Results) -> list[Comparison]:
 def compare_rows(results: Results) -> pd.DataFrame:
     """Test the profile's comparisons and return the frame of `statistics.significance`; diverged runs do not count.
 
-    Families hold only rows that the backbone runs. While runs of a family are missing, its lines keep differences, intervals
+    Families hold only rows that the backbone runs, and every declared metric and test dataset, measured here or not. While runs of a family are missing, its lines keep differences, intervals
     and p values, and get no correction and no verdict.
     """
     profile = results.profile
@@ -158,7 +159,7 @@ def compare_rows(results: Results) -> pd.DataFrame:
         _without_diverged(results.scores, results.records),
         comparisons_shown(results),
         backbones=list(profile.backbones),
-        datasets=results.datasets,
+        datasets=list(dict.fromkeys(test.dataset for test in profile.data.test)),
         measures=[Measure(metric.name, metric.lower_better, metric.margin) for metric in metrics],
         primary=metrics[0].name,
         scenes=results.scenes,
@@ -192,25 +193,26 @@ def build_report(results: Results, frame: pd.DataFrame) -> SignificanceReport:
         profile=profile.name,
         profile_title=profile.title,
         warning=scale_warning(profile),
-        conventions=tuple(filter(None, [results.part_sentence, *_conventions(profile)])),
+        conventions=tuple(filter(None, [results.part_sentence, *_conventions(results)])),
         comparisons=tuple(
             _comparison(results, frame, comparison, i) for i, comparison in enumerate(comparisons_shown(results))
         ),
     )
 
 
-def _conventions(profile: Profile) -> Iterable[str]:
+def _conventions(results: Results) -> Iterable[str]:
+    profile = results.profile
     metrics = metric_columns(profile)
     directions = ", ".join(f"{metric.title} {metric.arrow}" for metric in metrics)
     margins = ", ".join(f"{m.title} {m.margin:g}{m.in_unit}" for m in metrics if m.margin is not None)
     without = ", ".join(metric.title for metric in metrics if metric.margin is None)
     limits = f"{margins or 'none'}{f'; without one nothing is called equivalent: {without}' if without else ''}"
     yield f"A difference is a row minus the row it is compared with, raw; the arrow says which direction is better: {directions}. Each seed gives one pair: two runs of that seed, scored on the same test images."
-    yield "A statement is about other seeds on these images, or about other seeds and other scenes. The first takes the seed means as its sample (the paired t test). The second takes seeds and scenes as crossed random effects: the variances of the seed means and of the scene means add up, each with Student's quantile for its own degrees of freedom (Banerjee 1961). Images of one scene count as one scene."
+    yield "A statement is about other seeds on these images, or about other seeds and other scenes. The first takes the seed means as its sample (the paired t test). The second takes seeds and scenes as crossed random effects: the variances of the seed means and of the scene means add up, each with Student's quantile for its own degrees of freedom (Banerjee 1961). Images of one scene count as one scene. Other scenes are those of which these could be a random sample."
     yield f"With fewer than {MIN_SCENES} scenes nothing is said about other scenes, and no line is colored."
-    yield f"In each comparison the tests in {metrics[0].title} on all rows, backbones and test datasets are one family, the primary one; those in all other metrics are another, which is exploratory. Holm's method corrects a family as a whole, separately for each scope and question, at the {ALPHA:.0%} level."
-    yield f"better, worse: shown to differ from 0. equivalent: shown to differ by less than the margin (two one-sided tests), even if shown to differ from 0. undecided: neither, which is no evidence of equality. Margins: {limits}."
-    yield "p, sign flips: the exact sign-flip test over the scene means, which supposes symmetry alone; a check that decides nothing, since with 8 scenes it cannot fall below 0.0078."
+    yield f"In each comparison the tests in {metrics[0].title} on all rows, backbones and test datasets are one family, the primary one; those in all other metrics are another, which is exploratory. Holm's method corrects a family as a whole, separately for each scope and question, at the {ALPHA:.0%} level; a declared test that was not made counts as one that shows nothing (p = 1). Intervals are those of one test, uncorrected."
+    yield f"better, worse: shown to differ from 0. equivalent: shown to differ by less than the margin (two one-sided tests), even if shown to differ from 0 (then “shown lower” or “shown higher”). undecided: neither, which is no evidence of equality. Margins: {limits}."
+    yield f"p, sign flips: the exact sign-flip test over the scene means, for these {len(profile.seeds)} seeds and other scenes, uncorrected; it supposes independent scenes and symmetry. A check that decides nothing, since with 8 scenes it cannot fall below 0.0078."
     yield "n counts the paired seeds; a seed with a missing or infinite value or a diverged run is left out and named. r is the correlation of the two rows' means over the seeds. significance.csv holds all p values, and effects in standard deviations (d_z; g_z with Hedges' correction)."
     if profile.report.note:
         yield profile.report.note
@@ -276,6 +278,7 @@ def _line(
             p_holm=p_text(line[f"p_holm_{scope}"]),
             p_equivalent=p_text(line[f"p_equivalent_holm_{scope}"]),
             verdict=line[f"verdict_{scope}"],
+            differs=_shown_to_differ(line, scope),
         )
         for scope in SCOPES
     )
@@ -289,24 +292,25 @@ def _line(
         difference=signed(line["difference"], digits + 1),
         scopes=(elsewhere, here),
         seeds=str(line["seeds"]),
-        correlation=number_text(line["correlation"], 2),
+        correlation=correlation_text(line["correlation"]),
         sign_flip_p=p_text(line["sign_flip_p"]),
         left_out=line["left_out"],
     )
 
 
+def _shown_to_differ(line: pd.Series[Any], scope: str) -> str:
+    if line[f"verdict_{scope}"] != EQUIVALENT or not line[f"p_holm_{scope}"] < ALPHA:
+        return ""
+    return f", shown {'lower' if line['difference'] < 0 else 'higher'}"
+
+
 def interval_text(low: float, high: float, digits: int) -> str:
-    """Format an interval; `-` if it is NaN."""
-    return "-" if math.isnan(low) else f"{signed(low, digits)} to {signed(high, digits)}"
-
-
-def signed(value: float, digits: int) -> str:
-    """Format a number with its sign; `-` if it is NaN."""
-    return "-" if math.isnan(value) else f"{value:+.{digits}f}"
+    """Format an interval; a dash if it is NaN."""
+    return MISSING if math.isnan(low) else f"{signed(low, digits)} to {signed(high, digits)}"
 
 
 def p_text(p: float) -> str:
-    """Format a p value; `-` if it is NaN."""
+    """Format a p value; a dash if it is NaN."""
     if math.isnan(p):
-        return "-"
+        return MISSING
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -17,7 +17,7 @@ import pandas as pd
 from adaptsr.config.schema import EXTERNAL, UNADAPTED
 from adaptsr.errors import UserError, listing, suggestion
 from adaptsr.papers import load_paper
-from adaptsr.reporting.conventions import scale_warning, table_conventions
+from adaptsr.reporting.conventions import as_sentence, scale_warning, table_conventions
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import Block, Cell, ColumnHead, Line, Mark, Parameters, TableModel
 from adaptsr.reporting.published import PublishedRow, read_published
@@ -52,6 +52,7 @@ class _Footnotes:
     extensions: list[str] = field(default_factory=list)
 
     def number(self, text: str) -> int:
+        text = as_sentence(text)
         if text not in self.notes:
             self.notes.append(text)
         return self.notes.index(text) + 1
@@ -59,6 +60,7 @@ class _Footnotes:
     def dagger(self, text: str | None) -> str:
         if not text:
             return ""
+        text = as_sentence(text)
         if text not in self.extensions:
             self.extensions.append(text)
         return dagger_sign(self.extensions.index(text))
@@ -325,8 +327,7 @@ def hole_notes(holes: Mapping[int | str, Hole], expected: int, some_measured: bo
         counted = expected > 1 and (hole.of_run or some_measured)
         of = f"{len(seeds)} of {expected} seeds: " if counted else ""
         listed = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})"
-        sentence = f"{of}{hole.reason.rstrip('.')}{listed if counted and len(seeds) < expected else ''}."
-        notes.append(sentence[0].upper() + sentence[1:])
+        notes.append(as_sentence(f"{of}{hole.reason.rstrip('.')}{listed if counted and len(seeds) < expected else ''}"))
     return notes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ from adaptsr.reporting.model import number_text
 from adaptsr.reporting.render import write_frame
 
 if TYPE_CHECKING:
-    from adaptsr.config.schema import Profile
     from adaptsr.reporting.results import Results
     from adaptsr.runs.choices import Choice, Options
 
 TUNING = "tuning.csv"
+DIRECTION = {False: "rising", True: "falling"}
+"""Where a curve leads as its metric improves, by whether lower is better."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,21 @@ class TuningReport:
     file: str = TUNING
 
 
-def settings_sentence(profile: Profile) -> str:
-    """Say how fairly the rows were set: tuned, at the paper's settings, or neither."""
-    if profile.tuning:
-        return f"Every row is tuned: {_names(profile.tuning.grid)} chosen for each row and backbone from one grid, on the validation split."
+def settings_sentence(results: Results) -> str:
+    """Say how fairly the rows were set: tuned and how thoroughly, at the paper's settings, or neither."""
+    profile, choices = results.profile, results.choices
+    if tuning := profile.tuning:
+        schedule = tuning.training.model_fields_set & {"schedule", "milestones", "decay", "warmup"}
+        size = _size(results)
+        edges = sum(bool(at_edge(choice)) for choice in choices.values())
+        chosen = _counted(len(choices), "choice")
+        return (
+            f"Every row is tuned on every backbone: {option_names(tuning.grid)} is the best of "
+            f"{math.prod(map(len, tuning.grid.values()))} points tried, by the mean over {_counted(len(tuning.seeds), 'seed')}, "
+            f"{_tuned_for(results)} iterations each with {'a schedule of their own' if schedule else 'the schedule in proportion'} "
+            f"(reported runs: {profile.training.iterations:,}), on the validation split{f', {size}' if size else ''}."
+            f"{f' At the edge of the values tried: {edges} of {chosen}.' if edges else ''}"
+        )
     if profile.report.comparable_with_paper:
         return "Every row is at the paper's settings, not tuned."
     return "Every row is trained at one learning rate, not tuned: another one may change what is said here."
@@ -93,7 +106,7 @@ def write_tuning(results: Results, folder: Path) -> None:
 
 
 def is_flat(choice: Choice, metric: MetricColumn, digits: int) -> bool:
-    """Return whether nothing hangs on the grid: a spread within the metric's margin, or equal digits without one."""
+    """Return whether nothing hangs on the choice among the values tried: a spread within the metric's margin, or equal digits without one."""
     means = [tried.mean for tried in choice.tried]
     known = [mean for mean in means if mean is not None]
     if len(known) < len(means):
@@ -107,11 +120,12 @@ def is_flat(choice: Choice, metric: MetricColumn, digits: int) -> bool:
 
 
 def at_edge(choice: Choice) -> list[str]:
-    """Return the options whose chosen number is the least or the greatest of those tried: beyond it was not tried."""
+    """Return the options whose chosen number is the least or the greatest of several tried: beyond it was not tried."""
     found = []
     for key, value in choice.options.items():
-        values = [tried.point[key] for tried in choice.tried]
-        if all(isinstance(one, int | float) for one in values) and value in (min(values), max(values)):
+        values = {tried.point[key] for tried in choice.tried}
+        numbers = len(values) > 1 and all(isinstance(one, int | float) for one in values)
+        if numbers and value in (min(values), max(values)):
             found.append(key)
     return found
 
@@ -121,12 +135,11 @@ def _sentences(results: Results, metric: MetricColumn) -> Iterator[str]:
     assert tuning
     digits = results.decimals.get(metric.name, 4)
     runs, seconds = sum(one.runs for one in choices.values()), sum(one.seconds for one in choices.values())
-    iterations = sorted({one.iterations for one in choices.values()})
     reported = sum(record.wall_seconds for record in results.records.values())
     validation = results.profile.data.validation
     yield (
-        f"Every row was tried at the same values of {_names(tuning.grid)}, with seed{'s' if len(tuning.seeds) > 1 else ''} "
-        f"{', '.join(map(str, tuning.seeds))}, which no reported run uses, for {' or '.join(f'{n:,}' for n in iterations)} "
+        f"Every row was tried at the same values of {option_names(tuning.grid)}, with seed{'s' if len(tuning.seeds) > 1 else ''} "
+        f"{', '.join(map(str, tuning.seeds))}, which no reported run uses, for {_tuned_for(results)} "
         f"iterations. The best mean {metric.title} on {validation.dataset} ({validation.split}) was chosen; no test image was "
         "looked at."
     )
@@ -135,7 +148,7 @@ def _sentences(results: Results, metric: MetricColumn) -> Iterator[str]:
         f"{_duration(reported)}."
     )
     flat = sum(is_flat(one, metric, digits) for one in choices.values())
-    edges = sum(bool(at_edge(one)) and not is_flat(one, metric, digits) for one in choices.values())
+    edges = sum(bool(at_edge(one)) for one in choices.values())
     yield f"Of {len(choices)} curves, {flat} {'is' if flat == 1 else 'are'} flat ({_flatness(metric, digits)})."
     if edges:
         yield f"{edges} choice{' lies' if edges == 1 else 's lie'} at the edge of the grid: values beyond it were not tried and may be better."
@@ -175,10 +188,14 @@ def _line(choice: Choice, title: str, metric: MetricColumn, digits: int) -> Curv
 def _remark(choice: Choice, metric: MetricColumn, digits: int) -> str:
     if not choice.options:
         return "every point diverged: the profile's own settings are used"
-    if is_flat(choice, metric, digits):
-        return "flat"
     edge = at_edge(choice)
-    return f"{_names(edge)} at the edge of the grid" if edge else ""
+    if not is_flat(choice, metric, digits):
+        return f"{option_names(edge)} at the edge of the grid" if edge else ""
+    means = [tried.mean for tried in choice.tried if tried.mean is not None]
+    moving = edge and means.count((max, min)[metric.lower_better](means)) == 1
+    return (
+        f"flat {_flatness(metric, digits)}{f', still {DIRECTION[metric.lower_better]} at the edge' if moving else ''}"
+    )
 
 
 def _flatness(metric: MetricColumn, digits: int) -> str:
@@ -192,8 +209,35 @@ def point_text(point: Options) -> str:
     )
 
 
-def _names(keys: Sequence[str] | Mapping[str, Any]) -> str:
-    return " and ".join("learning rate" if key == "lr" else key for key in keys)
+def option_names(keys: Sequence[str] | Mapping[str, Any]) -> str:
+    """List options by name, such as `learning rate (lr) and alpha`."""
+    return " and ".join("learning rate (lr)" if key == "lr" else key for key in keys)
+
+
+def validation_size(results: Results) -> str:
+    """Say on how few images rows are validated, as a sentence and a space; empty where that is not known here."""
+    size = _size(results)
+    return f"Validation is on {size}: not for ranking. " if size else ""
+
+
+def _size(results: Results) -> str:
+    """Write `6 images of 3 scenes`; empty where the validation images are not known here."""
+    validation = results.profile.data.validation
+    manifest = results.manifests.get(validation.dataset)
+    items = manifest.splits.get(validation.split, []) if manifest else []
+    scenes = len({item.scene for item in items})
+    return f"{_counted(len(items), 'image')} of {_counted(scenes, 'scene')}" if items else ""
+
+
+def _tuned_for(results: Results) -> str:
+    """List the numbers of iterations that tuning runs have."""
+    assert results.profile.tuning
+    declared = results.profile.tuning.training.iterations or results.profile.training.iterations
+    return " or ".join(f"{n:,}" for n in sorted({one.iterations for one in results.choices.values()} or {declared}))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
 def _duration(seconds: float) -> str:

@@ -146,7 +146,8 @@ def significance(
 
     scenes: dataset to (image to scene). runs: whether a backbone runs a row at all. The columns are `COLUMNS`. A comparison has two families: `primary`, all its
     lines in the primary metric, and `exploratory`, all its lines in the others. In each, Holm's method corrects the p
-    values of one question for one scope; `tests_<scope>` counts the tests that could be made. `detectable_<scope>` and
+    values of one question for one scope. Every line is a test of its family, made or not, but for equivalence and
+    non-inferiority in metrics without a margin; `tests_<scope>` counts the lines. `detectable_<scope>` and
     `provable_margin_<scope>` are those of `Uncertainty` at the strictest level of Holm's method.
     """
     cells = {key: seed_tables(cell) for key, cell in scores.groupby(["backbone", "dataset", "metric"])}
@@ -178,10 +179,11 @@ def significance(
     frame = pd.DataFrame(lines)
     families = frame.groupby(["comparison", "family"], sort=False)
     for scope in SCOPES:
-        frame[f"tests_{scope}"] = families[f"p_{scope}"].transform("count").astype(int)
+        frame[f"tests_{scope}"] = families[f"p_{scope}"].transform("size").astype(int)
         for test in TESTS:
-            corrected = families[f"{test}_{scope}"].transform(lambda p: holm(p.tolist()))
-            frame[f"{test}_holm_{scope}"] = corrected
+            asked = frame if test == "p" else frame[frame["margin"].notna()]
+            of_family = asked.groupby(["comparison", "family"], sort=False)[f"{test}_{scope}"]
+            frame[f"{test}_holm_{scope}"] = of_family.transform(lambda p: holm(p.tolist()))
         levels = zip(frame[f"uncertainty_{scope}"], ALPHA / frame[f"tests_{scope}"], strict=True)
         found = [(u.detectable(level), u.provable_margin(level)) if u else (math.nan, math.nan) for u, level in levels]
         frame[[f"{column}_{scope}" for column in POWER]] = found

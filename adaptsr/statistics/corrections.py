@@ -46,12 +46,16 @@ def hedges_correction(degrees: int) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjust p values by Holm's method (1979), in the order given; NaN stays NaN and does not count as a test."""
+    """Adjust p values by Holm's method (1979), in the order given.
+
+    NaN, a test that was declared and not made, stays NaN and counts as p = 1: what is called below a level now stays so
+    once the test is made, whatever comes of it.
+    """
     values = np.asarray(p, dtype=float)
     adjusted = np.full(len(values), math.nan)
     order = [i for i in np.argsort(values, kind="stable") if not math.isnan(values[i])]
     running = 0.0
     for position, index in enumerate(order):
-        running = max(running, min(1.0, (len(order) - position) * values[index]))
+        running = max(running, min(1.0, (len(values) - position) * values[index]))
         adjusted[index] = running
     return [float(value) for value in adjusted]

@@ -249,7 +249,7 @@ class World:
 NASTY = r"<script>alert(1)</script> 50% of a_b & c | d * \e {f} $g$ # `h` ~ ^"
 """A title that means something in HTML, Markdown and LaTeX."""
 
-VOID = {"meta", "br", "link", "img", "input", "wbr", "hr"}
+VOID = {"meta", "source", "br", "link", "img", "input", "wbr", "hr"}
 
 
 class Page(HTMLParser):

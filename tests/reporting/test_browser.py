@@ -126,10 +126,21 @@ def test_nothing_runs_out_of_the_side_of_a_small_screen(browse: Open, width: int
     seen = browse(
         """for (const fold of document.querySelectorAll("details.fold")) fold.open = true;
         const root = document.documentElement;
-        return [root.clientWidth, root.scrollWidth];""",
+        const figures = [...document.querySelectorAll(".drawn .scroll")];
+        return [root.clientWidth, root.scrollWidth, figures.filter((f) => f.scrollWidth > f.clientWidth).length];""",
         width,
     ).result
-    assert seen == [width, width]
+    assert seen == [width, width, 0]
+
+
+def test_the_verdicts_of_a_primary_family_fit_a_desk(browse: Open) -> None:
+    """Seven columns: their headings wrap."""
+    seen = browse(
+        """for (const fold of document.querySelectorAll("details.fold")) fold.open = true;
+        const tables = [...document.querySelectorAll("#significance ~ details table, section details table.sortable")];
+        return tables.filter((t) => t.parentElement.scrollWidth > t.parentElement.clientWidth).length;"""
+    ).result
+    assert seen == 0
 
 
 def test_a_title_that_is_code_is_text(browse: Open) -> None:

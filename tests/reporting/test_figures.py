@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,12 +14,13 @@ import pytest
 from PIL import Image
 
 from adaptsr.reporting.figures import draw_figures
-from adaptsr.reporting.figures.canvas import DARK, follow_page
-from adaptsr.reporting.figures.complexity import Point, pareto_front, points_of, short_number
-from adaptsr.reporting.figures.convergence import curves_of, time_unit
-from adaptsr.reporting.figures.costs import used_seconds
+from adaptsr.reporting.figures.canvas import DARK, GROUND, follow_page, narrow, style
+from adaptsr.reporting.figures.complexity import Point, complexity, pareto_front, points_of, short_number
+from adaptsr.reporting.figures.convergence import convergence, curves_of, time_unit
+from adaptsr.reporting.figures.costs import costs, used_seconds
+from adaptsr.reporting.figures.forest import marks_of
 from adaptsr.reporting.figures.palette import METHOD_COLORS, UNADAPTED_COLOR, looks, method_title
-from adaptsr.reporting.figures.ranks import ELSEWHERE, Place, heatmap, place_of, seen
+from adaptsr.reporting.figures.ranks import ELSEWHERE, Place, decided, heatmap, place_of, seen
 from adaptsr.reporting.significance import compare_rows
 from adaptsr.runs.records import SHARED_GPU
 from adaptsr.runs.run import Run
@@ -176,17 +179,58 @@ def test_shortening_leaves_the_text_alone() -> None:
         (
             9.0,
             4.0,
-            "sites outside the blocks 9, the earlier half of the blocks 1, the later half 4, attention and MLP layers 2.5",
+            "the later half above the earlier half of the blocks (4.00 and 1.00: so); "
+            "sites outside the blocks not above the mean of all sites (9.00 and 4.67: not so)",
         ),
-        (9.0, 4.0, "that is not what is seen here"),
-        (1.0, 4.0, "that is what is seen here"),
-        (1.0, 1.0, "that is not what is seen here"),
+        (9.0, 4.0, "attention and MLP layers not below convolutions (2.50 and 9.00: not so)."),
+        (1.0, 4.0, "(1.00 and 2.00: so); attention and MLP layers not below convolutions (2.50 and 1.00: so)."),
+        (1.0, 1.0, "the later half above the earlier half of the blocks (1.00 and 1.00: not so); "),
     ],
 )
 def test_a_rank_map_is_put_in_words(outside: float, late: float, said: str) -> None:
     """The last convolutions with most of the ranks are the opposite of ranks on later attention and MLP layers."""
     ranks = {Place("layers 0", "fc1"): 1.0, Place("layers 1", "fc1"): late, Place(ELSEWHERE, "conv_last"): outside}
     assert said in seen(ranks, {site: site.block != ELSEWHERE for site in ranks})
+
+
+def test_a_rank_map_names_what_decides_besides_the_score(world: World) -> None:
+    options = {"allocation": "greedy", "r_max": 16, "alpha": 1.0}
+    world.change("edsr", "rank_aware/gradient", 1, config={"options": options})
+    results = world.write().read()
+    row = row_of("rank_aware/gradient", "Rank-aware LoRA")
+    assert decided(results, "edsr", row).endswith("can use (allocation greedy, r_max 16).")
+    assert decided(results, "drct", row).endswith("can use.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stacked", [False, True])
+def test_every_column_of_panels_is_named_and_every_line_labelled(world: World, stacked: bool) -> None:
+    results = furnish(world).read()
+    with style(), narrow() if stacked else nullcontext():
+        drawings = [complexity(results, "photos"), convergence(results), costs(results)]
+    for drawing in drawings:
+        assert drawing
+        panels = drawing.figure.axes
+        assert [axes.get_title(loc="left") for axes in panels if axes.get_title(loc="left")] == list(BACKBONES.values())
+        assert all(axes.get_xlabel() for axes in panels[-1:])
+        width, _ = drawing.figure.get_size_inches()
+        assert (width < 4) == stacked
+    _, timed, used = drawings
+    labels = {axes.get_xlabel() for axes in [*timed.figure.axes, *used.figure.axes]}
+    assert {"wall time (hours),\nmachine may be shared", "processor time (minutes)"} <= labels
+
+
+@pytest.mark.parametrize(
+    ("verdict", "forms"),
+    [("better", ["filled"]), ("undecided", ["hollow"]), ("equivalent", ["hollow", "dot"]), ("no test", ["cross"])],
+)
+def test_verdicts_differ_in_form(verdict: str, forms: list[str]) -> None:
+    def form(mark: dict[str, Any]) -> str:
+        if mark["marker"] == "x":
+            return "cross"
+        return "hollow" if mark.get("markerfacecolor") == GROUND else "dot" if mark["markersize"] < 3 else "filled"
+
+    assert [form(mark) for mark in marks_of(verdict, "#346bf1", "s")] == forms
 
 
 # Files
@@ -205,6 +249,11 @@ def test_every_figure_is_written_twice_and_described(world: World, tmp_path: Pat
         root = ElementTree.parse(tmp_path / f"{figure.name}.svg").getroot()
         assert root.tag.endswith("svg")
         assert not re.search(r"https?://(?!www\.w3\.org)", (tmp_path / f"{figure.name}.svg").read_text())
+        stacked = ElementTree.parse(tmp_path / f"{figure.name}-narrow.svg").getroot()
+        assert float((stacked.get("width") or "").removesuffix("pt")) * 96 / 72 == pytest.approx(
+            figure.narrow[0], abs=1
+        )
+        assert figure.narrow[0] < 400 < figure.width
         with Image.open(tmp_path / f"{figure.name}.png") as image:
             assert image.width == pytest.approx(1.5 * figure.width, abs=2)
             assert "dc:date" not in image.info

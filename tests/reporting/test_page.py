@@ -14,6 +14,9 @@ import pandas as pd
 import pytest
 
 from adaptsr.errors import UserError
+from adaptsr.reporting.page import build_page
+from adaptsr.reporting.significance import compare_rows
+from adaptsr.reporting.tables import build_table
 from adaptsr.runs.matrix import Row
 from adaptsr.runs.run import Run
 from tests.factories import tree
@@ -74,6 +77,32 @@ def test_published_numbers_stand_beside_with_their_difference_where_it_means_som
     assert "(+0.1617)" not in text
     full.content["report"]["comparable_with_paper"] = True
     assert "28.3383 (+0.1617)" in text_of(report(full))
+
+
+# Words
+
+
+def test_words_are_explained_where_they_are_first_used(full: World) -> None:
+    shared = full.profile.training.model_dump(mode="json", exclude_none=True)
+    for run in list(full.records):
+        changed = {"milestones": [0.5], "decay": 0.25} if run.variant == "arc/svd50" else {}
+        full.change(*run, config={"training": {**shared, **changed, "betas": [0.9, 0.99]}})
+    text = text_of(report(furnish(full)))
+    assert text.index("A row is a method with its options fixed.") < text.index("5 seeds each")
+    assert "“photos” is a data set of this profile." in text
+    assert "VIF ↑ (visual information fidelity)" in text
+    assert "4; ARC (svd50) with other milestones and decay" in text
+    assert "1: a number that the profile raises when" in text
+
+
+def test_a_figure_without_a_metric_leads_to_the_note_that_says_why(full: World) -> None:
+    full.scores.loc[full.lines(metric="lpips"), ["value", "reason"]] = [float("nan"), "no weights at https://a.b/c"]
+    results = furnish(full).read()
+    tables = [build_table(results, name) for name in results.profile.report.tables]
+    page = build_page(results, tables, compare_rows(results), full.reports, COMMAND)
+    place = int(page.note("LPIPS").removeprefix("table2-note-"))
+    assert tables[0].notes[place - 1] == "LPIPS is missing: no weights at https://a.b/c."
+    assert page.note("VIF") == ""
 
 
 # Holes

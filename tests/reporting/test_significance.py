@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from scipy import stats
 
 from adaptsr.errors import UserError
 from adaptsr.reporting.headline import headline
+from adaptsr.reporting.model import MISSING, correlation_text, number_text, signed
 from adaptsr.reporting.results import Results, read_results
 from adaptsr.reporting.sentences import INCOMPLETE
 from adaptsr.reporting.significance import (
@@ -17,7 +19,6 @@ from adaptsr.reporting.significance import (
     compare_rows,
     comparisons_of,
     p_text,
-    signed,
     write_significance,
 )
 from adaptsr.runs.parts import Part, take_part
@@ -57,14 +58,21 @@ def test_sentences_count_what_was_found_and_state_their_family(world: World) -> 
     first, second = build_report(results, compare_rows(results)).comparisons
     assert first.sentences[0] == (
         "PSNR-Y, the primary family: for other seeds and other scenes 4 better; "
-        "for other seeds on these images 4 better (Holm's correction of 4 tests)."
+        "for other seeds on these images 4 better (Holm's correction of 4 tests, for each scope and question)."
     )
-    assert "the exploratory family (Holm's correction of 12 tests): SSIM-Y: " in first.sentences[2]
-    assert first.sentences[3].startswith("Paired means correlate over the seeds by ")
-    assert first.sentences[4].startswith(
-        "With 5 seeds and 6 scenes, a median test for other seeds and other scenes finds"
+    assert (
+        "the exploratory family (Holm's correction of 12 tests, for each scope and question): SSIM-Y: "
+        in first.sentences[2]
     )
-    assert first.sentences[4].endswith("(the margin is 0.05 dB). Undecided is no evidence of equality.")
+    assert first.sentences[3].startswith("Paired means of PSNR-Y correlate over the seeds by ")
+    number = r"[0-9.e-]+"
+    assert re.fullmatch(
+        "From the variances seen here, with 5 seeds and 6 scenes, half of the 4 tests for other seeds and other scenes would "
+        rf"need a true difference above {number} dB \({number} to {number}\) to be found with 80% power at level 5%/4, or a "
+        rf"margin above {number} dB to show equivalence where the true difference is 0 \(the margin is 0\.05 dB\)\. "
+        r"Undecided is no evidence of equality\.",
+        first.sentences[4],
+    )
     assert "correction of 28 tests" in second.sentences[0]
     assert len(second.primary_lines) == 28
 
@@ -82,6 +90,32 @@ def test_missing_metric_says_why_and_tests_nothing(world: World) -> None:
     assert set(lpips["verdict_scenes"]) == {"nothing to compare"}
     assert "Nothing to compare: no weights of AlexNet" in html
     assert "LPIPS: not measured" in html
+    assert "the exploratory family (Holm&#39;s correction of 12 tests, 4 of them not measured, for each scope" in html
+    assert set(table.query("family == 'exploratory'")["tests_scenes"]) == {12, 84}
+
+
+def test_a_declared_dataset_that_is_not_here_counts_in_the_family(world: World) -> None:
+    """So that a machine with its images prints compatible verdicts."""
+    world.content["datasets"]["others"] = world.content["datasets"]["photos"]
+    world.content["data"]["test"].append({"dataset": "others", "split": "test", "optional": True})
+    table, html = written(world)
+    assert set(table.query("family == 'primary'")["tests_seeds"]) == {8, 56}
+    assert "Holm&#39;s correction of 8 tests, 4 of them not measured" in html
+    assert "on others" not in html
+
+
+def test_equivalent_rows_that_are_shown_to_differ_say_so(world: World) -> None:
+    world.content["report"]["margins"] = {"psnr_y": 0.5, "lpips": 0.5}
+    page = Page(written(world)[1]).text
+    assert "4 equivalent within ±0.5 dB (4 of them shown to be higher)" in page
+    assert "equivalent, shown higher" in page
+    assert "equivalent, shown lower" in page, "a lower LPIPS"
+
+
+def test_intervals_and_sign_flips_say_what_they_suppose(world: World) -> None:
+    page = " ".join(Page(written(world)[1]).text.split())
+    assert "95% interval, one test, uncorrected" in page
+    assert "for these 5 seeds and other scenes, uncorrected; it supposes independent scenes and symmetry." in page
 
 
 def test_diverged_runs_are_left_out_and_named(world: World) -> None:
@@ -126,9 +160,15 @@ def test_mistakes_are_one_line(world: World) -> None:
 
 
 def test_numbers_in_text() -> None:
-    """Signs are always shown, and no p value is zero."""
-    assert [p_text(p) for p in (math.nan, 0.0004, 0.0625, 1.0)] == ["-", "< 0.001", "0.062", "1.000"]
-    assert [signed(value, 2) for value in (0.1, -0.1, math.nan)] == ["+0.10", "-0.10", "-"]
+    """Signs are always shown, no p value is zero, and what is not 0 or 1 does not read as if it were."""
+    assert [p_text(p) for p in (math.nan, 0.0004, 0.0625, 1.0)] == [MISSING, "< 0.001", "0.062", "1.000"]
+    assert [signed(value, 2) for value in (0.1, -0.1, math.nan)] == ["+0.10", "-0.10", MISSING]
+    assert [signed(value, 3) for value in (-0.00031, 0.00049, -4e-7, -1e-20, -0.0)] == [
+        *("-0.0003", "+0.0005", "-0.0000004", "+0.000", "+0.000"),
+    ]
+    assert [number_text(value, 2) for value in (-0.001, -0.0, -1.0)] == ["0.00", "0.00", "-1.00"]
+    shown = [correlation_text(value) for value in (0.968, 0.996, -0.99997, 1.0, -0.001, math.nan)]
+    assert shown == ["0.97", "0.996", "-0.99997", "1.00", "0.00", MISSING]
 
 
 # Parts
@@ -165,7 +205,7 @@ def test_a_part_keeps_the_numbers_and_concludes_only_from_whole_families(world: 
     assert other.sentences[0] == f"PSNR-Y, the primary family: {INCOMPLETE}."
     assert not any(word in sentence for sentence in other.sentences for word in ("better", "equivalent", "Holm"))
     said = headline(results, frame.reset_index())
-    assert "4 better" in said[0]
+    assert "better on 4 of 4" in said[0]
     assert said[-1].endswith(f"; {INCOMPLETE}.")
 
 

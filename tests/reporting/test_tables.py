@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from adaptsr.errors import UserError
-from adaptsr.reporting.model import Block, Cell, Line, Parameters, TableModel
+from adaptsr.reporting.model import MISSING, Block, Cell, Line, Parameters, TableModel
 from adaptsr.reporting.published import PublishedRow
 from adaptsr.reporting.tables import arrange, build_table, mark_best, write_table
 from tests.reporting.made_up_benchmark import NASTY, SEEDS, Page, World, row_of
@@ -101,7 +101,7 @@ def test_published_rows_that_are_not_run_stand_where_the_paper_has_them(world: W
     ]  # fmt: skip
     absent = line_of(table, "swinir", "r = 16")
     assert notes_of(table, absent) == {"Published row that is not in this profile."}
-    assert [cell.mean_text for cell in absent.cells] == ["-"] * 4
+    assert [cell.mean_text for cell in absent.cells] == [MISSING] * 4
     assert absent.cells[0].published == "28.3575"
     assert absent.published_parameters == "+1.7M (15.5%)"
     assert "r = 16" not in titles(table, "drct")
@@ -212,7 +212,7 @@ def test_a_metric_without_weights_is_a_dash_with_its_reason_once(world: World) -
     table = table_of(world)
     assert [note for note in table.notes if "AlexNet" in note] == ["LPIPS is missing: no weights of AlexNet."]
     cell = line_of(table, "edsr", "lora/r1").cells[2]
-    assert (cell.mean_text, cell.mark) == ("-", "")
+    assert (cell.mean_text, cell.mark) == (MISSING, "")
     assert cell.notes
 
 
@@ -250,8 +250,8 @@ def test_what_is_missing_is_left_out_and_said(
     line = line_of(table, "edsr", "lora/r1")
     assert [sorted(cell.seeds) for cell in line.cells] == seeds
     assert notes_of(table, line) == {note}
-    assert [cell.mean_text == "-" for cell in line.cells] == [not of for of in seeds]
-    assert (line.parameters.text == "-") == (not any(seeds))
+    assert [cell.mean_text == MISSING for cell in line.cells] == [not of for of in seeds]
+    assert (line.parameters.text == MISSING) == (not any(seeds))
 
 
 def test_infinite_psnr_is_shown_as_it_is(world: World) -> None:
@@ -272,7 +272,7 @@ def test_extensions_carry_a_dagger_with_their_text(world: World) -> None:
     table = table_of(world, "table3")
     assert line_of(table, "edsr", "arc/svd50").dagger == "†"
     assert line_of(table, "swinir", "arc/svd50").dagger == ""
-    assert table.daggers == (("†", "in front of dense convolutions, our extension"),)
+    assert table.daggers == (("†", "In front of dense convolutions, our extension."),)
 
 
 def test_what_a_plan_notes_is_a_footnote_of_its_row(world: World) -> None:
@@ -282,7 +282,7 @@ def test_what_a_plan_notes_is_a_footnote_of_its_row(world: World) -> None:
     world.write()
     table = table_of(world, "table3")
     [number] = line_of(table, "swinir", "arc/svd50").notes
-    assert table.notes[number - 1] == note
+    assert table.notes[number - 1] == f"N{note[1:]}."
     assert line_of(table, "edsr", "arc/svd50").notes == ()
 
 

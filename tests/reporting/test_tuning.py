@@ -9,7 +9,7 @@ import pytest
 
 from adaptsr.reporting.figures import draw_figures
 from adaptsr.reporting.significance import compare_rows
-from adaptsr.reporting.tuning import build_tuning
+from adaptsr.reporting.tuning import at_edge, build_tuning, settings_sentence, validation_size
 from tests.factories import choice
 from tests.reporting.furnished_benchmark import furnish, report
 from tests.reporting.made_up_benchmark import Page, World
@@ -39,8 +39,8 @@ def test_a_curve_says_what_hangs_on_it(tuned: World) -> None:
     lines = {line.row: line for table in shown.tables for line in table.lines}
     assert {row: (line.chosen, line.remark) for row, line in lines.items()} == {
         "lora/r1": ("lr 0.001", ""),
-        "lora/r2": ("lr 0.01", "flat"),
-        "lora/r8": ("lr 0.01", "learning rate at the edge of the grid"),
+        "lora/r2": ("lr 0.01", "flat within 0.05 dB, still rising at the edge"),
+        "lora/r8": ("lr 0.01", "learning rate (lr) at the edge of the grid"),
         "arc/svd50": ("", "every point diverged: the profile's own settings are used"),
     }
     assert lines["lora/r1"].points == (("22.100", False), ("22.500", True), ("diverged", False))
@@ -51,14 +51,48 @@ def test_the_page_says_how_rows_were_tuned_and_what_it_cost(tuned: World, monkey
     monkeypatch.setattr("adaptsr.reporting.page.draw_figures", lambda *_: [])
     page = report(tuned)
     text = " ".join(Page(page.read_text(encoding="utf-8")).text.split())
-    assert "Every row is tuned: learning rate chosen for each row and backbone from one grid" in text
+    assert (
+        "Every row is tuned on every backbone: learning rate (lr) is the best of 2 points tried, by the mean over 2 seeds, 10 "
+        "iterations each with the schedule in proportion (reported runs: 10), on the validation split, "
+        "12 images of 6 scenes. At the edge of the values tried: 2 of 4 choices."
+    ) in text
     assert "Tuning took 18 runs and 4.0 minutes of training" in text
     assert "seeds 101, 102, which no reported run uses, for 10 iterations" in text
     assert "Of 4 curves, 1 is flat (within 0.05 dB)." in text
-    assert "1 choice lies at the edge of the grid" in text
+    assert "2 choices lie at the edge of the grid" in text
     written = pd.read_csv(page.parent / "tuning.csv")
     assert len(written) == 18
     assert written.query("chosen")["lr"].tolist() == [1e-3] * 2 + [1e-2] * 4
+
+
+@pytest.mark.parametrize(
+    ("curve", "chosen", "edge"),
+    [
+        ({1: [22.0], 2: [22.1]}, 2, ["lr"]),
+        ({1: [22.1], 2: [22.1]}, 1, ["lr"]),
+        ({1: [22.0], 2: [22.1], 3: [22.0]}, 2, []),
+        ({1: [22.0]}, 1, []),
+    ],
+)
+def test_an_edge_is_that_of_several_values(
+    curve: dict[float, list[float | None]], chosen: int, edge: list[str]
+) -> None:
+    assert at_edge(choice(curve, backbone="edsr", row="lora/r1", options={"lr": chosen})) == edge
+
+
+def test_a_flat_curve_without_a_rise_is_flat(tuned: World) -> None:
+    tuned.choices["edsr", "lora/r2"] = choice({1e-3: [22.0], 1e-2: [22.0]}, row="lora/r2", options={"lr": 1e-3})
+    shown = build_tuning(tuned.read())
+    assert shown
+    assert "flat within 0.05 dB" in {line.remark for table in shown.tables for line in table.lines}
+
+
+def test_the_size_of_the_validation_split_is_told_where_it_is_known(tuned: World) -> None:
+    results = tuned.read()
+    assert validation_size(results) == "Validation is on 12 images of 6 scenes: not for ranking. "
+    unknown = replace(results, manifests={})
+    assert validation_size(unknown) == ""
+    assert "on the validation split. At the edge" in settings_sentence(unknown)
 
 
 def test_choices_made_for_other_weights_are_pointed_out(tuned: World) -> None:

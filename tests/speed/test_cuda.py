@@ -18,11 +18,10 @@ def figures(out: Path, *words: str) -> dict[str, dict[str, object]]:
 @pytest.mark.slow
 def test_every_part_runs_and_what_a_cpu_cannot_do_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = figures(tmp_path, "--minutes", "15", "--kills", "2", "--parts", "check", "edsr", "data", "kills", "quality")
-    for name in cuda.MODELS:
-        for what in ("float64, compile none", "float32, compile none", "float32, compile regions"):
-            figure = found[f"{name}, gradients, {what}: largest difference from float64"]
-            assert figure["value"] is not None, figure["note"]
-            assert float(str(figure["value"])) < float(str(figure["goal"]))
+    for what in ("float64, compile none", "float32, compile none", "float32, compile regions"):
+        figure = found[f"edsr, gradients, {what}: largest difference from float64"]
+        assert figure["value"] is not None, figure["note"]
+        assert float(str(figure["value"])) < float(str(figure["goal"]))
     assert float(str(found["edsr, ours, bfloat16, regions: step"]["value"])) > 0
     graphs = found["edsr, ours, bfloat16, graphs: step"]
     assert graphs["value"] is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from adaptsr.reporting.figures.canvas import Drawing, DrawnFigure, style, write_figure
+from adaptsr.reporting.figures.canvas import Drawing, DrawnFigure, narrow, style, write_figure
 from adaptsr.reporting.figures.complexity import complexity
 from adaptsr.reporting.figures.convergence import convergence
 from adaptsr.reporting.figures.costs import costs
@@ -22,7 +22,10 @@ __all__ = ["DrawnFigure", "draw_figures"]
 def draw_figures(results: Results, comparisons: pd.DataFrame, folder: Path) -> list[DrawnFigure]:
     """Draw and write every figure that has data; `comparisons` is the frame of `compare_rows`."""
     with style():
-        return [write_figure(drawing, folder) for drawing in _drawings(results, comparisons)]
+        with narrow():
+            stacked = list(_drawings(results, comparisons))
+        drawings = zip(_drawings(results, comparisons), stacked, strict=True)
+        return [write_figure(drawing, below, folder) for drawing, below in drawings]
 
 
 def _drawings(results: Results, comparisons: pd.DataFrame) -> Iterator[Drawing]:

@@ -7,15 +7,17 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from PIL import Image
 
 GROUND, INK, QUIET, LINE = "#ffffff", "#1c1e21", "#5b6168", "#d5d9de"
@@ -31,7 +33,11 @@ SHORTER: tuple[tuple[re.Pattern[str], Any], ...] = (
     (re.compile(r"\n +"), "\n"),
 )
 PANEL_WIDTH = 2.75
-LEGEND_HEIGHT = 0.5
+NARROW_WIDTH = 3.9
+"""Inches that fit a telephone without scaling, so that the text stays as large as on a desk."""
+LEGEND_HEIGHT, LEGEND_LINE = 0.5, 0.18
+MOST_SIGNS = 24
+"""Longest label of a narrow legend with two columns."""
 DPI = 144
 
 STYLE: Any = {
@@ -74,7 +80,10 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure before it is written. alt: what it shows, for readers who cannot see it. caption: what it means."""
+    """A figure before it is written. alt: what it shows, for readers who cannot see it. caption: what it means.
+
+    missing: titles of metrics that it lacks because they are not measured.
+    """
 
     name: str
     kind: str
@@ -82,19 +91,25 @@ class Drawing:
     caption: str
     alt: str
     figure: Figure
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """A figure in the report's folder: `figures/<name>.svg` and `.png`; width and height in CSS pixels."""
+    """A figure in the report's folder: `figures/<name>.svg`, `.png` and, with its panels stacked, `<name>-narrow.svg`.
+
+    width, height, narrow: in CSS pixels. missing: titles of metrics that it lacks because they are not measured.
+    """
 
     name: str
     kind: str
     title: str
     caption: str
     alt: str
+    missing: tuple[str, ...]
     width: int
     height: int
+    narrow: tuple[int, int]
 
 
 @contextmanager
@@ -104,6 +119,23 @@ def style() -> Iterator[None]:
         yield
 
 
+_stacked: ContextVar[bool] = ContextVar("stacked", default=False)
+
+
+@contextmanager
+def narrow() -> Iterator[None]:
+    """Stack the panels of all figures made inside the context, for a small screen."""
+    token = _stacked.set(True)
+    try:
+        yield
+    finally:
+        _stacked.reset(token)
+
+
+def is_narrow() -> bool:
+    return _stacked.get()
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Make an empty figure; width and height in inches."""
     figure = Figure(figsize=(width, height), dpi=DPI)
@@ -111,11 +143,46 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def panels(rows: int, columns: int, panel_height: float, **options: Any) -> tuple[Figure, Sequence[Sequence[Axes]]]:
-    """Make a figure of panels, each `PANEL_WIDTH` by `panel_height` inches, with room for a legend."""
-    figure = new_figure(max(2, columns) * PANEL_WIDTH, rows * panel_height + LEGEND_HEIGHT)
-    axes = figure.subplots(rows, columns, squeeze=False, **options)
-    return figure, axes
+def panels(
+    rows: int, columns: int, panel_height: float, *, share_y: Literal["all", "col", "none"] = "none"
+) -> tuple[Figure, list[list[Axes]]]:
+    """Make a figure of panels, each `PANEL_WIDTH` by `panel_height` inches, with room for a legend.
+
+    In a narrow figure the columns lie below each other, each with its rows.
+    """
+    if not is_narrow():
+        figure = new_figure(max(2, columns) * PANEL_WIDTH, rows * panel_height + LEGEND_HEIGHT)
+        return figure, figure.subplots(rows, columns, squeeze=False, sharey=share_y).tolist()
+    figure = new_figure(NARROW_WIDTH, rows * columns * panel_height + LEGEND_HEIGHT)
+    stack = figure.subplots(rows * columns, 1, squeeze=False, sharey=share_y == "all")[:, 0].tolist()
+    grid = [stack[row::rows] for row in range(rows)]
+    for below in grid[1:] if share_y == "col" else []:
+        for axes, first in zip(below, grid[0], strict=True):
+            axes.sharey(first)
+    return figure, grid
+
+
+def label_y(line: Sequence[Axes], label: str) -> None:
+    """Label the vertical axis of a line of panels: of the first, and of all where they are stacked."""
+    for axes in line if is_narrow() else line[:1]:
+        axes.set_ylabel(label)
+
+
+def add_legend(figure: Figure, handles: Sequence[Any], columns: int = 5) -> Legend:
+    """Put a legend below the panels; in a narrow figure with two columns, or one for long labels, and with room for its lines."""
+    if is_narrow():
+        columns = 2 if max(len(_label(one)) for one in handles) <= MOST_SIGNS else 1
+        extra = LEGEND_LINE * max(0, -(-len(handles) // columns) - 2)
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + extra)
+    return figure.legend(
+        handles=list(handles), labels=[_label(one) for one in handles], loc="outside lower center", ncols=columns
+    )
+
+
+def _label(handle: Any) -> str:
+    """Return the label of an entry; marks that lie on each other are one entry."""
+    return str((handle[0] if isinstance(handle, tuple) else handle).get_label())
 
 
 def set_title(axes: Axes, title: str) -> None:
@@ -133,21 +200,35 @@ def empty_panel(axes: Axes, reason: str) -> None:
     axes.grid(False)
 
 
-def write_figure(drawing: Drawing, folder: Path) -> DrawnFigure:
-    """Write `<name>.svg` and `<name>.png` under `folder`."""
-    figure = drawing.figure
-    _settle_layout(figure)
-    png, svg = io.BytesIO(), io.StringIO()
-    FigureCanvasAgg(figure).print_figure(png, format="png", dpi=DPI, metadata={"Software": None})
-    FigureCanvasSVG(figure).print_figure(svg, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
+def write_figure(drawing: Drawing, stacked: Drawing, folder: Path) -> DrawnFigure:
+    """Write `<name>.svg`, `<name>.png` and, from the same figure with stacked panels, `<name>-narrow.svg` under `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
+    width, height = _write_svg(drawing.figure, folder / f"{drawing.name}.svg")
+    png = io.BytesIO()
+    FigureCanvasAgg(drawing.figure).print_figure(png, format="png", dpi=DPI, metadata={"Software": None})
     # Charts have few colors, so a palette takes a third of the space.
     Image.open(png).convert("RGB").quantize(256).save(folder / f"{drawing.name}.png", optimize=True)
-    (folder / f"{drawing.name}.svg").write_text(follow_page(svg.getvalue()), encoding="utf-8", newline="\n")
-    width, height = figure.get_size_inches() * 96
     return DrawnFigure(
-        drawing.name, drawing.kind, drawing.title, drawing.caption, drawing.alt, round(width), round(height)
+        drawing.name,
+        drawing.kind,
+        drawing.title,
+        drawing.caption,
+        drawing.alt,
+        drawing.missing,
+        width,
+        height,
+        _write_svg(stacked.figure, folder / f"{drawing.name}-narrow.svg"),
     )
+
+
+def _write_svg(figure: Figure, path: Path) -> tuple[int, int]:
+    """Write a figure and return its width and height in CSS pixels."""
+    _settle_layout(figure)
+    svg = io.StringIO()
+    FigureCanvasSVG(figure).print_figure(svg, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
+    path.write_text(follow_page(svg.getvalue()), encoding="utf-8", newline="\n")
+    width, height = figure.get_size_inches() * 96
+    return round(width), round(height)
 
 
 def _settle_layout(figure: Figure) -> None:

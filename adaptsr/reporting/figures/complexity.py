@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from adaptsr.config.schema import UNADAPTED
-from adaptsr.reporting.figures.canvas import QUIET, Drawing, empty_panel, panels, set_title
+from adaptsr.reporting.figures.canvas import QUIET, Drawing, add_legend, empty_panel, label_y, panels, set_title
 from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.results import Results
@@ -49,42 +49,32 @@ def complexity(results: Results, dataset: str) -> Drawing | None:
             if metric is metrics[0]:
                 set_title(axes, backbone_title(results.profile, backbone))
             if metric is metrics[-1]:
-                axes.set_xlabel("trained parameters")
+                axes.set_xlabel("trained parameters, logarithmic")
             if front:
                 names = _titles(results, [point.row for point in front])
                 fronts.append(f"{backbone_title(results.profile, backbone)}, {metric.title}: {names}")
-        line[0].set_ylabel(f"{metric.title} {metric.arrow}{f' ({metric.unit})' if metric.unit else ''}")
-    figure.legend(
-        handles=_legend([look[row.name] for row in results.adapted_rows]), loc="outside lower center", ncols=5
-    )
+        label_y(line, f"{metric.title} {metric.arrow}{f' ({metric.unit})' if metric.unit else ''}")
+    add_legend(figure, _legend([look[row.name] for row in results.adapted_rows]))
     return Drawing(
         name=f"complexity-{dataset}",
         kind="complexity",
         title=f"Trained parameters against quality, {dataset}",
-        caption=f"Each point is a row, mean over seeds, with a bar of one standard deviation to either side; dashed bars lack seeds. The line is the Pareto front: it joins the rows, among those with all their seeds, that no other row beats with as few parameters. The dotted line is the unadapted backbone. Parameters are on a logarithmic scale.{_missing(results, dataset, metrics)}",
+        caption="Each point is a row, mean over seeds, with a bar of one standard deviation to either side; dashed bars lack seeds. The line is the Pareto front: it joins the rows, among those with all their seeds, whose mean no other row with at most as many parameters equals or exceeds in quality; it compares means and is not a test. The dotted line is the unadapted backbone.",
         alt=f"Scatter plots of trained parameters against {' and '.join(m.title for m in metrics)}, one per backbone. On the Pareto front: {'; '.join(fronts) or 'no row'}.",
         figure=figure,
+        missing=tuple(metric.title for metric in _headline(results) if metric not in metrics),
     )
 
 
 def headline_metrics(results: Results, dataset: str) -> list[MetricColumn]:
     """Return those of the profile's first metric and LPIPS that are measured on a dataset."""
-    columns = metric_columns(results.profile)
-    wanted = [columns[0], *(column for column in columns[1:] if column.measure.startswith("lpips"))]
     measured = {(key[1], key[3]) for key in results.means}
-    return [column for column in wanted[:2] if (dataset, column.name) in measured]
+    return [column for column in _headline(results) if (dataset, column.name) in measured]
 
 
-def _missing(results: Results, dataset: str, drawn: Sequence[MetricColumn]) -> str:
-    """Say why the figure lacks LPIPS; empty if it is drawn or the profile does not ask for it."""
-    lost = [c for c in metric_columns(results.profile) if c.measure.startswith("lpips") and c not in drawn]
-    scores = results.scores
-    sentences = []
-    for column in lost[:1]:
-        here = (scores["metric"] == column.name) & (scores["dataset"] == dataset)
-        reasons = sorted(set(scores.loc[here, "reason"].dropna()))
-        sentences.append(f" {column.title} is missing: {'; '.join(reasons) or 'not scored'}.")
-    return "".join(sentences)
+def _headline(results: Results) -> list[MetricColumn]:
+    first, *others = metric_columns(results.profile)
+    return [first, *(column for column in others if column.measure.startswith("lpips"))][:2]
 
 
 def points_of(results: Results, backbone: str, dataset: str, metric: str) -> list[Point]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from adaptsr.reporting.figures.canvas import Drawing, empty_panel, panels, set_title
+from adaptsr.reporting.figures.canvas import QUIET, Drawing, add_legend, empty_panel, label_y, panels, set_title
 from adaptsr.reporting.figures.complexity import short_number
 from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
+from adaptsr.reporting.tuning import validation_size
 from adaptsr.runs.records import RunRecord
 from adaptsr.runs.running import Running
 from adaptsr.statistics import seed_mean
@@ -23,7 +24,7 @@ MOST_DOTS = 8
 
 @dataclass(frozen=True)
 class Curve:
-    """Mean, lowest and highest validation PSNR-Y (dB) of a row's runs at each iteration, with their mean training seconds.
+    """Mean validation PSNR-Y (dB) of a row's runs at each iteration, with their mean training seconds.
 
     Only runs that reached an iteration count there.
     """
@@ -32,8 +33,6 @@ class Curve:
     iterations: tuple[int, ...]
     seconds: tuple[float, ...]
     mean: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
 
 
 def convergence(results: Results) -> Drawing | None:
@@ -43,11 +42,11 @@ def convergence(results: Results) -> Drawing | None:
     backbones = list(results.profile.backbones)
     curves = {backbone: curves_of(results, backbone) for backbone in backbones}
     unit, seconds = time_unit([curve.seconds[-1] for found in curves.values() for curve in found])
-    figure, grid = panels(2, len(backbones), 2.35, sharey="col")
+    figure, grid = panels(2, len(backbones), 2.35, share_y="col")
     look = looks(results.rows)
     for backbone, upper, lower in zip(backbones, grid[0], grid[1], strict=True):
         set_title(upper, backbone_title(results.profile, backbone))
-        for axes, label in ((upper, "iterations"), (lower, f"training time ({unit})")):
+        for axes, label in ((upper, "iterations"), (lower, f"wall time ({unit}),\nmachine may be shared")):
             axes.set_xlabel(label)
             if not curves[backbone]:
                 empty_panel(axes, "no run is finished")
@@ -58,17 +57,17 @@ def convergence(results: Results) -> Drawing | None:
             (upper, [curve.iterations[-1] for curve in curves[backbone]]),
             (lower, [curve.seconds[-1] / seconds for curve in curves[backbone]]),
         ):
-            _final_levels(axes, curves[backbone], ends, look)
+            _final_levels(axes, curves[backbone], ends)
         _follow_means(upper, curves[backbone])
         upper.xaxis.set_major_formatter(lambda value, _position: short_number(value))
     for line in grid:
-        line[0].set_ylabel("validation PSNR-Y (dB) ↑")
-    figure.legend(handles=_legend(results, look), loc="outside lower center", ncols=5)
+        label_y(line, "validation PSNR-Y (dB) ↑")
+    add_legend(figure, _legend(results, look))
     return Drawing(
         name="convergence",
         kind="convergence",
         title="Training against validation PSNR-Y",
-        caption=f"Lines are means over the seeds; bands span their lowest and highest values and may leave the panel. If a row ends before the longest one, a dotted line continues its last level. Above by iterations, below by time on this machine without validation; the speed of a run depends on what else ran at the same time. {'Runs in progress are drawn as far as they are. ' if results.running else ''}{'Tuning chose by the validation images, with other seeds.' if results.profile.tuning else 'Nothing is chosen by the validation images.'}",
+        caption=f"Lines are means over the seeds. If a row ends before the longest one, a thin gray line continues its last level. Iterations first, then the wall time of the steps without validation, which depends on what else ran on the machine at the same time. {validation_size(results)}{'Runs in progress are drawn as far as they are. ' if results.running else ''}{'Tuning chose by the validation images, with other seeds.' if results.profile.tuning else 'Nothing is chosen by the validation images.'}",
         alt=f"Line plots of validation PSNR-Y against iterations and against time, one column per backbone. {_ends(results, curves)}",
         figure=figure,
     )
@@ -94,36 +93,32 @@ def _curve(row: str, runs: Sequence[RunRecord | Running]) -> Curve | None:
     if not points:
         return None
     order = sorted(points)
-    values = [[psnr for psnr, _ in points[iteration]] for iteration in order]
     return Curve(
         row=row,
         iterations=tuple(order),
         seconds=tuple(seed_mean(seconds for _, seconds in points[iteration]) for iteration in order),
-        mean=tuple(map(seed_mean, values)),
-        low=tuple(map(min, values)),
-        high=tuple(map(max, values)),
+        mean=tuple(seed_mean(psnr for psnr, _ in points[iteration]) for iteration in order),
     )
 
 
 def _draw(axes: Axes, curve: Curve, x: Sequence[float], look: Look) -> None:
-    axes.fill_between(x, curve.low, curve.high, color=look.color, alpha=0.12, linewidth=0)
     marker = "." if len(x) <= MOST_DOTS else None
     axes.plot(x, curve.mean, color=look.color, linestyle=look.dash, marker=marker, markersize=3)
 
 
 def _follow_means(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Fit the panel to the means, since the band of one unsteady row would flatten all others."""
+    """Fit the panel to the means."""
     levels = [level for curve in curves for level in curve.mean]
     if levels and min(levels) < max(levels):
         margin = 0.08 * (max(levels) - min(levels))
         axes.set_ylim(min(levels) - margin, max(levels) + margin)
 
 
-def _final_levels(axes: Axes, curves: Sequence[Curve], ends: Sequence[float], look: Mapping[str, Look]) -> None:
+def _final_levels(axes: Axes, curves: Sequence[Curve], ends: Sequence[float]) -> None:
     longest = max(ends, default=0)
     for curve, end in zip(curves, ends, strict=True):
         if end < 0.98 * longest:
-            axes.plot([end, longest], [curve.mean[-1]] * 2, color=look[curve.row].color, linestyle=":", linewidth=0.8)
+            axes.plot([end, longest], [curve.mean[-1]] * 2, color=QUIET, linewidth=0.5, zorder=1)
 
 
 def time_unit(seconds: Sequence[float]) -> tuple[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 
@@ -26,27 +26,27 @@ def costs(results: Results) -> Drawing | None:
     records = list(results.records.values())
     unit, seconds = time_unit([used_seconds(record) or 0 for record in records])
     measures: dict[str, Measure] = {
-        f"time of training ({unit})": lambda record: (used_seconds(record) or 0) / seconds or None,
+        f"{_clock(records)} ({unit})": lambda record: (used_seconds(record) or 0) / seconds or None,
         "memory of a step (MiB)": lambda record: (record.step_memory_bytes or 0) / MEBIBYTE or None,
     }
     measures = {label: measure for label, measure in measures.items() if any(map(measure, records))}
     if not measures:
         return None
     rows, backbones = results.adapted_rows, list(results.profile.backbones)
-    figure, grid = panels(len(measures), len(backbones), 0.5 + 0.19 * len(rows) + 0.35, sharey=True)
+    figure, grid = panels(len(measures), len(backbones), 0.5 + 0.19 * len(rows) + 0.35, share_y="all")
     for (label, measure), line in zip(measures.items(), grid, strict=True):
         for backbone, axes in zip(backbones, line, strict=True):
             _panel(axes, results, backbone, measure)
             axes.set_xlabel(label)
-            if line is grid[0]:
-                set_title(axes, backbone_title(results.profile, backbone))
         line[0].set_yticks(range(len(rows)), [row.title for row in rows])
         line[0].set_ylim(len(rows) - 0.5, -0.5)
+    for backbone, axes in zip(backbones, grid[0], strict=True):
+        set_title(axes, backbone_title(results.profile, backbone))
     return Drawing(
         name="costs",
         kind="costs",
         title="Time and memory of training",
-        caption="Bars are means over the runs of a row, dots are single runs. Time is that of the optimizer steps: processor time of all threads, or time on the GPU; runs whose GPU was shared have none. Memory is what a step holds besides the model, counted from the tensors and so the same on every machine: kept for the backward pass, gradients and the optimizer's state.",
+        caption="Bars are means over the runs of a row, dots are single runs. Time is that of the optimizer steps: processor time of all threads, which other jobs hardly change, or time on the GPU; runs whose GPU was shared have none. Memory is what a step holds besides the model, counted from the tensors and so the same on every machine: kept for the backward pass, gradients and the optimizer's state.",
         alt=f"Bar charts per row, one column per backbone. {' '.join(_extremes(results, label, measure) for label, measure in measures.items())}",
         figure=figure,
     )
@@ -57,6 +57,12 @@ def used_seconds(record: RunRecord) -> float | None:
     if record.provenance.device == "cpu":
         return record.processor_seconds
     return None if any(SHARED_GPU in note for note in record.notes) else record.wall_seconds
+
+
+def _clock(records: Sequence[RunRecord]) -> str:
+    """Say what `used_seconds` counts in these runs."""
+    clocks = {"processor time" if record.provenance.device == "cpu" else "time on the GPU" for record in records}
+    return " or ".join(sorted(clocks))
 
 
 def _panel(axes: Axes, results: Results, backbone: str, measure: Measure) -> None:

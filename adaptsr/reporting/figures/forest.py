@@ -4,40 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from adaptsr.reporting.figures.canvas import GROUND, INK, LINE, PANEL_WIDTH, QUIET, Drawing, panels
+from adaptsr.reporting.figures.canvas import GROUND, INK, LINE, PANEL_WIDTH, Drawing, add_legend, is_narrow, panels
 from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.sentences import family_size
 from adaptsr.reporting.significance import comparisons_shown, short_titles
 from adaptsr.statistics import ALPHA, EXPLORATORY, PRIMARY, SCOPES, VERDICTS, Comparison
+from adaptsr.statistics.comparison import BETTER, EQUIVALENT, UNDECIDED, WORSE
+
+NO_TEST = "no test"
 
 
 def forests(results: Results, frame: pd.DataFrame) -> Iterable[Drawing]:
     """Draw every comparison on every test dataset where it has a difference. frame: from `compare_rows`."""
     for number, comparison in enumerate(comparisons_shown(results), start=1):
         for dataset in results.datasets:
-            lines = frame[(frame["comparison"] == comparison.title) & (frame["dataset"] == dataset)]
-            lines = lines[lines["difference"].notna()]
+            whole = frame[frame["comparison"] == comparison.title]
+            lines = whole[(whole["dataset"] == dataset) & whole["difference"].notna()]
             if len(lines):
-                yield _drawing(results, lines, comparison, dataset, f"forest-{number}-{dataset}")
+                yield _drawing(results, lines, comparison, dataset, f"forest-{number}-{dataset}", _families(whole))
 
 
-def _drawing(results: Results, lines: pd.DataFrame, comparison: Comparison, dataset: str, name: str) -> Drawing:
+def _drawing(
+    results: Results, lines: pd.DataFrame, comparison: Comparison, dataset: str, name: str, families: str
+) -> Drawing:
     metrics = [m for m in metric_columns(results.profile) if (lines["metric"] == m.name).any()]
     titles = results.titles
     backbones = [backbone for backbone in results.profile.backbones if (lines["backbone"] == backbone).any()]
     rows = [row for row in comparison.rows if (lines["row"] == row).any()]
     places, labels, heads = _places(backbones, rows)
     height = 0.19 * (len(places) + len(backbones)) + 1.1
-    figure, grid = panels(1, len(metrics), height, sharey=True)
-    if len(metrics) == 1:
+    figure, grid = panels(1, len(metrics), height, share_y="all")
+    if len(metrics) == 1 and not is_narrow():
         figure.set_size_inches(2.4 * PANEL_WIDTH, height)
     look = looks(results.rows)
     for metric, axes in zip(metrics, grid[0], strict=True):
@@ -51,16 +57,17 @@ def _drawing(results: Results, lines: pd.DataFrame, comparison: Comparison, data
         if tick in heads:
             label.set_fontweight("bold")
     first.set_ylim(max(ticks) + 0.7, -0.7)
-    legend = _legend(lines, metrics)
-    figure.legend(handles=legend, loc="outside lower center", ncols=2 if len(metrics) < 3 else len(legend))
+    legend = _legend(lines, metrics, look[rows[0]].color)
+    add_legend(figure, legend, 2 if len(metrics) < 3 else len(legend))
     compared = titles[comparison.compared_with]
     verdicts = lines[f"verdict_{SCOPES[1]}"].value_counts()
+    forms = ", ".join(f"{form} for {meaning}" for form, meaning in _explained(lines).values())
     counts = ", ".join(f"{verdicts[word]} {word}" for word in VERDICTS if word in verdicts)
     return Drawing(
         name=name,
         kind="forest",
         title=f"{comparison.title}, {dataset}",
-        caption=f"Mean differences to {compared}. Thick lines are 95% intervals over other seeds on these images, thin ones over other seeds and other scenes. Marks show the verdict for other seeds and other scenes at the {ALPHA:.0%} level, in families of {_families(lines)}; a hollow mark is no evidence of equality. The band is the margin within which a difference does not matter.",
+        caption=f"Mean differences to {compared}. Thick lines are 95% intervals over other seeds on these images, thin ones over other seeds and other scenes. Marks show the verdict for other seeds and other scenes at the {ALPHA:.0%} level, in families of {families}: {forms}; a hollow mark is no evidence of equality. A line clear of 0 may be undecided: lines are uncorrected, marks are corrected. The gray band is the margin within which a difference does not matter.",
         alt=f"Forest plot of differences to {compared} in {', '.join(m.title for m in metrics)}, per backbone and row. For other seeds and other scenes: {counts or 'no verdicts'}.",
         figure=figure,
     )
@@ -102,21 +109,13 @@ def _panel(
     axes.axvline(0, color=INK, linewidth=0.8)
     for line in lines.to_dict("records"):
         seen, place, verdict = look[line["row"]], places[line["backbone"], line["row"]], line[f"verdict_{SCOPES[1]}"]
-        for scope, width in zip(SCOPES, (3.0, 1.0), strict=True):
+        for scope, width in zip(SCOPES, (2.4, 0.9), strict=True):
             low, high = line[f"low_{scope}"], line[f"high_{scope}"]
             if not math.isnan(low):
                 axes.plot([low, high], [place, place], color=seen.color, linewidth=width, solid_capstyle="butt")
         tested = not math.isnan(line[f"p_{SCOPES[0]}"])
-        fill = {"better": seen.color, "worse": seen.color, "equivalent": QUIET}.get(verdict, GROUND)
-        axes.plot(
-            line["difference"],
-            place,
-            linestyle="none",
-            marker=seen.marker if tested else "x",
-            markersize=5,
-            color=seen.color,
-            markerfacecolor=fill,
-        )
+        for mark in marks_of(verdict if tested else NO_TEST, seen.color, seen.marker):
+            axes.plot(line["difference"], place, **mark)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -127,18 +126,34 @@ def _panel(
     axes.locator_params(axis="x", nbins=5)
 
 
-def _legend(lines: pd.DataFrame, metrics: Sequence[MetricColumn]) -> list[Line2D | Patch]:
-    """Explain the marks, and the band if any metric has a margin."""
-    marks = [
-        ("better or worse", INK, "o"),
-        ("equivalent", QUIET, "o"),
-        ("undecided, or no statement on other scenes", GROUND, "o"),
-        ("no test", INK, "x"),
-    ]
-    entries: list[Line2D | Patch] = [
-        Line2D([], [], color=INK, marker=marker, markerfacecolor=fill, label=label, linestyle="none", markersize=5)
-        for label, fill, marker in marks
-        if label != "no test" or lines[f"p_{SCOPES[0]}"].isna().any()
+def marks_of(verdict: str, color: str, marker: str) -> list[dict[str, Any]]:
+    """Return the marks of a verdict, to be drawn on each other: filled, a ring with a dot, hollow, or a cross."""
+    shared = {"linestyle": "none", "color": color, "markersize": 6.5}
+    if verdict == NO_TEST:
+        return [shared | {"marker": "x"}]
+    if verdict in (BETTER, WORSE):
+        return [shared | {"marker": marker}]
+    dot = shared | {"marker": "o", "markersize": 2.5, "markeredgewidth": 0}
+    return [shared | {"marker": marker, "markerfacecolor": GROUND}, *([dot] if verdict == EQUIVALENT else [])]
+
+
+def _explained(lines: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Return what is to be explained: verdict to its form and its meaning."""
+    marks = {
+        BETTER: ("filled", "better or worse"),
+        EQUIVALENT: ("a ring with a dot", "equivalent"),
+        UNDECIDED: ("hollow", "undecided, or no statement on other scenes"),
+        NO_TEST: ("a cross", "no test"),
+    }
+    untested = lines[f"p_{SCOPES[0]}"].isna().any()
+    return {verdict: mark for verdict, mark in marks.items() if verdict != NO_TEST or untested}
+
+
+def _legend(lines: pd.DataFrame, metrics: Sequence[MetricColumn], color: str) -> list[tuple[Line2D, ...] | Patch]:
+    """Explain the marks in a row's color, and the band if any metric has a margin."""
+    entries: list[tuple[Line2D, ...] | Patch] = [
+        tuple(Line2D([], [], label=label, **mark) for mark in marks_of(verdict, color, "o"))
+        for verdict, (_, label) in _explained(lines).items()
     ]
     if any(metric.margin is not None for metric in metrics):
         entries.append(Patch(color=LINE, alpha=0.5, label="within the margin"))

@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from adaptsr.reporting.figures.canvas import Drawing, panels, set_title
+from adaptsr.reporting.figures.canvas import Drawing, add_legend, label_y, panels, set_title
 from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.metrics import metric_columns
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
-from adaptsr.reporting.tuning import point_text
+from adaptsr.reporting.tuning import option_names, point_text, validation_size
 from adaptsr.runs.choices import Choice
 
 
@@ -25,7 +25,7 @@ def grids(results: Results) -> Drawing | None:
         return None
     (metric,) = metric_columns(results.profile, [tuning.metric])
     backbones = [name for name in results.profile.backbones if any(of == name for of, _ in results.choices)]
-    figure, ((*row_of_panels,),) = panels(1, len(backbones), 2.35)
+    figure, (row_of_panels,) = panels(1, len(backbones), 2.35)
     look = looks(results.rows)
     for backbone, axes in zip(backbones, row_of_panels, strict=True):
         set_title(axes, backbone_title(results.profile, backbone))
@@ -38,17 +38,17 @@ def grids(results: Results) -> Drawing | None:
             _draw(axes, choice, look[choice.row])
         _follow_best(axes, curves, lower_better=metric.lower_better)
     unit = f" ({metric.unit})" if metric.unit else ""
-    row_of_panels[0].set_ylabel(f"validation {metric.title}{unit} {metric.arrow}")
+    label_y(row_of_panels, f"validation {metric.title}{unit} {metric.arrow}")
     handles = [
         Line2D([], [], color=look[row.name].color, linestyle=look[row.name].dash, label=row.title)
         for row in results.adapted_rows
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    add_legend(figure, handles)
     return Drawing(
         name="tuning",
         kind="tuning",
         title="What tuning chose from",
-        caption="The mean over validation images and tuning seeds at each point of the grid; a dot marks the chosen one. A flat curve says that nothing hangs on the grid, a dot at its end that a value beyond may be better. Points at which a run diverged are left out, and the worst may leave the panel.",
+        caption=f"The mean over validation images and tuning seeds at each point of the grid ({option_names(tuning.grid)}); a dot marks the chosen one. A flat curve says that nothing hangs on the choice among the values tried, a dot at its end that a value beyond may be better. Points at which a run diverged are left out, and the worst may leave the panel. {validation_size(results)}".rstrip(),
         alt=f"Line plots of {metric.title} over the points of the tuning grid, one panel per backbone; the section on tuning has the numbers.",
         figure=figure,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -14,7 +15,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import LogLocator
 
 from adaptsr.files import read_json
-from adaptsr.reporting.figures.canvas import Drawing, new_figure
+from adaptsr.reporting.figures.canvas import Drawing, is_narrow, new_figure
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.significance import backbone_title
 from adaptsr.runs.matrix import Row
@@ -24,6 +25,8 @@ from adaptsr.statistics import seed_mean
 ELSEWHERE = "other"
 WHITE = "#fefefe"
 """Looks like the page's white, but stays white on a dark page, as the cells keep their colors."""
+DECIDING = ("allocation", "budget", "r_min", "r_max", "cap")
+"""Options that decide how ranks follow from scores."""
 INDEXED = re.compile(r"([A-Za-z_]*?)_?(\d+)")
 
 
@@ -57,11 +60,12 @@ def _plans(results: Results, backbone: str, row: Row) -> list[Mapping[str, Any]]
 def _drawing(results: Results, backbone: str, row: Row, plans: Sequence[Mapping[str, Any]]) -> Drawing:
     ranks, scores = (heatmap([plan[key] for plan in plans]) for key in ("ranks", "scores"))
     lines, columns = ranks.shape
-    figure = new_figure(max(6.0, 1.6 + 2 * (0.42 * columns + 0.9)), 1.6 + 0.21 * lines)
-    left, right = figure.subplots(1, 2, sharey=True)
+    width, height = 0.42 * columns + 0.9, 1.6 + 0.21 * lines
+    figure = new_figure(1.2 + width, 2 * height) if is_narrow() else new_figure(max(6.0, 1.6 + 2 * width), height)
+    left, right = figure.subplots(*((2, 1) if is_narrow() else (1, 2)), sharey=True)
     varies = any(plan["ranks"] != plans[0]["ranks"] for plan in plans)
     _panel(left, ranks, f"rank{', mean over seeds' if varies else ''}", annotated=True, logarithmic=False)
-    _panel(right, scores, "importance score", annotated=False, logarithmic=True)
+    _panel(right, scores, "importance score (no unit)", annotated=False, logarithmic=True)
     by_site = {
         Place(str(block), str(module)): float(value)
         for block, line in zip(ranks.index, ranks.to_numpy(), strict=True)
@@ -77,7 +81,7 @@ def _drawing(results: Results, backbone: str, row: Row, plans: Sequence[Mapping[
         name=f"ranks-{backbone}-{row.name.replace('/', '-')}",
         kind="ranks",
         title=f"Ranks of {row.title} on {backbone_title(results.profile, backbone)}",
-        caption=f"Blocks from top to bottom, modules from left to right. The left panel shows the ranks, the right one the importance scores that they follow from, on a logarithmic scale. Mean of {len(plans)} plan{'s' if len(plans) > 1 else ''}, each from its seed's calibration batches. A rank of 0 means that the site is not adapted; an empty cell means that the block does not have this site. {seen(by_site, linear)}",
+        caption=f"Blocks from top to bottom, modules from left to right. First the ranks, then the importance scores that they follow from, on a logarithmic scale; scores have no unit and compare within this figure alone. {decided(results, backbone, row)} Mean of {len(plans)} plan{'s' if len(plans) > 1 else ''}, each from its seed's calibration batches. A rank of 0 means that the site is not adapted; an empty cell means that the block does not have this site. {seen(by_site, linear)}",
         alt=f"Two heatmaps of {lines} blocks by {columns} modules. Ranks reach from {min(by_site.values()):.3g} to {max(by_site.values()):.3g}; the highest are at {named}.",
         figure=figure,
     )
@@ -99,16 +103,31 @@ def seen(ranks: Mapping[Place, float], linear: Mapping[Place, bool]) -> str:
         "attention and MLP layers": [rank for site, rank in ranks.items() if linear.get(site) is True],
         "convolutions": [rank for site, rank in ranks.items() if linear.get(site) is False],
     }
-    average = float(np.mean(list(ranks.values())))
     means = {part: float(np.mean(found)) for part, found in parts.items() if found}
-    outside, earlier, late, layers, convolutions = (means.get(part, average) for part in parts)
-    as_described = late > earlier and outside <= average and layers >= convolutions
-    named = ", ".join(f"{part} {mean:.3g}" for part, mean in means.items())
-    described = "on later blocks and on attention and MLP layers" if True in linear.values() else "on later blocks"
-    return (
-        f"The mean rank is {average:.3g}; by part: {named}. The paper's Figure 5 describes ranks {described}, minimal ones "
-        f"elsewhere: that is {'' if as_described else 'not '}what is seen here."
+    means["the mean of all sites"] = float(np.mean(list(ranks.values())))
+    outside, earlier, late, layers, convolutions, average = (*parts, "the mean of all sites")
+    rule = (
+        (late, "above", earlier, operator.gt),
+        (outside, "not above", average, operator.le),
+        (layers, "not below", convolutions, operator.ge),
     )
+    checks = [
+        f"{one} {word} {other} ({means[one]:.2f} and {means[other]:.2f}: {'so' if holds(means[one], means[other]) else 'not so'})"
+        for one, word, other, holds in rule
+        if one in means and other in means
+    ]
+    described = "on later blocks and on attention and MLP layers" if layers in means else "on later blocks"
+    return f"The paper's Figure 5 describes ranks {described}, minimal ones elsewhere. As a rule for mean ranks, with what is seen here: {'; '.join(checks)}."
+
+
+def decided(results: Results, backbone: str, row: Row) -> str:
+    """Say what decides a rank besides its score, with the options of the runs."""
+    records = results.row_records(backbone, row.name).values()
+    options: Mapping[str, object] = next(
+        (record.config["options"] for record in records if "options" in record.config), {}
+    )
+    chosen = ", ".join(f"{name} {options[name]}" for name in DECIDING if name in options)
+    return f"A rank depends not on the score alone, but also on the budget, on what a rank costs at the site, on the lowest and highest rank allowed and, where ranks are capped, on the ranks that the layer's shape can use{f' ({chosen})' if chosen else ''}."
 
 
 def _site(block: str, module: str) -> str:

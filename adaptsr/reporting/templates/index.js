@@ -7,7 +7,7 @@ function cellValue(row, column) {
   if (value === "") return null;
   if (value !== undefined) return Number(value);
   const text = cell.textContent.trim();
-  return text === "-" || text === "" ? null : text;
+  return ["-", "–", ""].includes(text) ? null : text;
 }
 
 function compareCells(a, b) {
