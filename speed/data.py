@@ -145,10 +145,17 @@ def memory(folder: Path, size: Size, packed: int) -> list[Figure]:
         for process in processes:
             assert process.stdout
             process.stdout.readline()  # it has read everything
-        said = [process.communicate("\n")[0] for process in processes]
-        sums.append(sum(json.loads(text)["pss"] for text in said))
+        sums.append(sum(proportional_memory(process.pid) for process in processes))
+        for process in processes:
+            process.communicate("\n")
     what = f"memory of {size.processes} processes less that without data, in packed files"
     return [Figure(what, (sums[0] - sums[1]) / packed, "", GOAL_OF_MEMORY, f"{packed / 1e9:.2f} GB packed")]
+
+
+def proportional_memory(process: int) -> int:
+    """Return the PSS of a process in bytes: shared pages count in part."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def waits(folder: Path, size: Size) -> list[Figure]:
@@ -205,7 +212,7 @@ def _start(size: Size) -> None:
 def _idle(size: Size) -> None:
     import adaptsr.training.train_runs  # noqa: F401
 
-    _tell_memory()
+    _wait()
 
 
 def _reading(size: Size) -> None:
@@ -213,16 +220,13 @@ def _reading(size: Size) -> None:
     for source in context.sources:
         for image in (*source.pairs.lr, *source.pairs.hr):
             image.max()
-    _tell_memory()
+    _wait()
 
 
-def _tell_memory() -> None:
-    """Say that everything is read, wait for the others, and print this process's part of the memory."""
+def _wait() -> None:
+    """Say that everything is read, and stay until all are measured: pages are divided among those that map them."""
     print(flush=True)
     sys.stdin.readline()
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    pss = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    print(json.dumps({"pss": 1024 * pss}))
 
 
 def _waiting(size: Size) -> None:
