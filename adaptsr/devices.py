@@ -226,7 +226,8 @@ def prepare_device(compute: Compute) -> torch.device:
     # cuBLAS reads this when it creates its first handle.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Only warn: some backbones need an operator without a deterministic form. The record names it.
-    torch.use_deterministic_algorithms(compute.deterministic, warn_only=True)
+    # `use_deterministic_algorithms(True, warn_only=True)` without its import of the compiler, which takes a second.
+    torch.set_deterministic_debug_mode("warn" if compute.deterministic else "default")
     torch.backends.cuda.matmul.allow_tf32 = TF32
     torch.backends.cudnn.allow_tf32 = TF32
     # The shift masks of window attention leave values near 1e-44, and CPUs compute very slowly with denormals.

@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ GOAL_OF_MEMORY = 1.2
 GOAL_OF_WAITING = 0.05
 STEP_SECONDS = 0.015
 SCALE = 4
+NEVER = 1_000_000
 
 
 class Size(NamedTuple):
@@ -131,6 +133,7 @@ def starts(folder: Path, size: Size) -> list[Figure]:
         Figure("first batch, packed files checked in full", first["total"], "s", None, "once on each machine"),
         Figure("first batch", later["total"], "s", GOAL_OF_START),
         Figure("of it, without the imports", later["total"] - later["imports"], "s"),
+        Figure("first batch, processor time", later["processor"], "s", GOAL_OF_START, "whatever else the machine does"),
     ]
 
 
@@ -142,10 +145,17 @@ def memory(folder: Path, size: Size, packed: int) -> list[Figure]:
         for process in processes:
             assert process.stdout
             process.stdout.readline()  # it has read everything
-        said = [process.communicate("\n")[0] for process in processes]
-        sums.append(sum(json.loads(text)["pss"] for text in said))
+        sums.append(sum(proportional_memory(process.pid) for process in processes))
+        for process in processes:
+            process.communicate("\n")
     what = f"memory of {size.processes} processes less that without data, in packed files"
     return [Figure(what, (sums[0] - sums[1]) / packed, "", GOAL_OF_MEMORY, f"{packed / 1e9:.2f} GB packed")]
+
+
+def proportional_memory(process: int) -> int:
+    """Return the PSS of a process in bytes: shared pages count in part."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def waits(folder: Path, size: Size) -> list[Figure]:
@@ -195,13 +205,14 @@ def _start(size: Size) -> None:
     context = _context()
     context.sample(context.matrix.profile.training, 1, 0, "train")
     started = float(os.environ["ADAPTSR_STARTED"])
-    print(json.dumps({"total": time.time() - started, "imports": imported - started}))
+    took = {"total": time.time() - started, "imports": imported - started, "processor": time.process_time()}
+    print(json.dumps(took))
 
 
 def _idle(size: Size) -> None:
     import adaptsr.training.train_runs  # noqa: F401
 
-    _tell_memory()
+    _wait()
 
 
 def _reading(size: Size) -> None:
@@ -209,16 +220,13 @@ def _reading(size: Size) -> None:
     for source in context.sources:
         for image in (*source.pairs.lr, *source.pairs.hr):
             image.max()
-    _tell_memory()
+    _wait()
 
 
-def _tell_memory() -> None:
-    """Say that everything is read, wait for the others, and print this process's part of the memory."""
+def _wait() -> None:
+    """Say that everything is read, and stay until all are measured: pages are divided among those that map them."""
     print(flush=True)
     sys.stdin.readline()
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    pss = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    print(json.dumps({"pss": 1024 * pss}))
 
 
 def _waiting(size: Size) -> None:
@@ -226,20 +234,28 @@ def _waiting(size: Size) -> None:
 
     context = _context()
     make = context.cuts(context.matrix.profile.training, 1, "train")
-    shares = {}
-    for name in ("ahead", "in_turn"):
-        with made_ahead(make, 0, 2 * size.steps) if name == "ahead" else nullcontext(make) as take:
-            for index in range(size.steps):
-                take(index)  # warm up: page cache, imports of basicsr
-                time.sleep(STEP_SECONDS)
-            waited = 0.0
-            for index in range(size.steps, 2 * size.steps):
-                began = time.perf_counter()
-                take(index)
-                waited += time.perf_counter() - began
-                time.sleep(STEP_SECONDS)
-        shares[name] = waited / (waited + size.steps * STEP_SECONDS)
+    # A thread receives the next batch during a step, as torch's does on CUDA, which pins its memory.
+    with made_ahead(make, 0, NEVER) as take, ThreadPoolExecutor(1) as thread:
+        received = deque([thread.submit(take, 0)])
+
+        def take_received(index: int) -> object:
+            received.append(thread.submit(take, index + 1))
+            return received.popleft().result()
+
+        ahead = _share_of_waiting(take_received, size.steps)
+    shares = {"ahead": ahead, "in_turn": _share_of_waiting(make, size.steps)}
     print(json.dumps({**shares, "npy_over_arrow": _npy_over_arrow(size)}))
+
+
+def _share_of_waiting(take: Callable[[int], object], steps: int) -> float:
+    """Return the share of time in which steps of a fixed length wait, after as many to warm up page cache and imports."""
+    waited = 0.0
+    for index in range(2 * steps):
+        began = time.perf_counter()
+        take(index)
+        waited += time.perf_counter() - began if index >= steps else 0.0
+        time.sleep(STEP_SECONDS)
+    return waited / (waited + steps * STEP_SECONDS)
 
 
 def _npy_over_arrow(size: Size) -> float:
