@@ -13,11 +13,11 @@ import pandas as pd
 from adaptsr import files
 from adaptsr.reporting.gallery import PictureView, build_gallery
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
-from adaptsr.reporting.model import number_text
+from adaptsr.reporting.model import number_text, signed
 from adaptsr.reporting.render import render
 from adaptsr.reporting.results import Results, read_results
 from adaptsr.reporting.sentences import ABOUT
-from adaptsr.reporting.significance import compare_rows, interval_text, signed
+from adaptsr.reporting.significance import compare_rows, interval_text
 from adaptsr.runs.matrix import Matrix
 from adaptsr.statistics import SCOPES
 

@@ -297,7 +297,7 @@ def test_conventions_say_what_the_numbers_mean(world: World) -> None:
         "rounded to 8 bit",
         "crop border is 0 pixels",
         "), computed in a faster order of ours, 1.7e-10 apart, higher is better",
-        "LPIPS is pyiqa's lpips (net=alex, version=0.1), lower is better",
+        "LPIPS is the learned perceptual image patch similarity, pyiqa's lpips (net=alex, version=0.1), lower is better",
         "Toy numbers.",
     ):
         assert phrase in words
