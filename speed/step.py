@@ -1,10 +1,8 @@
 """Compare one training step of our LoRA, r = 8, with full fine-tuning in plain PyTorch and with Hugging Face PEFT.
 
     python -m speed.step                      # SwinIR-M and EDSR-baseline on this machine's CPU, float32
-    python -m speed.step --device cuda --batch 8 --crop 256
 
-On CUDA ours runs under bfloat16 autocast and the others in float32 with TF32, as their loops are written. There our step is
-also measured compiled, alone and into CUDA graphs (`--compile`).
+`speed.cuda` measures the step on a GPU.
 
 Time: the candidates take turns on the same batch: forward, backward and Adam's step; the ratio is the median over rounds.
 Memory: each candidate runs two steps in its own process. The figure is the peak minus the memory in use once model and batch
@@ -21,7 +19,6 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -51,11 +48,8 @@ TINY = {
     "EDSR": ("edsr", {"num_feat": 16, "num_block": 1}),
 }
 FULL, PEFT, PLAIN, OURS = "full fine-tuning", "PEFT LoRA", "LoRA, not accelerated", "ours"
-COMPILED = {"default": "ours, compiled", "reduce-overhead": "ours, compiled into CUDA graphs"}
-"""Candidates by the mode of `torch.compile`; training may use one only if it proves faster here."""
 GOALS = {("SwinIR-M", FULL): 0.75, ("EDSR", FULL): 0.85, ("SwinIR-M", PEFT): 0.75, ("EDSR", PEFT): 0.75}
 MEMORY_GOALS = {"SwinIR-M": 0.5}
-CUDA_GOALS = {("SwinIR-M", PEFT): 0.25}
 
 
 def backbone(name: str, lr_size: int, tiny: bool) -> nn.Module:
@@ -67,14 +61,9 @@ def backbone(name: str, lr_size: int, tiny: bool) -> nn.Module:
     return build(schema.Backbone(architecture=architecture, options=options), SCALE)
 
 
-def is_ours(kind: str) -> bool:
-    """Return whether a candidate is ours, compiled or not."""
-    return kind == OURS or kind in COMPILED.values()
-
-
 def candidate(kind: str, model: nn.Module) -> nn.Module:
     """Prepare the backbone as a candidate trains it; all but ours use the contiguous memory layout of the library."""
-    if not is_ours(kind):
+    if kind != OURS:
         model = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if kind == FULL:
         return model.requires_grad_(True)
@@ -88,11 +77,8 @@ def candidate(kind: str, model: nn.Module) -> nn.Module:
             LoraConfig(r=8, lora_alpha=1, target_modules=list(plan.settings["sites"])), model
         )
     attach_low_rank(model, plan)
-    if is_ours(kind):
+    if kind == OURS:
         accelerate(model)
-    for mode, compiled in COMPILED.items():
-        if kind == compiled:
-            model.compile(mode=mode, fullgraph=True)
     return model
 
 
@@ -100,70 +86,56 @@ def _no_data(index: int) -> NoReturn:
     raise AssertionError(f"LoRA's plan asked for calibration batch {index}, but should not need data")
 
 
-def stepper(model: nn.Module, lr: torch.Tensor, hr: torch.Tensor, autocast: bool = False) -> Callable[[], None]:
-    """Return a function that does one training step.
-
-    autocast: compute in bfloat16, with parameters and moments in float32.
-    """
+def stepper(model: nn.Module, lr: torch.Tensor, hr: torch.Tensor) -> Callable[[], None]:
+    """Return a function that does one training step."""
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
     model.train()
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(lr.device.type, torch.bfloat16, enabled=autocast):
-            restored = model(lr)
-        functional.l1_loss(restored.float(), hr).backward()  # type: ignore[no-untyped-call]
+        functional.l1_loss(model(lr), hr).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        if lr.is_cuda:
-            torch.cuda.synchronize()
 
     return step
 
 
-def batch(size: int, crop: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(size: int, crop: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw a random batch of LR and HR crops, (size, 3, crop / SCALE, crop / SCALE) and (size, 3, crop, crop)."""
     generator = torch.Generator().manual_seed(0)
     lr = torch.rand(size, 3, crop // SCALE, crop // SCALE, generator=generator)
     hr = torch.rand(size, 3, crop, crop, generator=generator)
-    return lr.to(device), hr.to(device)
+    return lr, hr
 
 
 def steps_of(name: str, kinds: list[str], options: argparse.Namespace) -> dict[str, Callable[[], None]]:
     """Make the training step of every candidate, on the same batch."""
-    lr, hr = batch(options.batch, options.crop, options.device)
+    lr, hr = batch(options.batch, options.crop)
     made: dict[str, Callable[[], None]] = {}
     for kind in kinds:
-        model = candidate(kind, backbone(name, options.crop // SCALE, options.tiny)).to(options.device)
-        step = stepper(model, lr, hr, autocast=options.device == "cuda" and is_ours(kind))
-        made[kind] = partial(_under_settings_of, kind, step)
+        model = candidate(kind, backbone(name, options.crop // SCALE, options.tiny))
+        made[kind] = partial(_under_settings_of, kind, stepper(model, lr, hr))
     return made
 
 
 def _under_settings_of(kind: str, step: Callable[[], None]) -> None:
     """Do a step; only ours flushes denormal numbers to zero, as training does and plain loops do not."""
-    torch.set_flush_denormal(is_ours(kind))
-    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+    torch.set_flush_denormal(kind == OURS)
     step()
     torch.set_flush_denormal(False)
 
 
 def time_figures(name: str, options: argparse.Namespace) -> Iterator[Figure]:
     """Measure the time of a step of every candidate."""
-    kinds = [FULL, PEFT, PLAIN, OURS, *(COMPILED[mode] for mode in options.compile)]
+    kinds = [FULL, PEFT, PLAIN, OURS]
     steps = steps_of(name, kinds, options)
-    seconds = in_turns(steps, options.rounds, warm_up=1 if options.device == "cpu" else 5)
-    goals = GOALS if options.device == "cpu" else CUDA_GOALS
-    rate = _peak_rate(options.device)
-    operations = {kind: _operations(steps[kind]) for kind in (FULL, PEFT, PLAIN, OURS)}
+    seconds = in_turns(steps, options.rounds)
+    rate = _peak_rate()
     for kind in kinds:
         median = statistics.median(seconds[kind])
-        limit = operations.get(kind, operations[OURS]) / rate
+        limit = _operations(steps[kind]) / rate
         yield Figure(f"{name}, {kind}: step", median, "s", note=f"{limit / median:.0%} of the rate of a large product")
     for kind in (FULL, PEFT, PLAIN):
-        yield Figure(f"{name}: ours / {kind}", ratio(seconds, OURS, kind), "", goals.get((name, kind)))
-    for kind in kinds[4:]:
-        yield Figure(f"{name}: {kind} / {PEFT}", ratio(seconds, kind, PEFT), "", goals.get((name, PEFT)))
-        yield Figure(f"{name}: {kind} / ours", ratio(seconds, kind, OURS), "")
+        yield Figure(f"{name}: ours / {kind}", ratio(seconds, OURS, kind), "", GOALS.get((name, kind)))
 
 
 def _operations(step: Callable[[], None]) -> int:
@@ -183,21 +155,15 @@ def memory_figures(name: str, options: argparse.Namespace) -> Iterator[Figure]:
         yield Figure(f"{name}: memory, ours / {kind}", peaks[OURS] / peaks[kind], "", goal)
 
 
-def _peak_rate(device: str) -> float:
+def _peak_rate() -> float:
     """Measure the operations per second of a large float32 matrix product, an upper bound for a step."""
-    size = 1024 if device == "cpu" else 8192
-    left = torch.rand(size, size, device=device)
-
-    def product() -> None:
-        left @ left
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return 2 * size**3 / min(in_turns({"product": product}, 5)["product"])
+    size = 1024
+    left = torch.rand(size, size)
+    return 2 * size**3 / min(in_turns({"product": lambda: left @ left}, 5)["product"])
 
 
 def _peak_in_own_process(name: str, kind: str, options: argparse.Namespace) -> int:
-    words = ["--memory-of", name, kind, "--batch", options.batch, "--crop", options.crop, "--device", options.device]
+    words = ["--memory-of", name, kind, "--batch", options.batch, "--crop", options.crop]
     words += ["--threads", options.threads, *(["--tiny"] if options.tiny else [])]
     command = [sys.executable, "-m", "speed.step", *map(str, words)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -207,15 +173,9 @@ def _peak_in_own_process(name: str, kind: str, options: argparse.Namespace) -> i
 def _peak(name: str, kind: str, options: argparse.Namespace) -> int:
     """Measure the bytes that two steps need beyond model, batch and imports."""
     step = steps_of(name, [kind], options)[kind]
-    if options.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-    else:
-        before = _resident("VmRSS")
+    before = _resident("VmRSS")
     step()
     step()
-    if options.device == "cuda":
-        return torch.cuda.max_memory_allocated() - before
     return _resident("VmHWM") - before
 
 
@@ -226,57 +186,27 @@ def _resident(line: str) -> int:
     return int(found[1]) * 1024
 
 
-@contextmanager
-def _settings(options: argparse.Namespace) -> Iterator[None]:
-    torch.set_num_threads(options.threads)
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.allow_tf32 = True
-    yield
-
-
 def main(words: list[str] | None = None) -> None:
     parser = arguments(argparse.ArgumentParser(prog="python -m speed.step", description=__doc__))
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--crop", type=int, default=256, help="side of the HR crop")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument(
-        "--compile",
-        nargs="*",
-        choices=list(COMPILED),
-        help="modes of torch.compile to measure too; by default all on CUDA and none on a CPU",
-    )
     parser.add_argument("--memory-of", nargs=2, metavar=("MODEL", "CANDIDATE"), help=argparse.SUPPRESS)
     options = parser.parse_args(words)
-    if options.compile is None:
-        options.compile = list(COMPILED) if options.device == "cuda" else []
     if options.tiny:
         options.crop, options.rounds = min(options.crop, 64), 1
-    with _settings(options):
-        if options.memory_of:
-            name, kind = options.memory_of
-            print(json.dumps({"peak": _peak(name, kind, options)}))
-            return
-        figures = [
-            figure
-            for name in options.models
-            for figure in (*time_figures(name, options), *memory_figures(name, options))
-        ]
-    if options.device == "cpu":
-        figures.append(_cuda_missing())
-    settings = {
-        key: getattr(options, key)
-        for key in ("models", "device", "threads", "batch", "crop", "rounds", "tiny", "compile")
-    }
-    device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
-    report("step" if options.device == "cpu" else "step-cuda", settings, figures, options.json, device)
-
-
-def _cuda_missing() -> Figure:
-    note = "not measured here; run with --device cuda --batch 8" if torch.cuda.is_available() else "no CUDA device"
-    return Figure("CUDA, SwinIR-M: ours / BasicSR-style loop with PEFT LoRA", None, "", 0.25, note)
+    torch.set_num_threads(options.threads)
+    if options.memory_of:
+        name, kind = options.memory_of
+        print(json.dumps({"peak": _peak(name, kind, options)}))
+        return
+    figures = [
+        figure for name in options.models for figure in (*time_figures(name, options), *memory_figures(name, options))
+    ]
+    settings = {key: getattr(options, key) for key in ("models", "threads", "batch", "crop", "rounds", "tiny")}
+    report("step", settings, figures, options.json, "cpu")
 
 
 if __name__ == "__main__":

@@ -20,17 +20,6 @@ def test_every_candidate_is_timed_and_its_memory_measured(tmp_path: Path) -> Non
             assert figures[f"{name}: ours / {other}"]["value"] > 0
             assert figures[f"{name}: memory, ours / {other}"]["value"] > 0
     assert figures["SwinIR-M: ours / full fine-tuning"]["goal"] == 0.75
-    (cuda,) = [figure for what, figure in figures.items() if what.startswith("CUDA")]
-    assert cuda["value"] is None
-    assert cuda["note"]
-
-
-@pytest.mark.slow
-def test_a_compiled_step_is_timed_beside_the_others(tmp_path: Path) -> None:
-    path = tmp_path / "step.json"
-    step.main(["--tiny", "--models", "EDSR", "--compile", "default", "--json", str(path)])
-    figures = {figure["what"]: figure["value"] for figure in json.loads(path.read_text())["figures"]}
-    assert figures["EDSR: ours, compiled / ours"] > 0
 
 
 def test_every_candidate_trains_what_it_says() -> None:
