@@ -97,7 +97,7 @@ rule report:
         seeds=f"reports/{NAME}/seeds.csv",
         figures=report(
             directory(f"reports/{NAME}/figures"),
-            patterns=["{figure}.svg"],
+            patterns=["{figure,(?:(?!-narrow).)+}.svg"],
             caption="../report/figure.rst",
             category="Figures",
         ),

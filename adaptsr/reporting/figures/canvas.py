@@ -162,6 +162,11 @@ def panels(
     return figure, grid
 
 
+def fitted(text: str, most: int = 28) -> str:
+    """Shorten a text that would leave no room for the panels of a narrow figure."""
+    return text if not is_narrow() or len(text) <= most else f"{text[: most - 1]}…"
+
+
 def label_y(line: Sequence[Axes], label: str) -> None:
     """Label the vertical axis of a line of panels: of the first, and of all where they are stacked."""
     for axes in line if is_narrow() else line[:1]:
@@ -176,7 +181,10 @@ def add_legend(figure: Figure, handles: Sequence[Any], columns: int = 5) -> Lege
         width, height = figure.get_size_inches()
         figure.set_size_inches(width, height + extra)
     return figure.legend(
-        handles=list(handles), labels=[_label(one) for one in handles], loc="outside lower center", ncols=columns
+        handles=list(handles),
+        labels=[fitted(_label(one), 56) for one in handles],
+        loc="outside lower center",
+        ncols=columns,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 
-from adaptsr.reporting.figures.canvas import Drawing, panels, set_title
+from adaptsr.reporting.figures.canvas import Drawing, fitted, panels, set_title
 from adaptsr.reporting.figures.convergence import time_unit
 from adaptsr.reporting.figures.palette import looks
 from adaptsr.reporting.results import Results
@@ -38,7 +38,7 @@ def costs(results: Results) -> Drawing | None:
         for backbone, axes in zip(backbones, line, strict=True):
             _panel(axes, results, backbone, measure)
             axes.set_xlabel(label)
-        line[0].set_yticks(range(len(rows)), [row.title for row in rows])
+        line[0].set_yticks(range(len(rows)), [fitted(row.title) for row in rows])
         line[0].set_ylim(len(rows) - 0.5, -0.5)
     for backbone, axes in zip(backbones, grid[0], strict=True):
         set_title(axes, backbone_title(results.profile, backbone))

@@ -11,7 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from adaptsr.reporting.figures.canvas import GROUND, INK, LINE, PANEL_WIDTH, Drawing, add_legend, is_narrow, panels
+from adaptsr.reporting.figures.canvas import (
+    GROUND,
+    INK,
+    LINE,
+    PANEL_WIDTH,
+    Drawing,
+    add_legend,
+    fitted,
+    is_narrow,
+    panels,
+)
 from adaptsr.reporting.figures.palette import Look, looks
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.results import Results
@@ -51,7 +61,7 @@ def _drawing(
     first = grid[0][0]
     ticks = sorted([*labels, *heads])
     names = short_titles(results.profile)
-    texts = [titles[labels[tick]] if tick in labels else names[heads[tick]] for tick in ticks]
+    texts = [fitted(titles[labels[tick]] if tick in labels else names[heads[tick]]) for tick in ticks]
     first.set_yticks(ticks, texts)
     for tick, label in zip(ticks, first.get_yticklabels(), strict=True):
         if tick in heads:
