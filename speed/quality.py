@@ -94,7 +94,7 @@ def _profile(options: argparse.Namespace) -> schema.Profile:
     schedule: dict[str, Any] = {"iterations": options.iterations, "validate_every": options.iterations}
     if options.tiny:
         schedule |= {"batch_size": 1, "crop": 64}
-    return profile.model_copy(update={"training": profile.training.model_copy(update=schedule)})
+    return profile.model_copy(update={"training": profile.schedule.model_copy(update=schedule)})
 
 
 def _measured(
@@ -107,7 +107,7 @@ def _measured(
     accelerated: bool,
 ) -> list[float]:
     """Train with each seed and return the mean PSNR-Y (dB) of the first `images` test images, None meaning all."""
-    schedule = profile.training.model_copy(update=dict(recipe))
+    schedule = profile.schedule.model_copy(update=dict(recipe))
     matrix = Matrix.of(profile.model_copy(update={"training": schedule}), str(PROFILE))
     bench = context.TrainingContext.of(matrix, BACKBONE)
     variant = matrix.variant(ROW)

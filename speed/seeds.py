@@ -153,7 +153,7 @@ def context(size: Size, jobs: int, device: str) -> Any:
     profile = reading.load_profile(PROFILE)
     declared = schema.Backbone(architecture="SAFMN", options=size.options)
     schedule = {"iterations": NEVER, "validate_every": NEVER, "checkpoint_minutes": float(NEVER)}
-    training = profile.training.model_copy(update={**schedule, "batch_size": size.batch_size, "crop": size.crop})
+    training = profile.schedule.model_copy(update={**schedule, "batch_size": size.batch_size, "crop": size.crop})
     compute = profile.compute.model_copy(update={"device": device, "threads": 1, "jobs_per_gpu": jobs})
     profile = profile.model_copy(update={"backbones": {"safmn": declared}, "training": training, "compute": compute})
     chosen = prepare_device(profile.compute)

@@ -192,12 +192,12 @@ def _compare(model: nn.Module, picture: torch.Tensor, overlap: int, aligned: int
 
 
 def _watched(model: nn.Module, picture: torch.Tensor) -> tuple[torch.Tensor, _Use]:
-    with _Counting() as counting:
+    with CountingBytes() as counting:
         restored = enlarge(model, picture)
     return restored, _Use(picture.shape[-1] ** 2, counting.most + _COPIES * restored.nbytes)
 
 
-class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class CountingBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the tensors that live at once."""
 
     def __init__(self) -> None:

@@ -119,7 +119,7 @@ def _command(request: Request, matrix: Matrix) -> str:
     """Return the command that makes the model again, without the paths of this machine."""
     given = "--photographs PHOTOGRAPHS --degradation ..." if request.degradation else "--pairs PAIRS"
     weights = Path(request.weights).name
-    iterations = matrix.profile.training.iterations
+    iterations = matrix.profile.schedule.iterations
     return f"adaptsr adapt {given} --weights {weights} -o {request.name} --method {request.method} --iterations {iterations}"
 
 

@@ -112,7 +112,7 @@ def _check(parsed: argparse.Namespace) -> None:
     model, sites = _announced(matrix, parsed.backbone, load=True)
     rows = [row.name for row in matrix.rows if row.trained and (named is None or row.on(named))]
     print(sites_as_text(sites), flush=True)
-    validation = matrix.profile.data.validation
+    validation = matrix.profile.validation
     manifest = manifest_path(validation.dataset)
     pairs = load_split(manifest, validation.split) if manifest.is_file() else None
     if pairs is None:

@@ -36,7 +36,7 @@ def _prepare(parsed: argparse.Namespace) -> None:
     manifest = prepare(name, profile.datasets[name], manifest_path(name).parent, profile.scale)
     for source in profile.data.train:
         if source.dataset == name:
-            check_crop(manifest, source.split, profile.training.crop)
+            check_crop(manifest, source.split, profile.schedule.crop)
 
 
 def _data(parsed: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Commands that score: `score-runs`, `gather`, `fetch-metric-weights` and `score`."""
+"""Commands that score: `score-runs`, `gather`, `fetch-metric-weights`, `measure-costs` and `score`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ import sys
 from adaptsr import files
 from adaptsr.cli.common import (
     Commands,
+    baseline_folders,
     known,
     known_backbone,
     load_matrix,
     progress,
+    project_path,
     user_path,
+    with_baselines,
     with_part,
     with_profile,
 )
 from adaptsr.errors import UserError
 from adaptsr.runs.matrix import Matrix, matching
+
+WITH_HR = ("psnr", "ssim", "lpips", "dists")
+WITHOUT_HR = ("niqe", "musiq", "maniqa", "clipiqa")
 
 
 def add(commands: Commands) -> None:
@@ -44,18 +50,42 @@ def add(commands: Commands) -> None:
         commands.add_parser("fetch-metric-weights", help="fetch the network weights that metrics and losses need")
     )
     weights.add_argument("--out", type=user_path, metavar="FILE", help="write the missing ones to this file")
+    weights.add_argument("--attempt", type=int, default=0, metavar="N", help="number to write with them; default: 0")
     weights.set_defaults(command=_fetch_metric_weights)
 
-    score = commands.add_parser(
-        "score", help="score a folder of restored images, from any model, against its HR images"
+    costs = with_profile(
+        commands.add_parser("measure-costs", help="measure what restoring an image costs the models of a profile")
     )
-    score.add_argument("--sr", type=user_path, required=True, metavar="DIR")
-    score.add_argument("--hr", type=user_path, required=True, metavar="DIR")
+    costs.add_argument("--out", type=user_path, required=True, metavar="FILE")
+    costs.set_defaults(command=_measure_costs)
+
+    score = commands.add_parser(
+        "score", help="score a folder of restored images, from any model, against its HR images or without any"
+    )
+    images = score.add_mutually_exclusive_group(required=True)
+    images.add_argument("--sr", type=user_path, metavar="DIR", help="restored images")
+    images.add_argument(
+        "--model",
+        type=project_path,
+        metavar="MODEL_OR_RUN",
+        help="with --conventions: what restores LR that is made from HR, by each way of bicubic reduction",
+    )
+    score.add_argument("--hr", type=user_path, metavar="DIR", help="default: none, with metrics that need no reference")
+    score.add_argument(
+        "--metrics",
+        nargs="+",
+        metavar="NAME",
+        help=f"metrics of pyiqa; default: {', '.join(WITH_HR)}, or without --hr {', '.join(WITHOUT_HR)}",
+    )
     score.add_argument(
         "--crop-border", type=int, default=0, metavar="N", help="pixels to ignore at each border; default: 0"
     )
     score.add_argument("--device", default="cpu")
     score.add_argument("--json", action="store_true")
+    score.add_argument("--conventions", action="store_true", help="PSNR and SSIM under all conventions in use")
+    score.add_argument("--scale", type=int, default=4, metavar="N", help="a border of --conventions; default: 4")
+    score.add_argument("--expected", metavar="NUMBER", help="say which convention comes closest to a PSNR or SSIM")
+    with_baselines(score)
     score.set_defaults(command=_score)
 
 
@@ -80,22 +110,33 @@ def _gather(parsed: argparse.Namespace) -> None:
     gather(matrix, parsed.out)
 
 
+def _measure_costs(parsed: argparse.Namespace) -> None:
+    matrix = load_matrix(parsed, weights=True)
+    if matrix.profile.report.cost is None:
+        raise UserError(f"{matrix.source}: report.cost: missing; it says for which size to measure")
+
+    from adaptsr.scoring.costs import write_costs
+
+    write_costs(matrix, matrix.profile.report.cost, parsed.out)
+
+
 def _fetch_metric_weights(parsed: argparse.Namespace) -> None:
     matrix = load_matrix(parsed)
 
-    from adaptsr.metrics.weights import fetch_weights
+    from adaptsr.metrics.weights import attempt_record, fetch_weights
 
-    missing = fetch_weights(matrix.profile.scoring)
-    for name, reason in [*missing.items(), *_fetch_for_objectives(matrix).items()]:
+    missing = {**fetch_weights(matrix.profile.scoring), **_fetch_for_objectives(matrix)}
+    for name, reason in missing.items():
         progress(f"{name}: {reason}")
     if parsed.out:
-        files.write_json(parsed.out, {"missing": missing})
+        record = attempt_record(matrix.profile.scoring, matrix.objectives, missing, parsed.attempt)
+        files.write_json(parsed.out, record)
 
 
 def _fetch_for_objectives(matrix: Matrix) -> dict[str, str]:
     """Fetch the weights that the losses of the profile's variants need; return what stays missing and may be left out."""
     from adaptsr.metrics.conventions import loss_conventions
-    from adaptsr.metrics.weights import fetch_all
+    from adaptsr.metrics.weights import fetch_all, loss_column
     from adaptsr.training.objectives import weights_error
 
     missing = {}
@@ -103,20 +144,50 @@ def _fetch_for_objectives(matrix: Matrix) -> dict[str, str]:
         for loss, reason in fetch_all(loss_conventions(objective)).items():
             if objective.missing_weights == "error":
                 raise weights_error(loss, reason)
-            missing[f"the loss {loss}"] = reason
+            missing[loss_column(loss)] = reason
     return missing
 
 
 def _score(parsed: argparse.Namespace) -> None:
     if parsed.crop_border < 0:
         raise UserError(f"--crop-border {parsed.crop_border}: expected a number of pixels of at least 0")
+    if parsed.conventions:
+        _score_by_conventions(parsed)
+        return
+    if parsed.model or parsed.expected is not None:
+        raise UserError(f"{'--model' if parsed.model else '--expected'}: belongs to --conventions; add it")
 
-    from adaptsr.scoring.folders import as_text, score_folders, standard_scoring
+    from adaptsr.scoring.folders import as_text, named_scoring, score_folders, standard_scoring
 
-    scored = score_folders(parsed.sr, parsed.hr, standard_scoring(), parsed.crop_border, parsed.device)
+    names = parsed.metrics or (WITHOUT_HR if parsed.hr is None else None)
+    scoring = named_scoring(names) if names else standard_scoring()
+    scored = score_folders(parsed.sr, parsed.hr, scoring, parsed.crop_border, parsed.device)
     if parsed.json:
         print(json.dumps(scored, indent=1))
         return
     print(as_text(scored))
     for metric, reason in scored["mean"].get("reasons", {}).items():
         print(f"{metric}: {reason}", file=sys.stderr)
+
+
+def _score_by_conventions(parsed: argparse.Namespace) -> None:
+    if parsed.hr is None or parsed.scale < 1:
+        raise UserError("--conventions: needs the HR images (--hr DIR) and a scale of at least 1")
+
+    from adaptsr.restoring.models import load_restorer
+    from adaptsr.scoring import readings
+    from adaptsr.scoring.folders import matched_folders
+
+    found: list[readings.Reading] = []
+    if parsed.model:
+        restorer = load_restorer(parsed.model, baseline_folders(parsed))
+        model = restorer.model.to(parsed.device)
+        for name, reduce in readings.REDUCTIONS.items():
+            images = readings.restore_folder(model, restorer.scale, parsed.hr, reduce)
+            found += readings.read_all(images, restorer.scale, lr=name)
+    else:
+        found = readings.read_all(readings.read_folders(matched_folders(parsed.sr, parsed.hr)), parsed.scale)
+    if parsed.json:
+        print(json.dumps(readings.as_json(found, parsed.expected), indent=1))
+    else:
+        print(readings.as_text(found, parsed.expected))

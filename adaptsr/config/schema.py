@@ -16,12 +16,14 @@ import pydantic
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Field
 
-from adaptsr.errors import listing, suggestion
+from adaptsr.errors import UserError, listing, suggestion
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 UNADAPTED = "unadapted"
 EXTERNAL = "external"
 AUTO = "auto"
+DRIFT = "drift"
+"""The column that `data.drift` makes."""
 
 RESERVED_DATASETS = ("archives", "demo", "external", "weights")
 """Folders of `resources/` that are not datasets."""
@@ -239,6 +241,13 @@ class Pairs(Section):
     )
 
 
+class Unpaired(Section):
+    """Photographs without HR, to be restored and scored by metrics without a reference; all of them are the split `test`."""
+
+    kind: Literal["unpaired"]
+    lr: str = Field(description="folder of the photographs")
+
+
 class Archive(Section):
     """A dataset of `config/datasets.tsv`; the workflow fetches and unpacks it."""
 
@@ -246,7 +255,7 @@ class Archive(Section):
     row: str = Field(description="name of the row in config/datasets.tsv")
 
 
-AnyDataset = SampleImages | Pairs | Archive
+AnyDataset = SampleImages | Pairs | Archive | Unpaired
 
 
 DatasetConfig = Annotated[AnyDataset, Field(discriminator="kind")]
@@ -279,11 +288,28 @@ class ScoredSplit(Split):
 
 
 class Data(Section):
-    train: list[Source] = Field(min_length=1, description="sources of the training crops")
-    validation: Split = Field(
-        description="small set for PSNR-Y during training; it selects nothing but the choices of `tuning`, and with `training.keep: best` the weights that a run ends with"
+    train: list[Source] = Field(
+        default_factory=list, description="sources of the training crops; none are needed if no row trains"
+    )
+    validation: Split | None = Field(
+        None,
+        description="small set for PSNR-Y during training; it selects nothing but the choices of `tuning`, and with `training.keep: best` the weights that a run ends with; not needed if no row trains",
     )
     test: list[ScoredSplit] = Field(min_length=1, description="datasets to score, each a block of the tables")
+    drift: Split | None = Field(
+        None,
+        description="bicubic pairs such as the backbones were trained on: PSNR-Y on them is the column Drift of every table, what an adapted model forgets; default: no such column",
+    )
+
+    @property
+    def followed(self) -> list[Split]:
+        """The validation split, if there is one."""
+        return [self.validation] if self.validation else []
+
+    @property
+    def scored(self) -> list[ScoredSplit]:
+        """The test datasets, and last the one of the column Drift."""
+        return [*self.test, *([ScoredSplit(**self.drift.model_dump())] if self.drift else [])]
 
 
 class Backbone(Section):
@@ -580,7 +606,7 @@ class Pretraining(Section):
 
 
 class Metric(Section):
-    name: str = Field(description="name of a full-reference metric of pyiqa")
+    name: str = Field(description="name of a metric of pyiqa, with or without a reference")
     title: str | None = Field(None, description="column heading")
     options: dict[str, Any] = Field(default_factory=dict, description="options that pyiqa's metric takes")
 
@@ -641,6 +667,13 @@ class Comparison(Section):
     compared_with: str = Field(description="the row that each of `rows` is compared with")
 
 
+class Cost(Section):
+    """What restoring one image costs each backbone, and each external model given by its weights: a table of the page."""
+
+    side: PositiveInt = Field(256, description="side of the LR image, pixels")
+    runs: Annotated[int, Ge(2), _Number] = Field(10, description="runs to time, one after the other")
+
+
 class Report(Section):
     tables: dict[Name, Table]
     comparisons: list[Comparison] = Field(default_factory=list)
@@ -651,6 +684,7 @@ class Report(Section):
     comparable_with_paper: bool = Field(
         False, description="true if results may be compared with the paper's; if false, reports say so"
     )
+    cost: Cost | None = Field(None, description="what to measure the cost of restoring with; default: not measured")
     note: str = Field("", description="sentence to show under every table")
     pictures: list[str] = Field(
         default_factory=list,
@@ -675,7 +709,10 @@ class Profile(Section):
     datasets: dict[Name, DatasetConfig]
     data: Data
     backbones: dict[Name, Backbone] = Field(min_length=1)
-    training: Training
+    training: Training | None = Field(
+        None,
+        description="how methods train; without it, the rows are the unadapted backbones and the external models",
+    )
     baselines: dict[Name, Baseline] = Field(
         default_factory=dict,
         description="changes to files of baselines/, by file name; any other file runs its ROWS",
@@ -693,6 +730,20 @@ class Profile(Section):
     )
     scoring: Scoring
     report: Report
+
+    @property
+    def schedule(self) -> Training:
+        """How methods train. Raises `UserError` for a profile without `training`."""
+        if self.training is None:
+            raise UserError(f"profile {self.name}: training: missing; without it nothing trains")
+        return self.training
+
+    @property
+    def validation(self) -> Split:
+        """The split that training follows. Raises `UserError` for a profile without one."""
+        if self.data.validation is None:
+            raise UserError(f"profile {self.name}: data.validation: missing; training needs it")
+        return self.data.validation
 
     @pydantic.field_validator("datasets")
     @classmethod
@@ -718,6 +769,12 @@ class Profile(Section):
         for name in tests:
             if tests.count(name) > 1:
                 raise ValueError(f"data.test: the dataset {name!r} is listed twice; list every dataset once")
+        if self.data.drift and self.data.drift.dataset in tests:
+            raise ValueError(f"data.drift: {self.data.drift.dataset!r} is a test dataset already; give another one")
+        if self.data.drift and DRIFT in self.scoring.metrics:
+            raise ValueError(f"scoring.metrics: {DRIFT!r} is the name of the column that data.drift makes; rename it")
+        if self.training is None and self.baselines:
+            raise ValueError("baselines: nothing trains without `training`; add it, or leave `baselines` out")
         named = [(f"report.tables.{key}.datasets", table.datasets or []) for key, table in self.report.tables.items()]
         named += [
             (f"report.tables.{key}.published_datasets", list(t.published_datasets))
@@ -752,6 +809,8 @@ class Profile(Section):
     def _tuning_is_apart(self) -> Profile:
         if self.tuning is None:
             return self
+        if self.training is None:
+            raise ValueError("tuning: nothing trains without `training`; add it, or leave `tuning` out")
         metric, metrics = self.tuning.metric, self.scoring.metrics
         if metric not in metrics:
             raise ValueError(
@@ -767,15 +826,25 @@ class Profile(Section):
     @pydantic.model_validator(mode="after")
     def _datasets_exist(self) -> Profile:
         used = [(f"data.train.{i}.dataset", source.dataset) for i, source in enumerate(self.data.train)]
-        used.append(("data.validation.dataset", self.data.validation.dataset))
         used += [(f"data.test.{i}.dataset", split.dataset) for i, split in enumerate(self.data.test)]
-        if self.pretraining:
-            used.append(("pretraining.dataset", self.pretraining.dataset))
+        others = {
+            "data.validation": self.data.validation,
+            "data.drift": self.data.drift,
+            "pretraining": self.pretraining,
+        }
+        used += [(f"{where}.dataset", part.dataset) for where, part in others.items() if part]
         for where, name in used:
             if name not in self.datasets:
                 raise ValueError(
                     f"{where}: no dataset {name!r} in this profile{suggestion(name, self.datasets)}; there are {listing(self.datasets)}"
                 )
-        if self.training.crop % self.scale:
+        unpaired = {name for name, declared in self.datasets.items() if declared.kind == "unpaired"}
+        for where, name in used:
+            if name in unpaired and not where.startswith("data.test"):
+                raise ValueError(f"{where}: the photographs of {name!r} have no HR; give a dataset of pairs")
+        drift = self.datasets[self.data.drift.dataset] if self.data.drift else None
+        if isinstance(drift, SampleImages) and drift.degradation != "bicubic":
+            raise ValueError("data.drift.dataset: its LR is not bicubic; give bicubic pairs")
+        if self.training and self.training.crop % self.scale:
             raise ValueError(f"training.crop: {self.training.crop} is not a multiple of the scale {self.scale}")
         return self

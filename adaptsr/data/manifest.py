@@ -29,20 +29,20 @@ def _check_item_name(name: str) -> str:
 
 
 class Item(_Part):
-    """One LR/HR pair. `lr` and `hr` are absolute paths, or relative to the manifest's folder."""
+    """One LR/HR pair, or a photograph, whose `hr` is empty. Paths are absolute, or relative to the manifest's folder."""
 
     name: Annotated[str, pydantic.AfterValidator(_check_item_name)]
     scene: str
     lr: str
-    hr: str
+    hr: str = ""
     lr_sha256: str
-    hr_sha256: str
+    hr_sha256: str = ""
 
     @classmethod
-    def of(cls, name: str, scene: str, lr: Path, hr: Path, folder: Path | None = None) -> Item:
+    def of(cls, name: str, scene: str, lr: Path, hr: Path | None, folder: Path | None = None) -> Item:
         """Describe a pair of files, with their checksums; paths are relative to `folder` if it is given."""
-        paths = [str(path.relative_to(folder) if folder else path) for path in (lr, hr)]
-        digests = [files.file_sha256(path) for path in (lr, hr)]
+        paths = [str(path.relative_to(folder) if folder else path) if path else "" for path in (lr, hr)]
+        digests = [files.file_sha256(path) if path else "" for path in (lr, hr)]
         return cls(name=name, scene=scene, lr=paths[0], hr=paths[1], lr_sha256=digests[0], hr_sha256=digests[1])
 
 

@@ -31,7 +31,7 @@ Size = tuple[pydantic.PositiveInt, pydantic.PositiveInt]
 
 
 class Pixels(NamedTuple):
-    """The images of a split, uint8 (3, H, W) each."""
+    """The images of a split, uint8 (3, H, W) each; `hr` is empty for photographs without HR."""
 
     lr: Sequence[torch.Tensor]
     hr: Sequence[torch.Tensor]
@@ -65,6 +65,8 @@ def mapped(folder: Path, split: str, items: Sequence[Item], scale: int) -> Pixel
     Raises `UserError` if an image is missing, differs from the manifest's checksum or does not match its partner's size.
     """
     lr = _mapped(folder / PACKED / f"{split}.lr.npy", [Source(folder / item.lr, item.lr_sha256) for item in items])
+    if items and not items[0].hr_sha256:
+        return Pixels(lr, [])
     hr = _mapped(folder / PACKED / f"{split}.hr.npy", [Source(folder / item.hr, item.hr_sha256) for item in items])
     for item, small, large in zip(items, lr, hr, strict=True):
         if mismatch := size_mismatch(small, large, scale):

@@ -53,7 +53,7 @@ def check_apart(data: Data) -> None:
     """
     sources = {(source.dataset, source.split) for source in data.train}
     trained = {item.hr_sha256: (source.dataset, item.name) for source in data.train for item in _items(source)}
-    for part in (data.validation, *data.test):
+    for part in (*data.followed, *data.scored):
         items = _items(part) if (part.dataset, part.split) not in sources else []
         shared = [(item.name, *trained[item.hr_sha256]) for item in items if item.hr_sha256 in trained]
         if shared:

@@ -17,7 +17,10 @@ from adaptsr.errors import UserError, listing
 
 @dataclass(frozen=True, eq=False)
 class PairSet:
-    """Pairs of a split. `lr[i]` is uint8 (3, h, w) and `hr[i]` uint8 (3, scale*h, scale*w), RGB."""
+    """Pairs of a split. `lr[i]` is uint8 (3, h, w) and `hr[i]` uint8 (3, scale*h, scale*w), RGB.
+
+    `hr` is empty for photographs without HR.
+    """
 
     name: str
     scale: int
@@ -57,7 +60,9 @@ class Split:
         _ = self.pixels
 
     def hr_sizes(self) -> list[tuple[int, int]]:
-        """Return (height, width) of each HR image."""
+        """Return (height, width) of each HR image. A photograph counts as large as it is restored."""
+        if not self.pixels.hr:
+            return [(self.scale * image.shape[1], self.scale * image.shape[2]) for image in self.pixels.lr]
         return [(image.shape[1], image.shape[2]) for image in self.pixels.hr]
 
     def load(self, start: int = 0, stop: int | None = None) -> PairSet:

@@ -65,7 +65,7 @@ def check_pack(matrix: Matrix, archive: Path, name: str | None, progress: Progre
             )
         ensure_runs(here, run.backbone, run.variant, [run.seed], progress)
         redone = read_record(run.record_path(here.results))
-        datasets = [test.dataset for test in matrix.profile.data.test]
+        datasets = [test.dataset for test in matrix.profile.data.scored]
         if redone.adaptation_sha256 != record.adaptation_sha256:
             part = take_part(here, Part(run.backbone, str(run.seed), run.variant))
             rows = [row for row in part.rows if row.name == run.variant]

@@ -13,6 +13,7 @@ from adaptsr.errors import UserError, first_names, printable, raise_all
 from adaptsr.exchange.agreement import Agreement, compare, machine, means_of, spread_of
 from adaptsr.exchange.moves import Moves, staging_of
 from adaptsr.exchange.packs import WEIGHTS, About, choice_place, manifests_of, records_of, unpack_pack
+from adaptsr.metrics.conventions import whole_scoring
 from adaptsr.progress import Progress
 from adaptsr.runs.keys import Inputs
 from adaptsr.runs.loading import damage
@@ -106,7 +107,7 @@ def _open(matrix: Matrix, archive: Path, folder: Path) -> Opened:
 
 def _known(matrix: Matrix) -> Known:
     known = Known(manifests=manifests_of(matrix.results, matrix.profile.datasets))
-    for test in matrix.profile.data.test:
+    for test in matrix.profile.data.scored:
         if matrix.manifest(test.dataset).is_file():
             known.manifests[test.dataset] = read_manifest(matrix.manifest(test.dataset))
     for backbone in matrix.profile.backbones:
@@ -137,7 +138,7 @@ def _problems(matrix: Matrix, pack: Opened, known: Known, other_code: bool) -> I
     """Yield what keeps a pack from being merged, and note what its runs fix for the packs after it."""
     for dataset, manifest in manifests_of(pack.folder, matrix.profile.datasets).items():
         first = known.manifests.setdefault(dataset, manifest)
-        splits = [test.split for test in matrix.profile.data.test if test.dataset == dataset]
+        splits = [test.split for test in matrix.profile.data.scored if test.dataset == dataset]
         if any(first.digest(split) != manifest.digest(split) for split in splits):
             yield f"{dataset}: scored on other test images"
     asked = _Asked(matrix, replace(matrix, folder=pack.folder), known.keys)
@@ -159,10 +160,11 @@ def _problems(matrix: Matrix, pack: Opened, known: Known, other_code: bool) -> I
 
 
 def _score_problems(matrix: Matrix, pack: Opened, known: Known) -> Iterator[str]:
-    keys = {metric_key(matrix.profile.scoring, column) for column in matrix.profile.scoring.metrics}
+    scoring = whole_scoring(matrix.profile)
+    keys = {metric_key(scoring, column) for column in scoring.metrics}
     for run in matrix.runs:
         record = pack.records.get(run)
-        for test in matrix.profile.data.test:
+        for test in matrix.profile.data.scored:
             path = kept_path(run.folder(pack.folder), test.dataset)
             if not path.is_file():
                 continue
@@ -200,7 +202,7 @@ class _Asked:
 def _agreement(
     matrix: Matrix, run: Run, one: tuple[Path, RunRecord], other: tuple[Path, RunRecord], packs: Sequence[Opened]
 ) -> Agreement:
-    datasets = [test.dataset for test in matrix.profile.data.test]
+    datasets = [test.dataset for test in matrix.profile.data.scored]
     folders = [matrix.results, *(pack.folder for pack in packs)]
     siblings: dict[int | None, dict[tuple[str, str], float]] = {}
     for folder in folders:
@@ -235,9 +237,9 @@ def _put(matrix: Matrix, packs: Sequence[Opened], sources: dict[Run, Path], move
 def _other_files(matrix: Matrix, pack: Opened) -> Iterator[str]:
     for run in matrix.runs:
         if not run.trained:
-            for test in matrix.profile.data.test:
+            for test in matrix.profile.data.scored:
                 yield kept_path(Path(run.name), test.dataset).as_posix()
-    for test in matrix.profile.data.test:
+    for test in matrix.profile.data.scored:
         yield f"manifests/{test.dataset}/{MANIFEST}"
     for run in pack.records:
         yield choice_place(str(run.backbone), run.variant)

@@ -1,25 +1,23 @@
-"""Resolve each metric of a profile: pyiqa's metric, its options with ours pinned, its color space.
+"""Resolve each metric of a profile: pyiqa's metric, its options with ours pinned, its color space, its trained weights.
 
 pyiqa's default Y is full-range YIQ luma, 1.32 dB below the studio-swing BT.601 Y of the super-resolution literature, so
-every metric with a choice of Y uses `ycbcr`. This module imports neither torch nor pyiqa: it reads pyiqa's table of
-metrics and class signatures from the source files.
+every metric that compares with a reference by a choice of Y uses `ycbcr`. NIQE and BRISQUE keep `yiq`, with which their
+published values are measured. Imports neither torch nor pyiqa.
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
-import importlib.util
-import runpy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from adaptsr.config.schema import Metric, Objective, Scoring
+from adaptsr.config.schema import DRIFT, Metric, Objective, Profile, Scoring, Split
 from adaptsr.errors import UserError, listing, suggestion
+from adaptsr.metrics.pyiqa_source import pyiqa_class, pyiqa_metrics, pyiqa_weights
 
+_LUMA: Mapping[str, Any] = {"test_y_channel": True, "color_space": "yiq"}
 _PINNED: Mapping[str, Mapping[str, Any]] = {
     # eps 0 makes the PSNR of identical images infinite instead of 80 dB
     "psnr": {"test_y_channel": True, "color_space": "ycbcr", "eps": 0.0},
@@ -28,6 +26,10 @@ _PINNED: Mapping[str, Mapping[str, Any]] = {
     "ssimc": {"color_space": "ycbcr"},
     "ms_ssim": {"color_space": "ycbcr"},
     "cw_ssim": {"color_space": "ycbcr"},
+    "niqe": _LUMA,
+    "niqe_matlab": _LUMA,
+    "brisque": _LUMA,
+    "brisque_matlab": _LUMA,
 }
 PERCEPTUAL = "PerceptualLoss"
 """The architecture of basicsr's loss between features of VGG19."""
@@ -35,14 +37,17 @@ _Y_SPACES = ("ycbcr", "yiq", "lhm")
 _FIXED_Y = ("GMSD", "NLPD", "MAD")
 _FIXED_SPACES = {"VIF": "yiq", "FSIM": "yiq", "VSI": "lmn"}
 _PSNR_FUNCTION_OPTIONS = frozenset({"data_range", "eps", "color_space"})
+_OF_SETS = ("FID", "InceptionScore", "CLIPScore")
+"""Architectures that score a set of images, or an image with its caption."""
 
 
 @dataclass(frozen=True)
 class Convention:
     """How one column is measured.
 
-    `color_space` is where the metric compares: `ycbcr` (studio-swing BT.601 Y), `yiq` (full-range luma), `lmn`, or
-    `rgb` for metrics that compare the colors themselves.
+    color_space: where the metric compares: `ycbcr` (studio-swing BT.601 Y), `yiq` (full-range luma), `lmn`, or `rgb` for
+    metrics that take the colors themselves. heading: the title; without a reference, with the metric's trained weights.
+    reference: whether it compares with HR. weights: the file of its own trained weights, empty if it has none.
     """
 
     column: str
@@ -51,15 +56,37 @@ class Convention:
     options: Mapping[str, Any]
     color_space: str
     lower_is_better: bool
+    heading: str = ""
+    reference: bool = True
+    weights: str = ""
 
 
 def conventions(scoring: Scoring) -> list[Convention]:
     """Return the conventions of a profile's metrics, in their order.
 
-    Raises `UserError` for a metric that pyiqa lacks or that needs no reference, an unknown option, a missing weights
-    file, and an LPIPS column whose title hides a network other than AlexNet.
+    Raises `UserError` for a metric that pyiqa lacks or that does not score single images, an unknown option, a missing
+    weights file, and an LPIPS column whose title hides a network other than AlexNet.
     """
     return [_convention(column, metric) for column, metric in scoring.metrics.items()]
+
+
+def scoring_of(profile: Profile, dataset: str) -> Scoring:
+    """Return what is measured on a dataset: the profile's metrics, or PSNR-Y on that of the column Drift."""
+    drift = profile.data.drift
+    if drift is None or drift.dataset != dataset:
+        return profile.scoring
+    return profile.scoring.model_copy(update={"metrics": _drift(drift)})
+
+
+def whole_scoring(profile: Profile) -> Scoring:
+    """Return everything that is measured on any dataset."""
+    drift = profile.data.drift
+    metrics = {**profile.scoring.metrics, **(_drift(drift) if drift else {})}
+    return profile.scoring.model_copy(update={"metrics": metrics})
+
+
+def _drift(drift: Split) -> dict[str, Metric]:
+    return {DRIFT: Metric(name="psnr", title=f"Drift: PSNR-Y on {drift.dataset}")}
 
 
 def loss_conventions(objective: Objective) -> list[Convention]:
@@ -87,36 +114,53 @@ def _convention(column: str, metric: Metric) -> Convention:
         raise UserError(
             f"{where}.options.color_space: pyiqa has no color space {options['color_space']!r}; allowed are {listing(_Y_SPACES)}"
         )
+    title = metric.title or column
     if architecture == "LPIPS":
-        _check_lpips(where, metric.title or column, options)
+        _check_lpips(where, title, options)
+    options = _with_expanded_path(where, options)
+    reference = entry["metric_mode"] == "FR"
+    own = None if options.get("pretrained_model_path") else pyiqa_weights(metric.name, architecture, options)
     return Convention(
         column=column,
         name=metric.name,
         architecture=architecture,
-        options=_with_expanded_path(where, options),
+        options=options,
         color_space=_color_space(architecture, options),
         lower_is_better=bool(entry.get("lower_better", False)),
+        heading=title if reference else _heading(title, metric.name, own, options),
+        reference=reference,
+        weights=own[1] if own else "",
     )
 
 
+def _heading(title: str, name: str, weights: tuple[str, str] | None, options: Mapping[str, Any]) -> str:
+    """Return the title with what it does not say of pyiqa's metric and its trained weights: `MANIQA (koniq)`."""
+    if path := options.get("pretrained_model_path"):
+        trained = Path(path).name
+    else:
+        trained = weights[0] if weights and weights[0] != "url" else ""
+    missing = [word for word in (name, trained) if word.lower() not in title.lower()]
+    if len(missing) == 2 and trained in name:
+        missing = [name]
+    return f"{title} ({', '.join(missing)})" if missing else title
+
+
 def _entry(where: str, name: str) -> Mapping[str, Any]:
-    table = _pyiqa_metrics()
-    usable = [known for known, entry in table.items() if entry.get("metric_mode") == "FR"]
+    table = pyiqa_metrics()
+    usable = [known for known, entry in table.items() if entry["metric_opts"]["type"] not in _OF_SETS]
     if name in usable:
         return table[name]
     if name in table:
-        raise UserError(
-            f"{where}.name: {name!r} does not compare with a reference image; full-reference metrics are {listing(usable)}"
-        )
+        raise UserError(f"{where}.name: {name!r} does not score a single image; metrics that do are {listing(usable)}")
     close = difflib.get_close_matches(name, usable, n=4, cutoff=0.5)
-    known = f"close names are {', '.join(close)}" if close else f"full-reference metrics are {listing(usable)}"
+    known = f"close names are {', '.join(close)}" if close else f"metrics are {listing(usable)}"
     raise UserError(f"{where}.name: pyiqa has no metric {name!r}; {known}")
 
 
 def _check_options(where: str, metric: Metric, architecture: str) -> None:
     if "crop_border" in metric.options:
         raise UserError(f"{where}.options.crop_border: set scoring.crop_border instead, the same for every metric")
-    known = _parameters(architecture)
+    known = {*pyiqa_class(architecture).options, *(_PSNR_FUNCTION_OPTIONS if architecture == "PSNR" else ())}
     for option in metric.options:
         if known and option not in known:
             raise UserError(
@@ -153,39 +197,3 @@ def _color_space(architecture: str, options: Mapping[str, Any]) -> str:
     if architecture in _FIXED_Y:
         return "yiq" if options.get("test_y_channel", False) else "rgb"
     return _FIXED_SPACES.get(architecture, "rgb")
-
-
-def _pyiqa_folder() -> Path:
-    spec = importlib.util.find_spec("pyiqa")
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError("pyiqa is not installed; set up the environment from requirements.lock")
-    return Path(next(iter(spec.submodule_search_locations)))
-
-
-@cache
-def _pyiqa_metrics() -> Mapping[str, Mapping[str, Any]]:
-    table: Mapping[str, Mapping[str, Any]] = runpy.run_path(str(_pyiqa_folder() / "default_model_configs.py"))[
-        "DEFAULT_CONFIGS"
-    ]
-    return table
-
-
-@cache
-def _parameters(architecture: str) -> frozenset[str]:
-    """Return the option names that a pyiqa class takes; empty if its definition is not found."""
-    for path in sorted((_pyiqa_folder() / "archs").glob("*_arch.py")):
-        source = path.read_text(encoding="utf-8")
-        if f"class {architecture}(" in source:
-            names = _constructor_arguments(ast.parse(source), architecture)
-            return names | _PSNR_FUNCTION_OPTIONS if architecture == "PSNR" else names
-    return frozenset()
-
-
-def _constructor_arguments(module: ast.Module, class_name: str) -> frozenset[str]:
-    for definition in module.body:
-        if isinstance(definition, ast.ClassDef) and definition.name == class_name:
-            for member in definition.body:
-                if isinstance(member, ast.FunctionDef) and member.name == "__init__":
-                    arguments = [*member.args.args, *member.args.kwonlyargs]
-                    return frozenset(argument.arg for argument in arguments) - {"self", "crop_border"}
-    return frozenset()

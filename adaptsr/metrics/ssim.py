@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,12 +36,27 @@ def ssim(restored: torch.Tensor, reference: torch.Tensor, data_range: float, win
 
 
 def pyiqa_ssim(network: Any, restored: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Compute pyiqa's SSIM, (N,), of images (N, 3, H, W): the same rounded channels, the same window.
+    """Compute pyiqa's SSIM, (N,), of images (N, 3, H, W): the same rounded channels, the same window."""
+    from pyiqa.archs.func_util import preprocess_rgb
+
+    def channels(images: torch.Tensor) -> torch.Tensor:
+        rounded: torch.Tensor = preprocess_rgb(images, network.test_y_channel, network.data_range, network.color_space)
+        return rounded
+
+    return ssim_in_strips(restored, reference, channels, network.data_range)
+
+
+def ssim_in_strips(
+    restored: torch.Tensor,
+    reference: torch.Tensor,
+    channels: Callable[[torch.Tensor], torch.Tensor],
+    data_range: float,
+) -> torch.Tensor:
+    """Return the SSIM, (N,), of some channels of images with the usual window of 11x11 pixels.
 
     Works in strips of rows, so that a large image needs little more memory than a strip.
     """
     import torch
-    from pyiqa.archs.func_util import preprocess_rgb
     from pyiqa.matlab_utils import fspecial
 
     window = fspecial(11, 1.5, 1)[0, 0].to(torch.float64)
@@ -50,16 +66,9 @@ def pyiqa_ssim(network: Any, restored: torch.Tensor, reference: torch.Tensor) ->
     total = restored.new_zeros(())
     for start in range(0, fitting, rows):
         count = min(rows, fitting - start)
-        ours, theirs = (
-            preprocess_rgb(
-                images[..., start : start + count + len(window) - 1, :],
-                network.test_y_channel,
-                network.data_range,
-                network.color_space,
-            ).to(torch.float64)
-            for images in (restored, reference)
-        )
-        total = total + ssim(ours, theirs, network.data_range, window) * (count / fitting)
+        strip = (..., slice(start, start + count + len(window) - 1), slice(None))
+        ours, theirs = (channels(images[strip]).to(torch.float64) for images in (restored, reference))
+        total = total + ssim(ours, theirs, data_range, window) * (count / fitting)
     return total
 
 

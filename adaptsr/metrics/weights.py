@@ -1,7 +1,7 @@
 """Locate and fetch the network weights of metrics and losses, and build their networks offline.
 
 Files and folders are those that pyiqa 0.1.16 and torchvision use: `$TORCH_HOME/hub/checkpoints` and
-`$TORCH_HOME/hub/pyiqa` (`$TORCH_HOME` is `~/.cache/torch` by default). Each name ends in the first eight digits of the
+`$TORCH_HOME/hub/pyiqa` (`$TORCH_HOME` is `~/.cache/torch` by default). Most names end in the first eight digits of the
 file's SHA-256.
 """
 
@@ -16,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 _TIMEOUT_SECONDS = 20
+_PROBE_SECONDS = 3
 _CHUNK_BYTES = 1 << 20
 _TORCHVISION_URL = "https://download.pytorch.org/models"
 _PYIQA_REPOSITORY = "chaofengc/IQA-PyTorch-Weights/resolve/main"
@@ -39,16 +40,12 @@ _BACKBONES = {
     "squeeze": ("SqueezeNet", "squeezenet1_1-b8a52dc0.pth"),
     "vgg19": ("VGG19", "vgg19-dcbb9e9d.pth"),
 }
-_LPIPS_FILES = {
-    ("0.0", "alex"): "LPIPS_v0.0_alex-18720f55.pth",
-    ("0.0", "vgg"): "LPIPS_v0.0_vgg-b9e42362.pth",
-    ("0.0", "squeeze"): "LPIPS_v0.0_squeeze-c27abd3a.pth",
-    ("0.1", "alex"): "LPIPS_v0.1_alex-df73285e.pth",
-    ("0.1", "vgg"): "LPIPS_v0.1_vgg-a78928a0.pth",
-    ("0.1", "squeeze"): "LPIPS_v0.1_squeeze-4a5350f2.pth",
-}
-_DISTS_FILE = "DISTS_weights-f5e65c96.pth"
-_WITHOUT_WEIGHTS = ("PSNR", "SSIM", "MS_SSIM", "CW_SSIM", "FSIM", "VIF", "GMSD", "NLPD", "VSI", "MAD")
+_WITHOUT_WEIGHTS = (
+    *("PSNR", "SSIM", "MS_SSIM", "CW_SSIM", "FSIM", "VIF", "GMSD", "NLPD", "VSI", "MAD"),
+    *("PIQE", "Entropy"),
+)
+_KNOWN = ("LPIPS", "DISTS", PERCEPTUAL, "NIQE", "ILNIQE", "BRISQUE")
+"""Architectures whose files are all known beforehand. Others may build on a network that only building them names."""
 
 
 class WeightFile(NamedTuple):
@@ -75,10 +72,7 @@ class _NetworkWanted(Exception):
 
 
 def weight_files(scoring: Scoring, objectives: Iterable[Objective] = ()) -> list[WeightFile]:
-    """Return the weight files of LPIPS and DISTS columns and of losses, present or not.
-
-    Other learned metrics name theirs when built.
-    """
+    """Return the weight files of columns and of losses, present or not, as far as they are known without building any."""
     losses = [convention for objective in objectives for convention in loss_conventions(objective)]
     return [file for convention in (*conventions(scoring), *losses) for file in _files(convention)]
 
@@ -107,6 +101,58 @@ def fetch_all(wanted: Iterable[Convention]) -> dict[str, str]:
     return {column: problem for column, problem in problems.items() if problem}
 
 
+def next_attempt(scoring: Scoring, objectives: Iterable[Objective], last: Mapping[str, Any]) -> int:
+    """Return the number of the next attempt to fetch weights: one more than the last only if that failed and may succeed now.
+
+    last: what the last attempt wrote (`attempt_record`), empty if there was none.
+    """
+    number = int(last.get("attempt", 0))
+    missing = last.get("missing", {})
+    return number + 1 if missing and last.get("signs", []) != _signs(scoring, objectives, missing) else number
+
+
+def attempt_record(
+    scoring: Scoring, objectives: Iterable[Objective], missing: Mapping[str, str], number: int
+) -> dict[str, Any]:
+    """Return what an attempt writes: what is missing, its number, and what there was to build on when it failed."""
+    signs = {"signs": _signs(scoring, objectives, missing)} if missing else {}
+    return {"missing": dict(missing), **signs, **({"attempt": number} if number else {})}
+
+
+def loss_column(name: str) -> str:
+    """Name a loss among the columns whose weights are missing."""
+    return f"the loss {name}"
+
+
+def _signs(scoring: Scoring, objectives: Iterable[Objective], missing: Collection[str]) -> list[str]:
+    """List the files of these columns that are on this machine, and the addresses that have one of the others."""
+    wanted = {convention.column: convention for convention in conventions(scoring)}
+    wanted |= {loss_column(loss.column): loss for objective in objectives for loss in loss_conventions(objective)}
+    files = {file.path: file for column in missing if column in wanted for file in _files(wanted[column])}
+    silent: set[str] = set()
+    return sorted(
+        path.name if path.is_file() else f.url
+        for path, f in files.items()
+        if path.is_file() or _is_offered(f.url, silent)
+    )
+
+
+def _is_offered(url: str, silent: set[str]) -> bool:
+    """Ask, for a few seconds, whether an address has a file; a host that does not answer is asked once."""
+    host = urllib.parse.urlsplit(url).netloc
+    if host in silent:
+        return False
+    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "adaptsr"})
+    try:
+        with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return False
+    except (OSError, ValueError):  # URLError and timeouts are OSErrors
+        silent.add(host)
+        return False
+
+
 def missing_weights_error(column: str, reason: str) -> UserError:
     return UserError(f"scoring.metrics.{column}: {reason}; or set scoring.missing_weights to `dash`")
 
@@ -131,23 +177,10 @@ def build_network(convention: Convention, device: str) -> torch.nn.Module:
 
 
 def _files(convention: Convention) -> list[WeightFile]:
-    if convention.architecture == "LPIPS":
-        return _lpips_files(convention)
-    if convention.architecture == "DISTS":
-        own = [] if convention.options.get("pretrained_model_path") else [_pyiqa_file(convention, "DISTS", _DISTS_FILE)]
-        return [_backbone_file(convention, "vgg"), *own]
-    if convention.architecture == PERCEPTUAL:
-        return [_backbone_file(convention, "vgg19")]
-    return []
-
-
-def _lpips_files(convention: Convention) -> list[WeightFile]:
-    options = convention.options
-    version, net = str(options["version"]), str(options["net"])
-    backbone = _backbone_file(convention, net)
-    if options.get("pretrained_model_path"):
-        return [backbone]
-    return [backbone, _pyiqa_file(convention, "LPIPS", _LPIPS_FILES[version, net])]
+    backbones = {"LPIPS": convention.options.get("net"), "DISTS": "vgg", PERCEPTUAL: "vgg19"}
+    net = backbones.get(convention.architecture)
+    own = [_pyiqa_file(convention, convention.architecture, convention.weights)] if convention.weights else []
+    return [*([_backbone_file(convention, net)] if net else []), *own]
 
 
 def _backbone_file(convention: Convention, net: str) -> WeightFile:
@@ -156,6 +189,7 @@ def _backbone_file(convention: Convention, net: str) -> WeightFile:
 
 
 def _pyiqa_file(convention: Convention, title: str, name: str) -> WeightFile:
+    name = urllib.parse.quote(name)  # pyiqa keeps `CLIPIQA+` under the name that its address has
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     return WeightFile(convention.column, title, f"{endpoint}/{_PYIQA_REPOSITORY}/{name}", _hub() / "pyiqa" / name)
 
@@ -184,7 +218,7 @@ def _fetch(convention: Convention, unreachable: dict[str, str]) -> str | None:
         for file in _files(convention):
             if not file.path.is_file():
                 _download(file, unreachable)
-        if not _files(convention):
+        if convention.architecture not in _KNOWN:
             _fetch_by_building(convention, unreachable)
     except Exception as error:  # third-party downloads raise almost anything; the other metrics must go on
         return one_line(error)

@@ -50,7 +50,8 @@ def words(results: Results) -> str:
 
 def training_differences(results: Results) -> str:
     """Say which rows were trained with other settings than the profile's; tuned ones are told elsewhere."""
-    declared = results.profile.training.model_dump(mode="json", exclude_none=True)
+    training = results.profile.training
+    declared = training.model_dump(mode="json", exclude_none=True) if training else {}
     tuned = results.profile.tuning.grid if results.profile.tuning else {}
     rows: dict[tuple[str, ...], dict[str, None]] = {}
     for run, record in results.records.items():
@@ -76,10 +77,13 @@ def table_conventions(
     )
     yield "Among the adapted rows that have all their seeds, bold (red on the page) is the best mean and underlined (blue) the second best, by the digits shown; ties are marked alike. This is not a test."
     yield "Trainable parameters are counted in every run; a parameter that several sites share counts once. Percentages are of all parameters of the backbone."
-    yield settings_sentence(results)
+    yield from filter(None, [settings_sentence(results)])
     yield f"{'; '.join(metric.description for metric in metrics)}."
     yield f"{_color_spaces(results.scores, metrics)}Restored images are rounded to 8 bit before scoring; the crop border is {_crop_borders(results)}."
-    for dataset in datasets:
+    drift = profile.data.drift
+    if drift:
+        yield f"Drift is what adaptation forgot: PSNR-Y on {drift.dataset}, which the profile names as bicubic pairs such as the backbones were trained on; compare it with the unadapted row's. It is in no comparison."
+    for dataset in (*datasets, *([drift.dataset] if drift else [])):
         if dataset in results.manifests:
             yield as_sentence(f"Data set {dataset}: {results.manifests[dataset].split_rule}")
     for test in profile.data.test:

@@ -31,6 +31,8 @@ OVERVIEW = 256
 BOX = (255, 60, 0)
 ERROR_QUANTILE = 0.995
 ERROR_LEVELS = 64
+BICUBIC = (None, "")
+"""The key of the enlarged LR among restored images."""
 LEAST_ERROR = 8.0
 """Error, in levels of 255, below which an error map never saturates: it must not magnify rounding."""
 
@@ -75,7 +77,8 @@ class TileGroup:
 class PictureView:
     """One test image: the whole HR image with the crop marked, the crops of HR and LR, and every restored crop.
 
-    error_scale: the error at which its error maps saturate, in levels of 255.
+    error_scale: the error at which its error maps saturate, in levels of 255; 0 for a photograph, which has no HR to err
+    from and shows its enlarged LR as a whole.
     """
 
     id: str
@@ -141,34 +144,41 @@ class _Builder:
     number: int
 
     def build(self) -> PictureView:
-        hr, lr = (self._source(path) for path in (self.item.hr, self.item.lr))
-        enlarged = np.asarray(Image.fromarray(lr).resize((hr.shape[1], hr.shape[0]), Image.Resampling.BICUBIC))
+        lr = self._source(self.item.lr)
+        factor = self.results.profile.scale
+        size = (factor * lr.shape[1], factor * lr.shape[0])
+        enlarged = np.asarray(Image.fromarray(lr).resize(size, Image.Resampling.BICUBIC))
+        hr = self._source(self.item.hr) if self.item.hr_sha256 else None
+        whole = enlarged if hr is None else hr
         found = {
-            (backbone, row.name): self._restored(backbone, row, hr.shape)
+            (backbone, row.name): self._restored(backbone, row, whole.shape)
             for backbone in self._backbones
             for row in self.results.rows
             if row.on(backbone)
         }
         restored = {key: image for key, image in found.items() if not isinstance(image, str)}
-        side = crop_side(hr.shape, self.results.profile.scale)
-        box = most_different(_by_backbone(restored), side) if restored else Box(0, 0, side)
-        errors = {key: error_of(box.cut(image), box.cut(hr)) for key, image in restored.items()}
-        scale = error_scale([*errors.values(), error_of(box.cut(enlarged), box.cut(hr))])
+        side = crop_side(whole.shape, factor)
+        beside = [enlarged] if hr is None else []  # so that one row alone has a place where it differs
+        groups = [[*images, *beside] for images in _by_backbone(restored)]
+        box = most_different(groups, side) if groups else Box(0, 0, side)
+        compared = {**restored, BICUBIC: enlarged} if hr is not None else {}
+        errors = {key: error_of(box.cut(image), box.cut(whole)) for key, image in compared.items()}
+        scale = error_scale(list(errors.values())) if errors else 0.0
         return PictureView(
             id=f"picture-{self.number}",
             image=self.picture.image,
             dataset=self.picture.dataset,
-            overview=self._write("overview", overview(hr, box)),
-            width=hr.shape[1],
-            height=hr.shape[0],
+            overview=self._write("overview", overview(whole, box)),
+            width=whole.shape[1],
+            height=whole.shape[0],
             box=box,
             error_scale=scale,
             references=(
-                Tile("HR", image=self._write("hr", box.cut(hr))),
+                *([Tile("HR", image=self._write("hr", box.cut(hr)))] if hr is not None else []),
                 Tile(
                     "LR, enlarged bicubically",
                     image=self._write("lr", box.cut(enlarged)),
-                    error=self._write_error("lr-error", error_of(box.cut(enlarged), box.cut(hr)), scale),
+                    error=self._write_error("lr-error", errors.get(BICUBIC), scale),
                 ),
             ),
             groups=tuple(
@@ -225,7 +235,7 @@ class _Builder:
             title=row.title,
             row=row.name,
             image=self._write(name, box.cut(found)),
-            error=self._write_error(f"{name}-error", errors[backbone, row.name], scale),
+            error=self._write_error(f"{name}-error", errors.get((backbone, row.name)), scale),
             scores=self._scores(backbone, row),
         )
 
@@ -254,8 +264,10 @@ class _Builder:
     def _write(self, name: str, pixels: Pixels) -> str:
         return self._save(name, Image.fromarray(pixels))
 
-    def _write_error(self, name: str, error: NDArray[np.float64], scale: float) -> str:
-        """Write an error map: 0 to `scale` in `ERROR_LEVELS` colors of one palette."""
+    def _write_error(self, name: str, error: NDArray[np.float64] | None, scale: float) -> str:
+        """Write an error map: 0 to `scale` in `ERROR_LEVELS` colors of one palette. Without an error, write nothing."""
+        if error is None:
+            return ""
         levels = np.clip(error / scale * (ERROR_LEVELS - 1), 0, ERROR_LEVELS - 1).round().astype(np.uint8)
         image = Image.fromarray(levels)
         image.putpalette(error_palette())

@@ -44,7 +44,8 @@ def _sentences(results: Results, lines: pd.DataFrame, comparison: Comparison) ->
     titles = results.titles
     metric = metric_columns(results.profile)[0]
     who = titles[comparison.rows[0]] if len(comparison.rows) == 1 else f"{len(comparison.rows)} rows"
-    about = f"{who} against {titles[comparison.compared_with]}, {metric.title} on {', '.join(results.datasets)}"
+    places = [dataset for dataset in results.datasets if dataset in set(lines["dataset"])] or results.datasets
+    about = f"{who} against {titles[comparison.compared_with]}, {metric.title} on {', '.join(places)}"
     measured = lines[lines["difference"].notna()]
     if measured.empty:
         yield f"{about}: nothing to compare, no pair of runs has been scored."

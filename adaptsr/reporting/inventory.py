@@ -63,6 +63,8 @@ class Inventory:
     @property
     def sentence(self) -> str:
         """Such as `Of 200 runs, 180 are trained and scored, 2 diverged and 18 are not finished or not scored.`"""
+        if not self.expected:
+            return "Nothing is trained."
         if self.complete:
             return f"{'The run is' if self.expected == 1 else f'All {self.expected} runs are'} trained and scored."
         rest = self.expected - self.scored - self.diverged

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptsr.errors import UserError, listing, suggestion
-from adaptsr.metrics.conventions import conventions
+from adaptsr.metrics.conventions import conventions, scoring_of
 
 if TYPE_CHECKING:
     from adaptsr.config.schema import Profile
@@ -43,6 +43,7 @@ class MetricColumn:
     """A metric as a column. name: in the profile. title: its heading. measure, options: pyiqa's metric and its options.
 
     margin: the largest difference that does not matter, in the metric's unit; None where the profile declares none.
+    reference: whether it compares with HR. weights: the file of its trained weights, where it has its own.
     """
 
     name: str
@@ -51,6 +52,8 @@ class MetricColumn:
     options: Mapping[str, Any]
     lower_better: bool
     margin: float | None = None
+    reference: bool = True
+    weights: str = ""
 
     @property
     def arrow(self) -> str:
@@ -78,6 +81,8 @@ class MetricColumn:
         parts = [
             f"{self.title} is {f'the {NAMES[self.measure]}, ' if self.measure in NAMES else ''}pyiqa's {self.measure}{f' ({options})' if options else ''}",
             *([own] if own else []),
+            *([] if self.reference else ["without a reference"]),
+            *([f"with the weights {self.weights}"] if self.weights and not self.reference else []),
             f"{'lower' if self.lower_better else 'higher'} is better",
         ]
         return ", ".join(parts)
@@ -97,17 +102,27 @@ def metric_columns(profile: Profile, names: Sequence[str] | None = None) -> list
     columns = {
         convention.column: MetricColumn(
             name=convention.column,
-            title=known[convention.column].title or convention.column,
+            title=convention.heading,
             measure=convention.name,
             options={key: _shown(value) for key, value in convention.options.items()},
             lower_better=convention.lower_is_better,
             margin=profile.report.margins.get(
                 convention.column, PSNR_MARGIN if convention.name.startswith("psnr") else None
             ),
+            reference=convention.reference,
+            weights=convention.weights,
         )
         for convention in conventions(profile.scoring)
     }
     return [columns[name] for name in (known if names is None else names)]
+
+
+def drift_columns(profile: Profile) -> list[MetricColumn]:
+    """Return the column of what adapted models forget, if the profile has one."""
+    drift = profile.data.drift
+    if drift is None:
+        return []
+    return metric_columns(profile.model_copy(update={"scoring": scoring_of(profile, drift.dataset)}))
 
 
 def _shown(value: Any) -> Any:

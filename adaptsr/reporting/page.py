@@ -12,6 +12,7 @@ import pandas as pd
 from adaptsr.papers import load_paper
 from adaptsr.reporting.bundle import RECORDS, SEEDS, clear, copy_records, record_link, write_seed_means, write_zip
 from adaptsr.reporting.conventions import scale_warning, training_differences, words
+from adaptsr.reporting.costs import CostTable, read_costs
 from adaptsr.reporting.figures import DrawnFigure, draw_figures
 from adaptsr.reporting.figures.palette import looks
 from adaptsr.reporting.gallery import Gallery, build_gallery
@@ -72,6 +73,7 @@ class Page:
     tuning: TuningReport | None
     figures: tuple[DrawnFigure, ...]
     gallery: Gallery
+    costs: CostTable | None
     origin: Origin
     audit: bool
     stability: bool
@@ -129,7 +131,7 @@ def build_page(
         words=words(results),
         metrics="; ".join(metric.meaning for metric in metric_columns(results.profile)),
         differences=training_differences(results),
-        headline=(*headline(results, comparisons), settings_sentence(results)),
+        headline=tuple(filter(None, [*headline(results, comparisons), settings_sentence(results)])),
         inventory=take_inventory(results),
         test_images=_test_images(results),
         tables=tuple(tables),
@@ -138,6 +140,7 @@ def build_page(
         tuning=build_tuning(results),
         figures=tuple(figure for figure in figures if figure.kind != "forest"),
         gallery=build_gallery(results, folder),
+        costs=read_costs(results),
         origin=trace_origin(results, command),
         audit=(folder / "audit.html").is_file(),
         stability=(folder / "stability.html").is_file(),

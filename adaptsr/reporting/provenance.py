@@ -130,7 +130,7 @@ def _packages(found: Iterable[provenance.Provenance]) -> tuple[tuple[str, str], 
 def _datasets(results: Results) -> Iterable[Dataset]:
     data = results.profile.data
     used: dict[str, dict[SplitName, list[str]]] = {}
-    for role, splits in (("training", data.train), ("validation", [data.validation]), ("testing", data.test)):
+    for role, splits in (("training", data.train), ("validation", data.followed), ("testing", data.scored)):
         for split in splits:
             roles = used.setdefault(split.dataset, {}).setdefault(split.split, [])
             roles += [role] if role not in roles else []

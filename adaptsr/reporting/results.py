@@ -14,6 +14,7 @@ import pandas as pd
 
 from adaptsr.data.manifest import MANIFEST, Manifest, read_manifest
 from adaptsr.errors import UserError
+from adaptsr.metrics.conventions import whole_scoring
 from adaptsr.runs import records
 from adaptsr.runs.matrix import enumerate_runs
 from adaptsr.runs.run import Run
@@ -88,7 +89,8 @@ class Results:
         """
         scored: dict[tuple[str, str, int | str], set[str]] = {}
         for *key, dataset in self.seed_means[["backbone", "row", "seed", "dataset"]].itertuples(index=False):
-            scored.setdefault((key[0], key[1], key[2]), set()).add(dataset)
+            if dataset in self.datasets:
+                scored.setdefault((key[0], key[1], key[2]), set()).add(dataset)
         unsound = {run for run in self.runs if run not in self.records or self.records[run].status == "diverged"}
         return {run for run, datasets in scored.items() if len(datasets) == len(self.datasets)} - unsound
 
@@ -209,7 +211,7 @@ def read_results(
         if path.exists()
     }
     tests = {
-        test: manifests[test.dataset].digest(test.split) for test in profile.data.test if test.dataset in manifests
+        test: manifests[test.dataset].digest(test.split) for test in profile.data.scored if test.dataset in manifests
     }
     if partial:
         digests = {test.dataset: digest for test, digest in tests.items()}
@@ -217,7 +219,7 @@ def read_results(
     else:
         named = {f"{test.dataset}/{test.split}": digest for test, digest in tests.items()}
         weights = {run.name: record.adaptation_sha256 for run, record in found.items() if record.adaptation_sha256}
-        now = fingerprint_of(profile.scoring, named, weights)
+        now = fingerprint_of(whole_scoring(profile), named, weights)
         scores = _gathered_scores(results_folder, profile, rows, now)
     return Results(
         profile=profile,

@@ -31,6 +31,8 @@ def describe(results: Results, lines: pd.DataFrame, comparison: Comparison) -> I
     if len(results.datasets) > 1:
         for dataset in results.datasets:
             here = primary[primary["dataset"] == dataset]
+            if here.empty:  # photographs without HR, where the primary metric compares with it
+                continue
             yield f"Of these on {dataset}: {'; '.join(_counted(here, scope, first) for scope in SCOPES)}."
     yield from filter(None, [not_inferior(results, primary, comparison, first)])
     if others:

@@ -21,7 +21,7 @@ from adaptsr.reporting.sentences import INCOMPLETE, describe
 from adaptsr.runs.matrix import Row, matching
 from adaptsr.runs.records import RunRecord
 from adaptsr.runs.run import Run
-from adaptsr.statistics import ALPHA, MIN_SCENES, SCOPES, VERDICTS, Comparison, Measure, significance
+from adaptsr.statistics import ALPHA, MIN_SCENES, PRIMARY, SCOPES, VERDICTS, Comparison, Measure, significance
 from adaptsr.statistics.comparison import EQUIVALENT, POWER, TESTS
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Group:
     title: str
     missing: str
     lines: tuple[SignificanceLine, ...]
+    primary: bool
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class ComparisonReport:
 
     @property
     def primary_lines(self) -> list[SignificanceLine]:
-        return [line for block in self.blocks for line in block.groups[0].lines if not block.groups[0].missing]
+        groups = [group for block in self.blocks for group in block.groups if group.primary and not group.missing]
+        return [line for group in groups for line in group.lines]
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def compare_rows(results: Results) -> pd.DataFrame:
         seeds=profile.seeds,
         runs=lambda backbone, row: rows[row].on(backbone),
     )
+    frame = frame[~_impossible(frame, profile, metrics)].reset_index(drop=True)
     declared = comparisons_of(profile, results.declared_rows)
     waiting = [one.title for one in declared if results.unfinished({*one.rows, one.compared_with})]
     withheld = frame["comparison"].isin(waiting)
@@ -174,6 +177,13 @@ def compare_rows(results: Results) -> pd.DataFrame:
         frame.loc[withheld, [f"{column}_{scope}" for column in of_families]] = math.nan
         frame.loc[withheld & frame[f"verdict_{scope}"].isin(VERDICTS), f"verdict_{scope}"] = INCOMPLETE
     return frame
+
+
+def _impossible(frame: pd.DataFrame, profile: Profile, metrics: Sequence[MetricColumn]) -> pd.Series[bool]:
+    """Mark the lines that nothing can fill: metrics that compare with HR, of photographs that have none."""
+    unpaired = [name for name, declared in profile.datasets.items() if declared.kind == "unpaired"]
+    comparing = [metric.name for metric in metrics if metric.reference]
+    return frame["dataset"].isin(unpaired) & frame["metric"].isin(comparing)
 
 
 def _without_diverged(scores: pd.DataFrame, records: Mapping[Run, RunRecord]) -> pd.DataFrame:
@@ -238,10 +248,14 @@ def _block(results: Results, lines: pd.DataFrame, identity: str) -> Significance
     groups = []
     for metric in metric_columns(results.profile):
         tested = lines[lines["metric"] == metric.name]
+        if tested.empty:
+            continue
         texts = [_line(tested.iloc[i], titles, backbones, digits.get(metric.name, 4)) for i in range(len(tested))]
         missing = "" if tested["seeds"].any() else _why_missing(results, backbone, dataset, metric)
         family = tested["family"].iloc[0]
-        groups.append(Group(f"{metric.title} {metric.arrow}, {family} family", missing, tuple(texts)))
+        groups.append(
+            Group(f"{metric.title} {metric.arrow}, {family} family", missing, tuple(texts), family == PRIMARY)
+        )
     images, scenes = (int(lines[column].max()) for column in ("images", "scenes"))
     return SignificanceBlock(
         id=identity,

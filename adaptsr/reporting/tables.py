@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from adaptsr.config.schema import EXTERNAL, UNADAPTED
+from adaptsr.config.schema import DRIFT, EXTERNAL, UNADAPTED
 from adaptsr.errors import UserError, listing, suggestion
 from adaptsr.papers import load_paper
 from adaptsr.reporting.conventions import as_sentence, scale_warning, table_conventions
-from adaptsr.reporting.metrics import MetricColumn, metric_columns
+from adaptsr.reporting.metrics import MetricColumn, drift_columns, metric_columns
 from adaptsr.reporting.model import Block, Cell, ColumnHead, Line, Mark, Parameters, TableModel
 from adaptsr.reporting.published import PublishedRow, read_published
 from adaptsr.reporting.render import render, write_frame
 from adaptsr.reporting.results import NOT_FINISHED, Results
 from adaptsr.runs.matrix import Row, matching
 from adaptsr.runs.run import Run
-from adaptsr.scoring.external import NOT_MEASURED
+from adaptsr.scoring.external import NO_HR, NOT_MEASURED
 from adaptsr.statistics import UNSEEDED, row_names, seed_mean
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def build_table(results: Results, name: str) -> TableModel:
         )
     table = profile.report.tables[name]
     published = _published(profile, table)
-    metrics = metric_columns(profile, table.metrics)
+    metrics = [*metric_columns(profile, table.metrics), *drift_columns(profile)]
     footnotes = _Footnotes()
     datasets = [name for name in results.datasets if name in (table.datasets or results.datasets)]
     blocks = _blocks(results, table, datasets, metrics, published, footnotes)
@@ -194,10 +194,17 @@ class _BlockBuilder:
     @cached_property
     def reasons(self) -> dict[tuple[Hashable, ...], str]:
         """Reasons that scoring recorded for missing values, by row, metric and seed."""
-        holes = self.scores[self.scores["value"].isna()].dropna(subset="reason")
+        drift = self.results.block(self.backbone, self.place(DRIFT))
+        scores = pd.concat([self.scores, drift[drift["metric"] == DRIFT]])
+        holes = scores[scores["value"].isna()].dropna(subset="reason")
         seeds = holes["seed"].astype(object).where(holes["seed"].notna(), UNSEEDED)
         grouped = holes["reason"].groupby([row_names(holes), holes["metric"], seeds])
         return {key: "; ".join(sorted(set(reasons))) for key, reasons in grouped}
+
+    def place(self, metric: str) -> str:
+        """Return the dataset on which a metric of this block is measured."""
+        drift = self.results.profile.data.drift
+        return drift.dataset if drift and metric == DRIFT else self.dataset
 
     def build(self, rows: Sequence[Row], published: Sequence[PublishedRow]) -> Block:
         images = sorted(self.scores["image"].unique())
@@ -281,17 +288,23 @@ class _BlockBuilder:
         record = self.results.records.get(Run(self.backbone, row.name, seed)) if isinstance(seed, int) else None
         if record is not None and record.status == "diverged":
             return Hole("diverged in training", of_run=True)
-        tables = self.results.seed_tables(self.backbone, self.dataset)
+        tables = self.results.seed_tables(self.backbone, self.place(metric.name))
         values = tables.get(metric.name, {}).get(row.name, pd.DataFrame())
         if seed in values.index:
             mean = seed_mean(values.loc[seed].to_numpy(dtype=float))
             reason = self.reasons.get((row.name, metric.name, seed)) or "some images have no value"
             if reason.startswith(NOT_MEASURED):
-                return Hole(reason, of_run=True)
-            return Hole(f"{metric.title} is missing: {reason}", of_run=False) if math.isnan(mean) else mean
+                return Hole(reason, of_run=reason != NO_HR)
+            return Hole(_without_value(metric, reason), of_run=False) if math.isnan(mean) else mean
         if record is None and seed != UNSEEDED:
             return Hole(self.results.failures.get(Run(self.backbone, row.name, int(seed)), NOT_FINISHED), of_run=True)
         return Hole(f"{metric.title} is not scored", of_run=False)
+
+
+def _without_value(metric: MetricColumn, reason: str) -> str:
+    if metric.reference:
+        return f"{metric.title} is missing: {reason}"
+    return f"{metric.title} is not measured, because {reason.replace('weights not available', 'weights are not available')}"
 
 
 def _origin(profile: Profile, row: Row) -> str:

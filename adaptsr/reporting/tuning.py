@@ -54,8 +54,10 @@ class TuningReport:
 
 
 def settings_sentence(results: Results) -> str:
-    """Say how fairly the rows were set: tuned and how thoroughly, at the paper's settings, or neither."""
+    """Say how fairly the rows were set: tuned and how thoroughly, at the paper's settings, or neither; empty if nothing trains."""
     profile, choices = results.profile, results.choices
+    if profile.training is None:
+        return ""
     if tuning := profile.tuning:
         schedule = tuning.training.model_fields_set & {"schedule", "milestones", "decay", "warmup"}
         size = _size(results)
@@ -136,7 +138,7 @@ def _sentences(results: Results, metric: MetricColumn) -> Iterator[str]:
     digits = results.decimals.get(metric.name, 4)
     runs, seconds = sum(one.runs for one in choices.values()), sum(one.seconds for one in choices.values())
     reported = sum(record.wall_seconds for record in results.records.values())
-    validation = results.profile.data.validation
+    validation = results.profile.validation
     yield (
         f"Every row was tried at the same values of {option_names(tuning.grid)}, with seed{'s' if len(tuning.seeds) > 1 else ''} "
         f"{', '.join(map(str, tuning.seeds))}, which no reported run uses, for {_tuned_for(results)} "
@@ -222,7 +224,7 @@ def validation_size(results: Results) -> str:
 
 def _size(results: Results) -> str:
     """Write `6 images of 3 scenes`; empty where the validation images are not known here."""
-    validation = results.profile.data.validation
+    validation = results.profile.validation
     manifest = results.manifests.get(validation.dataset)
     items = manifest.splits.get(validation.split, []) if manifest else []
     scenes = len({item.scene for item in items})
@@ -232,7 +234,7 @@ def _size(results: Results) -> str:
 def _tuned_for(results: Results) -> str:
     """List the numbers of iterations that tuning runs have."""
     assert results.profile.tuning
-    declared = results.profile.tuning.training.iterations or results.profile.training.iterations
+    declared = results.profile.tuning.training.iterations or results.profile.schedule.iterations
     return " or ".join(f"{n:,}" for n in sorted({one.iterations for one in results.choices.values()} or {declared}))
 
 

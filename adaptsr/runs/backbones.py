@@ -20,7 +20,7 @@ def backbone_and_sites(matrix: Matrix, name: str, load: bool = False) -> tuple[n
     declared = matrix.profile.backbones.get(name)
     if declared is not None:
         scale = matrix.profile.scale
-        lr_size = matrix.profile.training.crop // scale if load else None
+        lr_size = matrix.profile.schedule.crop // scale if load else None
         model = build(declared, scale, lr_size, load)
         return model, find_sites(model, declared.kinds)
     if Path(name).suffix:

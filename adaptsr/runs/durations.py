@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from adaptsr.adaptation.baseline_files import Variant
 from adaptsr.config import schema
 from adaptsr.data.kinds import SplitSize, kind_of
-from adaptsr.metrics.conventions import conventions
+from adaptsr.metrics.conventions import scoring_of
 from adaptsr.metrics.costs import seconds_of
 from adaptsr.papers import Timing, load_paper
 from adaptsr.runs.matrix import Matrix
@@ -33,16 +33,16 @@ def validations(training: schema.Training) -> int:
 
 
 def validation_seconds(matrix: Matrix, timing: Timing) -> float:
-    size = size_of(matrix.profile, matrix.profile.data.validation)
-    return size.images * size.lr_pixels / 1e6 * timing.restoring
+    sizes = [size_of(matrix.profile, split) for split in matrix.profile.data.followed]
+    return sum(size.images * size.lr_pixels / 1e6 * timing.restoring for size in sizes)
 
 
 def scoring_seconds(matrix: Matrix, tests: Sequence[schema.Split], timing: Timing) -> float:
     """Return the seconds that one run takes on these test datasets, for restoring and all metrics."""
     profile = matrix.profile
-    metrics = [convention.name for convention in conventions(profile.scoring)]
     seconds = 0.0
     for test in tests:
+        metrics = [metric.name for metric in scoring_of(profile, test.dataset).metrics.values()]
         size = size_of(profile, test)
         restoring = size.lr_pixels / 1e6 * timing.restoring
         seconds += size.images * (restoring + seconds_of(metrics, size.lr_pixels * profile.scale**2))

@@ -20,6 +20,7 @@ from adaptsr.data.kinds import ASSUMED_IMAGES, ASSUMED_LR_PIXELS
 from adaptsr.data.manifest import manifest_path
 from adaptsr.errors import UserError
 from adaptsr.files import size_text
+from adaptsr.metrics.conventions import scoring_of
 from adaptsr.metrics.weights import weight_files
 from adaptsr.papers import Timing, load_paper
 from adaptsr.runs import durations, records
@@ -102,7 +103,7 @@ def _adapted_share(profile: schema.Profile) -> float:
 
 def _archive_datasets(profile: schema.Profile) -> dict[str, str]:
     """Map the datasets that the profile reads from archives to their rows in config/datasets.tsv."""
-    used: list[schema.Source | schema.Split] = [*profile.data.train, profile.data.validation, *profile.data.test]
+    used: list[schema.Source | schema.Split] = [*profile.data.train, *profile.data.followed, *profile.data.scored]
     named = {split.dataset: profile.datasets[split.dataset] for split in used}
     return {name: dataset.row for name, dataset in named.items() if isinstance(dataset, schema.Archive)}
 
@@ -185,7 +186,7 @@ def _image_bytes(profile: schema.Profile, catalogue: Catalogue) -> int:
 def _decoded_bytes(matrix: Matrix) -> int:
     """Return the bytes of the decoded images of the splits that are used; ready datasets add nothing."""
     profile, scale = matrix.profile, matrix.profile.scale
-    used: list[schema.Source | schema.Split] = [*profile.data.train, profile.data.validation, *matrix.tests]
+    used: list[schema.Source | schema.Split] = [*profile.data.train, *profile.data.followed, *matrix.tests]
     parts = {(split.dataset, split.split): split for split in used if not manifest_path(split.dataset).is_file()}
     sizes = [durations.size_of(profile, split) for split in parts.values()]
     return sum(3 * size.images * size.lr_pixels * (1 + scale**2) for size in sizes)
@@ -213,7 +214,10 @@ def _image_counts(catalogue: Catalogue, rows: Iterable[str], archive: str) -> di
 
 def _result_bytes(matrix: Matrix) -> int:
     profile = matrix.profile
-    scores = sum(durations.size_of(profile, test).images for test in matrix.tests) * len(profile.scoring.metrics)
+    scores = sum(
+        durations.size_of(profile, test).images * len(scoring_of(profile, test.dataset).metrics)
+        for test in matrix.tests
+    )
     total = 0.0
     for name, backbone in profile.backbones.items():
         weights = _weights_bytes(profile, backbone)
@@ -253,7 +257,7 @@ def _notes(matrix: Matrix) -> Iterator[str]:
         yield "LR that is degraded on the fly makes an iteration longer than the published ones; by how much is not published."
     if tuning := sum(len(at.profile.seeds) for name in profile.backbones for at, _ in _tuning_runs(matrix, name)):
         yield f"Training and validation hours include {tuning:,} tuning runs, which `RUNS` does not count."
-    splits = [(split.dataset, durations.size_of(profile, split)) for split in (profile.data.validation, *matrix.tests)]
+    splits = [(split.dataset, durations.size_of(profile, split)) for split in (*profile.data.followed, *matrix.tests)]
     sizes = sorted({dataset for dataset, size in splits if not size.lr_pixels_known})
     if sizes:
         yield f"The size of the images of {', '.join(sizes)} is not known beforehand: {ASSUMED_LR_PIXELS:,} LR pixels are assumed."

@@ -50,8 +50,10 @@ def scoring_minutes(matrix: Matrix, backbone: str | None, rows: Sequence[str], d
     return _minutes(runs * durations.scoring_seconds(matrix, tests, timing) if timing else None)
 
 
-def training_mb(profile: schema.Profile, training: schema.Training) -> int:
+def training_mb(profile: schema.Profile, training: schema.Training | None) -> int:
     """Return the MB of the host's memory that a training process takes. Images are mapped and not counted."""
+    if training is None:
+        return STARTING_MB
     if profile.compute.device != "cpu":
         return GPU_MB
     return STARTING_MB + math.ceil(training.batch_size * training.crop**2 * BYTES_OF_A_PIXEL / 1e6)

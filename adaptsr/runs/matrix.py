@@ -102,7 +102,9 @@ class Matrix:
 
     @cached_property
     def variants(self) -> dict[str, Variant]:
-        """The selected variants by `<baseline>/<variant>`."""
+        """The selected variants by `<baseline>/<variant>`; none if the profile trains nothing."""
+        if self.profile.training is None:
+            return {}
         selected = [
             variant
             for name in self.baselines
@@ -155,7 +157,7 @@ class Matrix:
     def tests(self) -> list[schema.ScoredSplit]:
         """The test datasets that are scored: an optional one waits for its manually downloaded archive."""
         return [
-            test for test in self.profile.data.test if not (test.optional and self._waits_for_archive(test.dataset))
+            test for test in self.profile.data.scored if not (test.optional and self._waits_for_archive(test.dataset))
         ]
 
     @cached_property
@@ -186,7 +188,7 @@ class Matrix:
         parts = [baseline.training, baseline.variants.get(variant.name, schema.VariantChanges()).training]
         if self.profile.tuning and self.point:
             parts.append(self.profile.tuning.training)
-        stated = {**variant.recipe, **self.profile.training.model_dump(exclude_unset=True)}
+        stated = {**variant.recipe, **self.profile.schedule.model_dump(exclude_unset=True)}
         for part in parts:
             stated |= part.model_dump(exclude_none=True)
         chosen = self.chosen(backbone, variant.row)
@@ -229,10 +231,10 @@ class Matrix:
         scoring = self.profile.scoring.model_copy(
             update={"metrics": {tuning.metric: self.profile.scoring.metrics[tuning.metric]}}
         )
-        validation = schema.ScoredSplit.model_validate(self.profile.data.validation.model_dump())
+        validation = schema.ScoredSplit.model_validate(self.profile.validation.model_dump())
         changes = {
             "seeds": tuning.seeds,
-            "data": self.profile.data.model_copy(update={"test": [validation]}),
+            "data": self.profile.data.model_copy(update={"test": [validation], "drift": None}),
             "scoring": scoring,
             "report": self.profile.report.model_copy(update={"pictures": []}),
         }
@@ -298,7 +300,7 @@ class Matrix:
         return keys.Inputs(
             weights=files.file_sha256(resolve_weights(weights)) if weights else None,
             train=tuple(_digest(source.dataset, source.split) for source in self.profile.data.train),
-            validation=_digest(self.profile.data.validation.dataset, self.profile.data.validation.split),
+            validation=_digest(self.profile.validation.dataset, self.profile.validation.split),
         )
 
     def matches(self) -> Matches:
@@ -326,7 +328,9 @@ class Matrix:
         """Return whether the images and weights that runs on a backbone are made from are on this machine."""
         weights = self.profile.backbones[backbone].weights
         data = self.profile.data
-        paths = [manifest_path(name) for name in (*(part.dataset for part in data.train), data.validation.dataset)]
+        paths = [
+            manifest_path(name) for name in (*(part.dataset for part in data.train), self.profile.validation.dataset)
+        ]
         if weights:
             paths.append(weights_file(weights) or files.expanded(weights))
         return all(path.is_file() for path in paths)

@@ -8,12 +8,16 @@ import subprocess
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pydantic
 
 import adaptsr
 from adaptsr import devices
 from adaptsr.project import CHECKOUT, installed_version
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = (
     "torch",
@@ -59,6 +63,16 @@ def provenance(device: str = "cpu") -> Provenance:
         device=device,
         tf32=devices.TF32,
     )
+
+
+def device_name(device: torch.device) -> str:
+    """Name a GPU, or the processor with the number of threads that torch uses."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{_processor_name()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _code_version() -> tuple[str, bool | None]:

@@ -27,9 +27,10 @@ def check(matrix: Matrix, *, weights: bool = True) -> None:
         conventions(profile.scoring)
     except UserError as mistake:
         raise UserError(f"{source}: {mistake}") from None
+    _check_training_data(matrix)
     _check_tuning(matrix)
     _check_starts(matrix)
-    crop = profile.training.crop
+    crop = profile.training.crop if profile.training else 0
     if crop % 8 and any("gan" in objective.terms for objective in matrix.objectives):
         raise UserError(f"{source}: training.crop: {crop} is not a multiple of 8, which the loss `gan` needs")
     published = _published(matrix)
@@ -49,11 +50,22 @@ def check(matrix: Matrix, *, weights: bool = True) -> None:
             )
 
 
+def _check_training_data(matrix: Matrix) -> None:
+    """Refuse rows that train without data to train on and to follow training with."""
+    data = matrix.profile.data
+    for key, given in (("train", data.train), ("validation", data.validation)):
+        if matrix.variants and not given:
+            raise UserError(
+                f"{matrix.source}: data.{key}: missing, but {next(iter(matrix.variants))} trains; add it, or run only the "
+                "unadapted backbones and external models: leave `training` and `baselines` out"
+            )
+
+
 def _check_tuning(matrix: Matrix) -> None:
     """Refuse a grid that no variant takes, and choices by photographs that tests show too."""
     profile = matrix.profile
     if profile.tuning is None:
-        if profile.training.keep == "best":
+        if profile.training and profile.training.keep == "best":
             _check_choosing_apart(matrix, "training.keep: best")
         return
     options = {*schema.TrainingChanges.model_fields}.union(*(v.baseline.options for v in matrix.variants.values()))
@@ -67,7 +79,7 @@ def _check_tuning(matrix: Matrix) -> None:
 
 def _check_choosing_apart(matrix: Matrix, what: str) -> None:
     profile = matrix.profile
-    validation = profile.data.validation
+    validation = profile.validation
     seen = _photographs(matrix, validation)
     for test in profile.data.test:
         shared = seen & _photographs(matrix, test)

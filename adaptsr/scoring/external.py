@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 RESTORED = "restored"
 NOT_MEASURED = "not measured"
 """How the reason of a value begins whose images are missing."""
+NO_HR = f"{NOT_MEASURED}, because these photographs have no HR"
+"""The reason of a metric that compares with HR."""
 
 
 def external_folder(profile: schema.Profile, name: str, dataset: str) -> Path:
@@ -60,10 +62,11 @@ def read_external(folder: Path, test: PairSet) -> list[torch.Tensor] | str:
     problems: list[str] = []
     found = match_names(Side(RESTORED, folder), test.names, problems)
     images = []
-    for name, hr in zip(test.names, test.hr, strict=True):
+    of_hr, scale = (test.hr, 1) if test.hr else (test.lr, test.scale)
+    for name, given in zip(test.names, of_hr, strict=True):
         image = read(found[name], problems, converting=True) if name in found else None
         if image is not None:
-            mismatch = size_mismatch(hr, image, 1, ("HR", RESTORED))
+            mismatch = size_mismatch(given, image, scale, ("HR" if test.hr else "LR", RESTORED))
             problems += [f"{found[name]}: {mismatch}"] if mismatch else []
             images.append(image)
     raise_all(str(folder), problems)

@@ -1,16 +1,17 @@
-"""Score a folder of restored images, from any model, against a folder of references."""
+"""Score a folder of restored images, from any model, against a folder of references, or without any."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptsr.config.schema import Metric, Scoring
-from adaptsr.data.matching import Side, match, read_matched
+from adaptsr.data.matching import Side, list_images, match, read, read_matched
 from adaptsr.devices import claim_gpu
 from adaptsr.errors import raise_all
 from adaptsr.metrics.conventions import Convention
@@ -35,8 +36,15 @@ def standard_scoring() -> Scoring:
     )
 
 
-def score_folders(sr: Path, hr: Path, scoring: Scoring, crop_border: int, device: str = "cpu") -> dict[str, Any]:
-    """Score every image of `sr` against the image of the same name, whatever its extension, in `hr`.
+def named_scoring(names: Sequence[str]) -> Scoring:
+    """Return a scoring with these metrics of pyiqa, each under its own name."""
+    return Scoring(
+        metrics={re.sub(r"[^a-z0-9_.-]", "_", name.lower()): Metric(name=name, title=name) for name in names}
+    )
+
+
+def score_folders(sr: Path, hr: Path | None, scoring: Scoring, crop_border: int, device: str = "cpu") -> dict[str, Any]:
+    """Score every image of `sr` against the image of the same name, whatever its extension, in `hr`; alone if that is None.
 
     Returns a dict for `json.dumps`: `conventions` per metric, `mean` and `images` (`name`, one key per metric). A value
     that is missing, or infinite because the images are identical, is None with its reason under `reasons`, and so is a
@@ -44,7 +52,7 @@ def score_folders(sr: Path, hr: Path, scoring: Scoring, crop_border: int, device
 
     Raises one `UserError` that names every image without a partner, unreadable, or of another size than its partner.
     """
-    pairs = _matched(sr, hr)
+    pairs = matched_folders(sr, hr) if hr else _listed(sr)
     if device == "cuda":  # any free GPU; `cuda:1` is the user's own choice
         claim_gpu(1, lambda line: print(line, file=sys.stderr, flush=True))
     # Every reference is scored once: nothing of it is worth remembering.
@@ -53,9 +61,7 @@ def score_folders(sr: Path, hr: Path, scoring: Scoring, crop_border: int, device
     rows = list(_score_pairs(scorer, pairs, names, _GPU_PIXELS if device.startswith("cuda") else 0))
     columns = [convention.column for convention in scorer.conventions]
     return {
-        "conventions": {
-            convention.column: _describe(convention, scoring, crop_border) for convention in scorer.conventions
-        },
+        "conventions": {convention.column: _describe(convention, crop_border) for convention in scorer.conventions},
         "mean": _means(rows, columns),
         "images": [
             _image_entry(name, rows[start : start + len(columns)])
@@ -66,17 +72,29 @@ def score_folders(sr: Path, hr: Path, scoring: Scoring, crop_border: int, device
 
 def as_text(scored: Mapping[str, Any]) -> str:
     """Format the result of `score_folders` as a table, one line an image and one for the mean."""
-    metrics = [metric for metric in scored["mean"] if metric != "reasons"]
+    heads = {name: name if about["reference"] else about["title"] for name, about in scored["conventions"].items()}
     width = max(len("mean"), *(len(image["name"]) for image in scored["images"]))
-    lines = [f"{'image':<{width}}  " + "  ".join(f"{metric:>9}" for metric in metrics)]
+    lines = [f"{'image':<{width}}  " + "  ".join(f"{head:>9}" for head in heads.values())]
     for image in [*scored["images"], {"name": "mean", **scored["mean"]}]:
-        values = (image[metric] for metric in metrics)
-        cells = (f"{value:>9.4f}" if value is not None else f"{'-':>9}" for value in values)
-        lines.append(f"{image['name']:<{width}}  " + "  ".join(cells))
+        cells = ("-" if image[name] is None else f"{image[name]:.4f}" for name in heads)
+        columns = zip(cells, heads.values(), strict=True)
+        lines.append(
+            f"{image['name']:<{width}}  " + "  ".join(f"{cell:>{max(9, len(head))}}" for cell, head in columns)
+        )
     return "\n".join(lines)
 
 
-def _matched(sr: Path, hr: Path) -> dict[str, tuple[Path, Path]]:
+def _listed(sr: Path) -> dict[str, tuple[Path, ...]]:
+    """List restored images and check that each can be read."""
+    problems: list[str] = []
+    found = list_images(Side("restored", sr), problems)
+    for image in found.values():
+        read(image, problems, converting=True)
+    raise_all(str(sr), problems)
+    return {name: (image.path,) for name, image in found.items()}
+
+
+def matched_folders(sr: Path, hr: Path) -> dict[str, tuple[Path, ...]]:
     """Match restored images and references by name and check that every pair can be read and is of one size."""
     from adaptsr.data.images import say_second_pictures
 
@@ -91,26 +109,28 @@ def _matched(sr: Path, hr: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def _score_pairs(
-    scorer: Scorer, pairs: Mapping[str, tuple[Path, Path]], names: Sequence[str], most_pixels: int
+    scorer: Scorer, pairs: Mapping[str, tuple[Path, ...]], names: Sequence[str], most_pixels: int
 ) -> Iterator[ScoreRow]:
     """Score the pairs in order, as many at a time as it takes to reach `most_pixels`."""
     from adaptsr.data.images import read_image
 
-    held: list[tuple[str, torch.Tensor, torch.Tensor]] = []
+    held: list[tuple[str, list[torch.Tensor]]] = []
     for name in names:
-        ours, theirs = (read_image(path, converting=True) for path in pairs[name])
-        held.append((name, ours, theirs))
-        if name == names[-1] or sum(image[0].numel() for _, image, _ in held) >= most_pixels:
-            of_names, restored, references = zip(*held, strict=True)
+        held.append((name, [read_image(path, converting=True) for path in pairs[name]]))
+        if name == names[-1] or sum(images[0][0].numel() for _, images in held) >= most_pixels:
+            of_names = [name for name, _ in held]
+            restored, *references = zip(*(images for _, images in held), strict=True)
             held.clear()
-            yield from scorer.score(restored, references, of_names)
+            yield from scorer.score(restored, references[0] if references else None, of_names)
 
 
-def _describe(convention: Convention, scoring: Scoring, crop_border: int) -> dict[str, Any]:
+def _describe(convention: Convention, crop_border: int) -> dict[str, Any]:
     return {
-        "title": scoring.metrics[convention.column].title or convention.column,
+        "title": convention.heading,
         "metric": f"pyiqa {importlib.metadata.version('pyiqa')} {convention.name}",
         "options": dict(convention.options),
+        "reference": convention.reference,
+        "weights": convention.weights,
         "color_space": convention.color_space,
         "crop_border": crop_border,
         "lower_is_better": convention.lower_is_better,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from adaptsr.data.manifest import read_manifest
 from adaptsr.errors import UserError
+from adaptsr.metrics.conventions import whole_scoring
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.records import RunRecord
 from adaptsr.runs.run import Run
@@ -46,4 +47,4 @@ def gather(matrix: Matrix, out: Path, *, merged: bool = False) -> None:
         rows = sorted_scores([frame for frame in (rows, more) if len(frame)] or [rows])
     tests = {f"{test.dataset}/{test.split}": digests[test.dataset] for test in whole.tests}
     weights = {run.name: r.adaptation_sha256 for run, r in found.items() if r is not None and r.adaptation_sha256}
-    write_scores(rows, out, fingerprint_of(whole.profile.scoring, tests, weights))
+    write_scores(rows, out, fingerprint_of(whole_scoring(whole.profile), tests, weights))

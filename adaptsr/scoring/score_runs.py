@@ -22,6 +22,7 @@ from adaptsr.data.manifest import manifest_path
 from adaptsr.data.store import PairSet, Split, open_split
 from adaptsr.devices import prepare_device
 from adaptsr.errors import UserError
+from adaptsr.metrics.conventions import scoring_of
 from adaptsr.progress import Progress
 from adaptsr.runs.loading import merge_run
 from adaptsr.runs.matrix import Matrix, Row
@@ -84,13 +85,16 @@ class ScoringJob:
 
     @cached_property
     def scorer(self) -> Scorer:
-        return Scorer(self.matrix.profile.scoring, str(self.device))
+        return Scorer(self.scoring, str(self.device))
+
+    @cached_property
+    def scoring(self) -> schema.Scoring:
+        return scoring_of(self.matrix.profile, self.test.dataset)
 
     @cached_property
     def keys(self) -> dict[str, str]:
         """Keys of the profile's metrics to the first column that each has."""
-        scoring = self.matrix.profile.scoring
-        return {metric_key(scoring, column): column for column in reversed(scoring.metrics)}
+        return {metric_key(self.scoring, column): column for column in reversed(self.scoring.metrics)}
 
     @cached_property
     def images_digest(self) -> str:
@@ -143,7 +147,7 @@ class ScoringJob:
         if kept is None:
             return list(self.keys)
         scored = set(kept.rows["metric"])
-        again = {key for key in kept.unmeasured if self.keys.get(key) not in self.scorer.unmeasured}
+        again = {key for key in kept.unmeasured if key in self.keys and not self.scorer.lacks(self.keys[key])}
         return [key for key in self.keys if key not in scored or key in again]
 
     def _score_some(
@@ -197,7 +201,7 @@ class ScoringJob:
         if isinstance(restored, str):
             rows = list(self._reasons(batch, restored, columns))
         else:
-            rows = self.scorer.score(restored, batch.hr, list(batch.names), columns)
+            rows = self.scorer.score(restored, batch.hr or None, list(batch.names), columns)
         key_of = {column: key for key, column in self.keys.items()}
         frame = pd.DataFrame([row._replace(metric=key_of[row.metric])._asdict() for row in rows])
         unmeasured = frozenset() if isinstance(restored, str) else self.scorer.unmeasured
@@ -260,7 +264,8 @@ class ScoringJob:
 
     @cached_property
     def pictures(self) -> list[Picture]:
-        return pictures_of(self.matrix.profile.report.pictures, self.test.dataset, self.images.names)
+        shown = self.test.dataset in (test.dataset for test in self.matrix.profile.data.test)
+        return pictures_of(self.matrix.profile.report.pictures, self.test.dataset, self.images.names) if shown else []
 
     def _pictures_of(self, subject: Subject) -> list[Picture]:
         """The pictures that this subject has: those of the first seed, and of an external model's images that are there."""

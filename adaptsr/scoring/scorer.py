@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +25,9 @@ from adaptsr.metrics.weights import (
     missing_weights_error,
     one_line,
 )
+from adaptsr.scoring.external import NO_HR
+from adaptsr.scoring.features import FeatureMemory as _FeatureMemory
+from adaptsr.scoring.features import FeaturePasses as _FeaturePasses
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +82,10 @@ class Scorer:
         """The columns that cannot be measured on this machine, as far as is known yet: network weights are missing."""
         return frozenset(column for column, found in self._comparisons.items() if isinstance(found, str))
 
+    def lacks(self, column: str) -> bool:
+        """Try whether a column can be measured on this machine, by building its network."""
+        return isinstance(self._comparison(next(c for c in self.conventions if c.column == column)), str)
+
     def capacity(self, height: int, width: int) -> int:
         """Return how many references of a size to score together: their kept features fit the memory."""
         kept = sum(_FEATURES_PER_PIXEL.get(self._network_of(convention), 0) for convention in self.conventions)
@@ -96,20 +102,20 @@ class Scorer:
     def score(
         self,
         restored: Sequence[torch.Tensor],
-        references: Sequence[torch.Tensor],
+        references: Sequence[torch.Tensor] | None,
         names: Sequence[str],
         columns: Collection[str] | None = None,
     ) -> list[ScoreRow]:
         """Score restored images: one row per image and metric, images in the given order, metrics in the profile's.
 
-        restored, references: uint8 RGB of shape (3, H, W) on any device. columns: the metrics to measure; default: all.
-        Where a metric cannot score an image, the row says why; only faults of the machine (memory) are raised. Raises
-        `UserError` for an image whose size differs from its reference's.
+        restored, references: uint8 RGB of shape (3, H, W) on any device; references: None for photographs without HR.
+        columns: the metrics to measure; default: all. Where a metric cannot score an image, the row says why; only faults
+        of the machine (memory) are raised. Raises `UserError` for an image whose size differs from its reference's.
         """
-        _check_images(restored, references, names)
+        _check_images(restored, restored if references is None else references, names)
         wanted = [convention for convention in self.conventions if columns is None or convention.column in columns]
         outcomes: dict[tuple[int, str], _Outcome] = {}
-        for indices in self._batches(references):
+        for indices in self._batches(restored):
             batch = self._batch(restored, references, indices)
             for convention in wanted:
                 for index, outcome in zip(indices, self._compare(convention, batch, len(indices)), strict=True):
@@ -126,9 +132,9 @@ class Scorer:
             for convention in wanted
         ]
 
-    def _batches(self, references: Sequence[torch.Tensor]) -> Iterator[list[int]]:
+    def _batches(self, images: Sequence[torch.Tensor]) -> Iterator[list[int]]:
         by_size: dict[tuple[int, int], list[int]] = {}
-        for index, image in enumerate(references):
+        for index, image in enumerate(images):
             by_size.setdefault((image.shape[1], image.shape[2]), []).append(index)
         for (height, width), indices in by_size.items():
             size = self._batch_size(height, width)
@@ -141,22 +147,24 @@ class Scorer:
         return max(1, min(_CUDA_BATCH_IMAGES, _CUDA_BATCH_PIXELS // (height * width)))
 
     def _batch(
-        self, restored: Sequence[torch.Tensor], references: Sequence[torch.Tensor], indices: list[int]
+        self, restored: Sequence[torch.Tensor], references: Sequence[torch.Tensor] | None, indices: list[int]
     ) -> _Batch | None:
         """Form a full batch of the inner parts of these pairs; None if the crop border leaves nothing."""
-        height, width = references[indices[0]].shape[1:]
+        height, width = restored[indices[0]].shape[1:]
         if 2 * self._crop_border >= min(height, width):
             return None
         filled = indices + indices[-1:] * (self._batch_size(height, width) - len(indices))
         return _Batch(
             [_inner(restored[index], self._crop_border) for index in filled],
-            [_inner(references[index], self._crop_border) for index in filled],
+            [_inner(references[index], self._crop_border) for index in filled] if references is not None else None,
             self._device,
         )
 
     def _compare(self, convention: Convention, batch: _Batch | None, count: int) -> list[_Outcome]:
         if batch is None:
             return [_Outcome(None, f"a crop border of {self._crop_border} leaves nothing of the image")] * count
+        if convention.reference and batch.references is None:
+            return [_Outcome(None, NO_HR)] * count
         comparison = self._comparison(convention)
         if isinstance(comparison, str):
             return [_Outcome(None, comparison)] * count
@@ -188,16 +196,16 @@ class _Outcome(NamedTuple):
 
 
 class _Batch:
-    """Pairs of one size on the device, float32 in [0, 1] of shape (N, 3, H, W)."""
+    """Pairs of one size on the device, float32 in [0, 1] of shape (N, 3, H, W); photographs have no references."""
 
-    def __init__(self, restored: list[torch.Tensor], references: list[torch.Tensor], device: str) -> None:
+    def __init__(self, restored: list[torch.Tensor], references: list[torch.Tensor] | None, device: str) -> None:
         import torch
 
         from adaptsr.data.images import to_float
 
         self.restored = to_float(torch.stack(restored).to(device))
-        self.references = to_float(torch.stack(references).to(device))
-        self._reference_pixels = references
+        self.references = to_float(torch.stack(references).to(device)) if references is not None else None
+        self._reference_pixels = references or []
         self._keys: list[str] | None = None
 
     @property
@@ -236,13 +244,13 @@ class _Comparison:
                 network.forward = functools.partial(_dists, network, extract)
 
     def __call__(self, batch: _Batch) -> list[_Outcome]:
-        count = len(batch.references)
+        count = len(batch.restored)
         try:
             values = self._values(batch)
         except Exception as error:  # a metric may fail on some image sizes; score the rest
             if _is_fault_of_machine(error):
                 raise
-            height, width = batch.references.shape[2:]
+            height, width = batch.restored.shape[2:]
             reason = f"{self._convention.name} cannot score {width}x{height} pixels: {one_line(error)}"
             return [_Outcome(None, reason)] * count
         return [self._checked(value) for value in values]
@@ -254,8 +262,12 @@ class _Comparison:
             self._passes.begin(batch.reference_keys)
         precise = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=TF32)
         with torch.inference_mode(), precise:
-            output = self._network(batch.restored, batch.references)
-        if not isinstance(output, torch.Tensor) or output.numel() != len(batch.references):
+            if self._convention.reference:
+                output = self._network(batch.restored, batch.references)
+            else:  # one by one: many of these metrics are not made for batches
+                scores = [self._network(image[None]) for image in batch.restored]
+                output = torch.stack([_only_number(score) for score in scores])
+        if not isinstance(output, torch.Tensor) or output.numel() != len(batch.restored):
             raise ValueError("its result is not one number per image")
         values: list[float] = output.to(torch.float64).flatten().tolist()
         return values
@@ -264,74 +276,6 @@ class _Comparison:
         if math.isfinite(value) or (value == math.inf and self._convention.architecture == "PSNR"):
             return _Outcome(value, None)
         return _Outcome(None, f"{self._convention.name} gave {value}")
-
-
-class _FeaturePasses:
-    """Replaces a network's feature extractor: of the two passes of a comparison, it remembers the reference's."""
-
-    def __init__(
-        self,
-        column: str,
-        extract: Callable[[torch.Tensor], Sequence[torch.Tensor]],
-        memory: _FeatureMemory,
-        *,
-        reference_first: bool,
-    ) -> None:
-        self._column = column
-        self._extract = extract
-        self._memory = memory
-        self._reference_first = reference_first
-        self._keys: list[str] = []
-        self._next_is_reference = reference_first
-        self.of_reference: Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]] = list
-        """Reduces a reference's features to what is remembered."""
-
-    def begin(self, keys: list[str]) -> None:
-        """Start a comparison with the references of these keys."""
-        self._keys = [f"{self._column} {key}" for key in keys]
-        self._next_is_reference = self._reference_first
-
-    def __call__(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
-        import torch
-
-        is_reference, self._next_is_reference = self._next_is_reference, not self._next_is_reference
-        if not images.is_cuda:
-            images = images.contiguous(memory_format=torch.channels_last)
-        if not is_reference:
-            return self._extract(images)
-        return self._memory.recall(self._keys, lambda: self.of_reference(self._extract(images)))
-
-
-class _FeatureMemory:
-    """Remembers features of reference images by key; forgets the least recently used above `limit` bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._bytes = 0
-        self._kept: OrderedDict[str, list[torch.Tensor]] = OrderedDict()
-
-    def recall(self, keys: list[str], extract: Callable[[], Sequence[torch.Tensor]]) -> Sequence[torch.Tensor]:
-        """Return the features of a batch, (N, C, H, W) per layer; extract them unless every image is remembered."""
-        import torch
-
-        if all(key in self._kept for key in keys):
-            for key in keys:
-                self._kept.move_to_end(key)
-            if len(keys) == 1:
-                return self._kept[keys[0]]
-            return [torch.cat(layers) for layers in zip(*(self._kept[key] for key in keys), strict=True)]
-        layers = list(extract())
-        for position, key in enumerate(keys):
-            self._keep(key, [layer[position : position + 1] for layer in layers])
-        return layers
-
-    def _keep(self, key: str, features: list[torch.Tensor]) -> None:
-        if key in self._kept or _size(features) > self.limit:
-            return
-        self._kept[key] = [feature.clone() for feature in features]
-        self._bytes += _size(features)
-        while self._bytes > self.limit:
-            self._bytes -= _size(self._kept.popitem(last=False)[1])
 
 
 def _dists(
@@ -347,12 +291,17 @@ def _dists(
     return dists(layers, network.forward_once(reference), network.alpha, network.beta)
 
 
+def _only_number(score: Any) -> torch.Tensor:
+    """Return the number that a metric gave for one image; some give a tensor of one, some several things."""
+    import torch
+
+    if not isinstance(score, torch.Tensor) or score.numel() != 1:
+        raise ValueError("its result is not one number per image")
+    return score.reshape(())
+
+
 def _feature_memory(device: str) -> int:
     return _FEATURE_MEMORY_BYTES["cuda" if device.startswith("cuda") else "cpu"]
-
-
-def _size(features: list[torch.Tensor]) -> int:
-    return sum(feature.numel() * feature.element_size() for feature in features)
 
 
 def _inner(image: torch.Tensor, border: int) -> torch.Tensor:

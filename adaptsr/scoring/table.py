@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ import pydantic
 
 from adaptsr import files
 from adaptsr.errors import UserError
+from adaptsr.metrics.conventions import scoring_of
 from adaptsr.runs.run import Run
 
 if TYPE_CHECKING:
@@ -159,12 +161,10 @@ def collect_scores(
     """
     import pandas as pd
 
-    columns: dict[str, list[str]] = {}
-    for column in profile.scoring.metrics:
-        columns.setdefault(metric_key(profile.scoring, column), []).append(column)
+    columns_on = cache(lambda dataset: _columns(scoring_of(profile, dataset)))
     frames, missing = [], []
     for (run, dataset), source in sources.items():
-        path = kept_path(run.folder(results), dataset)
+        path, columns = kept_path(run.folder(results), dataset), columns_on(dataset)
         try:
             kept = read_kept(path, source, images[dataset])
         except UserError as torn:
@@ -175,6 +175,14 @@ def collect_scores(
         else:
             frames.append(_named(kept.rows, columns).assign(**_identity(profile.name, run), dataset=dataset))
     return (sorted_scores(frames) if frames else typed(pd.DataFrame(columns=list(COLUMNS)))), missing
+
+
+def _columns(scoring: schema.Scoring) -> dict[str, list[str]]:
+    """Return the columns of each metric by its key."""
+    columns: dict[str, list[str]] = {}
+    for column in scoring.metrics:
+        columns.setdefault(metric_key(scoring, column), []).append(column)
+    return columns
 
 
 def _identity(profile: str, run: Run) -> dict[str, Any]:

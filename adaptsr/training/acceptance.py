@@ -95,7 +95,7 @@ def accept(
     """
     model, matrix = model.to(device), matrix.untuned  # before tuning, nothing is chosen
     variants = {row: matrix.variant(row) for row in rows}
-    lr_crop = matrix.profile.training.crop // facts(model).scale
+    lr_crop = matrix.profile.schedule.crop // facts(model).scale
     where = f"{matrix.source}: backbone {name}"
     start = _start(matrix, name, model, validation, where, say)
     _check_crop(model, lr_crop, where)

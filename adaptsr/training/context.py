@@ -47,8 +47,8 @@ class TrainingContext:
         profile = matrix.profile
         device = prepare_device(profile.compute)
         declared = profile.backbones[name]
-        backbone = build(declared, profile.scale, profile.training.crop // profile.scale)
-        validation = profile.data.validation
+        backbone = build(declared, profile.scale, profile.schedule.crop // profile.scale)
+        validation = profile.validation
         return TrainingContext(
             matrix=matrix,
             name=name,
@@ -104,7 +104,7 @@ def load_sources(profile: schema.Profile) -> list[WeightedSource]:
     """Load the training images. Raises `UserError` if one is smaller than the crop or also a validation or test image."""
     check_apart(profile.data)
     for source in profile.data.train:
-        check_crop(manifest_path(source.dataset), source.split, profile.training.crop)
+        check_crop(manifest_path(source.dataset), source.split, profile.schedule.crop)
     return [
         WeightedSource(load_split(manifest_path(source.dataset), source.split), source.weight, source.degradation)
         for source in profile.data.train

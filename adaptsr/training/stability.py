@@ -32,14 +32,14 @@ class Stability:
 def measure(matrix: Matrix, backbone: str, asked: schema.Stability) -> list[Stability]:
     """Measure every score at every batch size."""
     bench = TrainingContext.of(matrix, backbone)
-    sizes = asked.batch_sizes or [matrix.profile.training.batch_size]
+    sizes = asked.batch_sizes or [matrix.profile.schedule.batch_size]
     return [_measure(bench, score, size, asked.batches) for score, size in product(asked.scores, sizes)]
 
 
 def _measure(bench: TrainingContext, score: str, size: int, batches: int) -> Stability:
     """Score the sites of a backbone once for each of `batches` calibration batches and correlate the results."""
     profile, sites = bench.matrix.profile, select(bench.sites)
-    training = profile.training.model_copy(update={"batch_size": size})
+    training = profile.schedule.model_copy(update={"batch_size": size})
     calibration = bench.calibration(training, profile.seeds[0])
 
     def scores_of(index: int) -> dict[str, float]:

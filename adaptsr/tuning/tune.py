@@ -59,7 +59,7 @@ def tune(matrix: Matrix, backbone: str, row: str, progress: Progress) -> Choice:
 
 def refuse_shared_images(matrix: Matrix) -> None:
     """Raise `UserError` if an image of the validation split is an image of a test dataset too."""
-    validation = matrix.profile.data.validation
+    validation = matrix.profile.validation
     chosen_by = {
         item.hr_sha256: item.name
         for item in read_manifest(manifest_path(validation.dataset)).splits.get(validation.split, [])

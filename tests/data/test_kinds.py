@@ -11,8 +11,13 @@ from typing import Any
 
 import pytest
 
-from adaptsr.config.schema import DATASET_KINDS, Archive, Pairs, SampleImages
+from adaptsr.config.schema import DATASET_KINDS, Archive, Pairs, SampleImages, Unpaired
+from adaptsr.data.images import write_png
 from adaptsr.data.kinds import ASSUMED_IMAGES, ASSUMED_LR_PIXELS, Description, SplitSize, kind_of
+from adaptsr.data.prepare import prepare
+from adaptsr.data.store import open_split
+from adaptsr.errors import UserError
+from tests.factories import noise
 
 SAMPLES = SampleImages(
     kind="sample_images",
@@ -138,3 +143,19 @@ def test_every_kind_has_its_module_and_none_costs_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_photographs_are_a_test_split_without_hr(tmp_path: Path) -> None:
+    for name, size in (("b", (8, 12)), ("a", (16, 8))):
+        write_png(tmp_path / f"photos/{name}.png", noise(name, *size))
+    declared = Unpaired(kind="unpaired", lr=str(tmp_path / "photos"))
+    manifest = prepare("camera", declared, tmp_path / "camera", 2)
+    split = open_split(manifest, "test")
+    split.check()
+    assert (split.names, split.hr_sizes()) == (("a", "b"), [(32, 16), (16, 24)])
+    loaded = split.load()
+    assert ([tuple(image.shape) for image in loaded.lr], loaded.hr) == ([(3, 16, 8), (3, 8, 12)], [])
+    (tmp_path / "photos/c.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"datasets\.camera: LR c\.png: unreadable"):
+        prepare("camera", declared, tmp_path / "camera", 2)
+    assert not manifest.exists()

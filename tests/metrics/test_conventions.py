@@ -18,8 +18,8 @@ from tests.factories import scoring_of
     ("metric", "message"),
     [
         (Metric(name="lpisp"), r"scoring\.metrics\.a\.name: pyiqa has no metric 'lpisp'; close names are lpips"),
-        (Metric(name="zzzzzz"), r"full-reference metrics are afine_all, "),
-        (Metric(name="niqe"), r"'niqe' does not compare with a reference image"),
+        (Metric(name="zzzzzz"), r"pyiqa has no metric 'zzzzzz'; metrics are afine_all, "),
+        (Metric(name="fid"), r"'fid' does not score a single image"),
         (Metric(name="lpips", options={"nett": "vgg"}), r"options\.nett: .*did you mean 'net'"),
         (Metric(name="psnr", options={"colour_space": "yiq"}), r"did you mean 'color_space'"),
         (Metric(name="psnr", options={"color_space": "ycbcrr"}), r"allowed are lhm, ycbcr, yiq"),
@@ -50,6 +50,27 @@ def test_conventions_state_the_color_space() -> None:
     [rgb] = conventions(scoring_of("psnr", test_y_channel=False))
     [luma] = conventions(scoring_of("psnr", color_space="yiq"))
     assert (rgb.color_space, luma.color_space) == ("rgb", "yiq")
+
+
+@pytest.mark.parametrize(
+    ("metric", "heading", "weights"),
+    [
+        (Metric(name="niqe", title="NIQE"), "NIQE", "niqe_modelparameters.mat"),
+        (Metric(name="maniqa", title="MANIQA"), "MANIQA (koniq)", "ckpt_koniq10k.pt"),
+        (Metric(name="maniqa-pipal", title="MANIQA"), "MANIQA (maniqa-pipal)", "MANIQA_PIPAL-ae6d356b.pth"),
+        (
+            Metric(name="maniqa", title="MANIQA", options={"train_dataset": "pipal"}),
+            "MANIQA (pipal)",
+            "MANIQA_PIPAL-ae6d356b.pth",
+        ),
+        (Metric(name="musiq"), "m (musiq, koniq10k)", "musiq_koniq_ckpt-e95806b9.pth"),
+        (Metric(name="clipiqa", title="CLIPIQA"), "CLIPIQA", ""),
+        (Metric(name="lpips", title="LPIPS"), "LPIPS", "LPIPS_v0.1_alex-df73285e.pth"),
+    ],
+)
+def test_without_a_reference_the_heading_names_the_weights(metric: Metric, heading: str, weights: str) -> None:
+    [found] = conventions(Scoring(metrics={"m": metric}))
+    assert (found.heading, found.weights, found.reference) == (heading, weights, metric.name == "lpips")
 
 
 def test_importing_costs_neither_torch_nor_pyiqa() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,18 @@ def test_a_dataset_that_is_not_there_is_said_to_be_missing(world: World, tmp_pat
     assert "this picture cannot be read" in gallery.missing[0]
     (world.resources / "photos/manifest.json").unlink()
     assert gallery_of(world, tmp_path).missing == ("The test datasets are not prepared.",)
+
+
+def test_a_photograph_without_hr_has_no_errors(world: World, tmp_path: Path) -> None:
+    results = furnish(world).read()
+    manifest = results.manifests["photos"]
+    items = [item.model_copy(update={"hr": "", "hr_sha256": ""}) for item in manifest.splits["test"]]
+    alone = manifest.model_copy(update={"splits": {"test": items}})
+    picture = build_gallery(replace(results, manifests={"photos": alone}), tmp_path).pictures[0]
+    assert [tile.title for tile in picture.references] == ["LR, enlarged bicubically"]
+    assert (picture.error_scale, picture.width, picture.height) == (0, SIDE, SIDE)
+    assert len(picture.tiles) == 1 + len(ROWS) * len(picture.groups)
+    assert not any(tile.error for _, tile in picture.tiles)
 
 
 def test_the_overview_shows_where_the_crop_is() -> None:

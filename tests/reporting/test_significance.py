@@ -243,3 +243,26 @@ def test_a_partial_report_waits_for_the_runs_of_a_family(world: World) -> None:
     frame = compare_rows(world.read(partial=True))
     waiting = frame[VERDICT_COLUMNS].eq(INCOMPLETE).any(axis=1)
     assert set(frame.loc[waiting, "comparison"]) == {"Against full fine-tuning"}
+
+
+def test_photographs_without_hr_take_part_where_no_hr_is_needed(world: World) -> None:
+    """Their families hold no test in a metric that compares with HR, so that none counts as missing."""
+    before = compare_rows(world.write().read())
+    world.content["datasets"]["phone"] = {"kind": "unpaired", "lr": "phone"}
+    world.content["data"]["test"].append({"dataset": "phone"})
+    world.content["scoring"]["metrics"]["vif"] = {"name": "niqe", "title": "NIQE"}
+    phone = world.scores.assign(dataset="phone")
+    phone.loc[phone["metric"] != "vif", ["value", "reason"]] = [math.nan, "not measured, because there is no HR"]
+    world.scores = pd.concat([world.scores, phone], ignore_index=True)
+    results = world.write().read()
+    frame = compare_rows(results)
+    assert set(frame["metric"][frame["dataset"] == "phone"]) == {"vif"}
+    primary = frame[frame["family"] == "primary"]
+    columns = ["row", "difference", "p_holm_seeds", "verdict_seeds", "verdict_scenes"]
+    kept = before[before["family"] == "primary"]
+    pd.testing.assert_frame_equal(primary[columns].reset_index(drop=True), kept[columns].reset_index(drop=True))
+    report = build_report(results, frame)
+    assert all(len(one.primary_lines) == (kept["comparison"] == one.title).sum() for one in report.comparisons)
+    said = " ".join(sentence for one in report.comparisons for sentence in one.sentences)
+    assert "Of these on phone" not in said
+    assert "photos, phone" not in " ".join(headline(results, frame))

@@ -16,6 +16,7 @@ import pytest
 from adaptsr.errors import UserError
 from adaptsr.reporting.model import MISSING, Block, Cell, Line, Parameters, TableModel
 from adaptsr.reporting.published import PublishedRow
+from adaptsr.reporting.significance import compare_rows
 from adaptsr.reporting.tables import arrange, build_table, mark_best, write_table
 from tests.reporting.made_up_benchmark import NASTY, SEEDS, Page, World, row_of
 
@@ -418,3 +419,34 @@ def test_scores_outside_the_matrix_are_left_out(world: World) -> None:
     world.scores = pd.concat([world.scores, *others]).astype({"seed": "Int64"})
     assert table_of(world) == whole
     assert np.isfinite(line_of(whole, "edsr", "lora/r1").cells[0].mean)
+
+
+# Drift
+
+
+def with_drift(world: World) -> None:
+    """PSNR-Y on bicubic pairs, 5 dB above that on the photographs; one run lacks it."""
+    world.content["datasets"]["bicubic"] = world.content["datasets"]["photos"]
+    world.content["data"]["drift"] = {"dataset": "bicubic"}
+    drift = world.scores[world.scores["metric"] == "psnr_y"].assign(dataset="bicubic", metric="drift")
+    world.scores = pd.concat([world.scores, drift.assign(value=drift["value"] + 5)], ignore_index=True)
+    world.without(metric="drift", backbone="edsr", baseline="lora", variant="r8", seed=4)
+
+
+def test_drift_is_a_column_and_in_no_comparison(world: World) -> None:
+    compared = compare_rows(world.write().read())
+    with_drift(world)
+    results = world.write().read()
+    pd.testing.assert_frame_equal(compare_rows(results), compared)
+    assert results.datasets == ["photos"]
+    assert not results.unfinished({row.name for row in results.rows})
+    for name in ("table2", "table3"):
+        table = build_table(results, name)
+        assert table.columns[-1].metric.title == "Drift: PSNR-Y on bicubic"
+        assert {block.dataset for block in table.blocks} <= {"photos", ""}
+        line = line_of(table, "swinir", "full_finetuning/all")
+        assert line.cells[-1].mean == pytest.approx(line.cells[0].mean + 5)
+        assert line.cells[-1].published == "-"
+        assert any(sentence.startswith("Drift is what adaptation forgot") for sentence in table.conventions)
+    lacking = line_of(build_table(results, "table2"), "edsr", "lora/r8").cells[-1]
+    assert (len(lacking.seeds), lacking.partial) == (len(SEEDS) - 1, True)

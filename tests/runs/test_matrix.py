@@ -11,8 +11,10 @@ import pytest
 from adaptsr.config.schema import RESERVED_DATASETS
 from adaptsr.data.catalogue import read_catalogue
 from adaptsr.errors import UserError
+from adaptsr.runs.estimate import estimate
 from adaptsr.runs.matrix import Matrix
-from tests.factories import matrix_of, profile_content
+from adaptsr.runs.validation import check
+from tests.factories import baselines, matrix_of, profile_content
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -44,6 +46,7 @@ def with_dataset(name: str) -> Change:
     return lambda content: content["datasets"].update({name: {"kind": "archive", "row": "div2k-bicubic-x4"}})
 
 
+TUNING = {"grid": {"lr": [1, 2]}, "seeds": [9], "metric": "psnr_y"}
 MISTAKES: list[tuple[Change, str]] = [
     (
         lambda content: content["baselines"]["lora"].update(only={"table5-*": ["swinir"]}),
@@ -54,6 +57,26 @@ MISTAKES: list[tuple[Change, str]] = [
         r"baselines\.lora\.only: no backbone 'swimir' \(did you mean 'swinir'\?\)",
     ),
     *((with_dataset(name), f"datasets: {name!r} is reserved") for name in RESERVED_DATASETS),
+    (lambda content: content.pop("training"), "baselines: nothing trains without `training`"),
+    (
+        lambda content: [content.pop(key) for key in ("training", "baselines")] and content.update(tuning=TUNING),
+        "tuning: nothing trains without `training`",
+    ),
+    (
+        lambda content: content["data"].update(drift={"dataset": "realsr"}),
+        "data.drift: 'realsr' is a test dataset already",
+    ),
+    (
+        lambda content: (
+            content["datasets"].update(degraded=profile_content()["datasets"]["degraded"])
+            or content["data"].update(drift={"dataset": "degraded"})
+        ),
+        r"data\.drift\.dataset: its LR is not bicubic",
+    ),
+    (
+        lambda content: content["datasets"].update(div2k={"kind": "unpaired", "lr": "photos"}),
+        r"data\.train\.0\.dataset: the photographs of 'div2k' have no HR",
+    ),
     (
         lambda content: content["backbones"].update(external={"architecture": "edsr"}),
         "backbones: 'external' is reserved",
@@ -117,3 +140,25 @@ def test_a_baseline_file_may_not_take_the_name_of_external_models(repository: Pa
     (tmp_path / "external.py").write_text((repository / "baselines/lora.py").read_text())
     with pytest.raises(UserError, match=r"external\.py: invalid baseline name 'external'"):
         Matrix.of(paper().profile, "paper.yaml", [tmp_path])
+
+
+@pytest.mark.parametrize("key", ["train", "validation"])
+def test_rows_that_train_need_data(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile without any needs none, whether it leaves `training` out or runs no variant."""
+    monkeypatch.setattr("adaptsr.runs.validation._check_weights", lambda _: None)
+    with pytest.raises(UserError, match=rf"paper\.yaml: data\.{key}: missing, but arc/svd50 trains"):
+        check(paper(lambda content: content["data"].pop(key)))
+    for nothing in (
+        lambda content: content.update(baselines=baselines({})),
+        lambda content: [content.pop(key) for key in ("training", "baselines")],
+    ):
+        matrix = paper(
+            lambda content, nothing=nothing: (
+                content["data"].pop(key),
+                content["report"].pop("comparisons"),
+                nothing(content),
+            )
+        )  # type: ignore[misc]
+        check(matrix)
+        assert estimate(matrix).backbones[0].runs == 0
+        assert {row.kind for row in matrix.rows} == {"unadapted", "external"}

@@ -14,7 +14,7 @@ import torch
 from adaptsr.data.images import write_png
 from adaptsr.errors import UserError
 from adaptsr.metrics.psnr import psnr_y
-from adaptsr.scoring.folders import score_folders, standard_scoring
+from adaptsr.scoring.folders import as_text, named_scoring, score_folders, standard_scoring
 from adaptsr.scoring.scorer import Scorer, ScoreRow
 from tests.factories import scoring_of, smooth_pair
 
@@ -39,6 +39,21 @@ def test_folders_are_scored_as_json(tmp_path: Path, no_weights: Path) -> None:
     assert "VGG16" in scored["images"][0]["reasons"]["dists"]
     assert scored["conventions"]["psnr_y"]["color_space"] == "ycbcr"
     assert scored["conventions"]["psnr_y"]["crop_border"] == 4
+
+
+def test_a_folder_is_scored_without_references(tmp_path: Path, no_weights: Path) -> None:
+    sr = folder(tmp_path / "sr", {name: smooth_pair(name, 64, 64)[0] for name in ("a.png", "b.png")})
+    scored = score_folders(sr, None, named_scoring(["piqe", "entropy"]), 4)
+    assert [image["name"] for image in scored["images"]] == ["a", "b"]
+    assert scored["mean"]["piqe"] == pytest.approx(np.mean([image["piqe"] for image in scored["images"]]))
+    inner = folder(tmp_path / "inner", {"a.png": smooth_pair("a.png", 64, 64)[0][:, 4:-4, 4:-4]})
+    assert score_folders(inner, None, named_scoring(["piqe"]), 0)["mean"]["piqe"] == scored["images"][0]["piqe"]
+    named = score_folders(inner, None, named_scoring(["maniqa", "entropy"]), 0)
+    assert as_text(named).splitlines()[0].split() == ["image", "maniqa", "(koniq)", "entropy"]
+    assert named["conventions"]["maniqa"]["weights"] == "ckpt_koniq10k.pt"
+    (sr / "c.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"restored c\.png: unreadable"):
+        score_folders(sr, None, named_scoring(["piqe"]), 0)
 
 
 def test_one_pair_is_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -304,3 +304,22 @@ def test_pictures_of_the_first_seed_are_kept(matrix: Matrix, room_for_two: None)
     picture_path(first, picture).unlink()
     assert score(matrix) == ["edsr full_finetuning/all seed 1: scored on photos"]
     assert torch.equal(read_image(picture_path(first, picture)), expected)
+
+
+def test_drift_is_psnr_on_its_dataset_alone(matrix: Matrix) -> None:
+    content = matrix.profile.model_dump(mode="json", exclude_unset=True)
+    content["datasets"]["bicubic"] = content["datasets"]["photos"]
+    content["data"]["drift"] = {"dataset": "bicubic", "split": "test"}
+    drifting = factories.matrix_of(content)
+    prepare("bicubic", drifting.profile.datasets["bicubic"], manifest_path("bicubic").parent, 4)
+    score(drifting)
+    rows = read_scores(OUT).rows
+    assert set(rows["metric"][rows["dataset"] == "bicubic"]) == {"drift"}
+    keys = ["backbone", "baseline", "seed", "image"]
+    drift, psnr = (
+        rows[rows["metric"] == metric].set_index(keys)["value"].sort_index() for metric in ("drift", "psnr_y")
+    )
+    assert drift.equals(psnr)
+    assert not list(drifting.results.rglob("pictures/bicubic/*.png"))
+    score(matrix)
+    assert set(read_scores(OUT).rows["metric"]) == {"psnr_y", "gmsd"}

@@ -65,6 +65,22 @@ def test_published_scores_are_reproduced(assets: Path) -> None:
     assert {row.color_space for row in rows} == {"ycbcr"}
 
 
+def test_published_scores_without_a_reference_are_reproduced(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NIQE of three published restorations, without HR; metrics whose networks are elsewhere are missing with the reason."""
+    monkeypatch.setenv("TORCH_HOME", str(assets / "metrics" / "torch_home"))
+    with (assets / "known_answers" / "osediff_realsr_no_reference.csv").open() as file:
+        published = {row["image"]: float(row["niqe"]) for row in csv.DictReader(file)}
+    images = [read_image(assets / "known_answers" / f"{name}.png") for name in published]
+    rows = Scorer(scoring_of("niqe", "musiq", "psnr")).score(images, None, list(published))
+    niqe = {row.image: row.value for row in rows if row.metric == "niqe"}
+    assert niqe == pytest.approx(published, abs=5e-3)
+    assert sum(abs(value - published[name]) < 1e-5 for name, value in niqe.items() if value) == 2
+    reasons = {row.metric: row.reason for row in rows}
+    assert reasons["niqe"] is None
+    assert str(reasons["musiq"]).startswith("MUSIQ weights not available: put https://")
+    assert reasons["psnr"] == "not measured, because these photographs have no HR"
+
+
 @pytest.mark.slow
 def test_bicubic_on_the_realsr_crops(assets: Path) -> None:
     """27.12 dB over all 100 crops, without a border."""
@@ -302,6 +318,10 @@ def test_missing_weights_are_a_reason_at_once_and_in_silence(
     ("name", "said"),
     [
         ("deepdc", "vgg19-dcbb9e9d.pth"),
+        ("niqe", "niqe_modelparameters.mat"),
+        ("musiq", "musiq_koniq_ckpt-e95806b9.pth"),
+        ("maniqa-pipal", "MANIQA_PIPAL-ae6d356b.pth"),
+        ("clipiqa", "their model hub's cache"),
         ("pieapp", "PieAPPv0.1-0937b014.pth"),
         pytest.param("topiq_fr", "their model hub's cache", marks=pytest.mark.slow),
     ],

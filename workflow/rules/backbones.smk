@@ -53,7 +53,7 @@ rule demo_weights:
 # later is checked by its own training job, so that the others stay up to date.
 rule accepted:
     input:
-        manifests([PROFILE.data.validation.dataset]),
+        manifests(split.dataset for split in PROFILE.data.followed),
         lambda wildcards: weights(wildcards.backbone),
     output:
         f"results/{NAME}/accepted/{{backbone}}.json",

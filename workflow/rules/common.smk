@@ -13,7 +13,9 @@ from adaptsr.data.kinds import kind_of
 from adaptsr.data.manifest import manifest_path
 from adaptsr.errors import UserError
 from adaptsr.exchange.moves import recover
-from adaptsr.files import expanded
+from adaptsr.files import expanded, read_json
+from adaptsr.metrics.conventions import whole_scoring
+from adaptsr.metrics.weights import next_attempt
 from adaptsr.runs import job_requests, validation
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.parts import Part, take_part
@@ -128,8 +130,8 @@ def weights_source(file):
 @cache
 def training_files(backbone):
     """The manifests of the datasets that training reads, and the weights it starts from."""
-    used = [*(source.dataset for source in PROFILE.data.train), PROFILE.data.validation.dataset]
-    return manifests(used) + weights(backbone)
+    used = [*PROFILE.data.train, *PROFILE.data.followed]
+    return manifests(part.dataset for part in used) + weights(backbone)
 
 
 def training_inputs(wildcards):
@@ -148,6 +150,20 @@ def loss_weights():
 def loss_networks():
     """Return the objectives that need network weights."""
     return [objective.model_dump() for objective in MATRIX.objectives if objective.networks]
+
+
+def weights_attempt():
+    """Return the number of the attempt to fetch network weights that this call of Snakemake needs."""
+    if not workflow.is_main_process:
+        return 0
+    try:
+        last = read_json(Path(f"results/{NAME}/metric_weights.json"), "what `adaptsr fetch-metric-weights` writes")
+    except UserError:  # there is none, or a torn one that the job replaces
+        last = {}
+    return next_attempt(PROFILE.scoring, MATRIX.objectives if last.get("missing") else [], last)
+
+
+ATTEMPT = weights_attempt()
 
 
 def row_of(wildcards):
@@ -236,6 +252,12 @@ def scoring_key(wildcards):
     return [*key, folders_as_they_are(PROFILE, [wildcards.dataset])] if wildcards.backbone == EXTERNAL else key
 
 
+def costs_key():
+    """Return what makes the measured costs stale besides the weights."""
+    measured = [PROFILE.report.cost, *PROFILE.backbones.values(), *PROFILE.external.values()]
+    return [part.model_dump(mode="json") for part in measured if part]
+
+
 def scored():
     """Return the lists that scoring jobs write, one for each backbone, block of rows and test dataset."""
     return [
@@ -248,7 +270,8 @@ def scored():
 
 def columns(wildcards):
     """Return the columns of scores.parquet with the metrics they name, and its rows."""
-    named = {column: metric_key(PROFILE.scoring, column) for column in PROFILE.scoring.metrics}
+    scoring = whole_scoring(PROFILE)
+    named = {column: metric_key(scoring, column) for column in scoring.metrics}
     return [named, [row.name for row in MATRIX.rows]]
 
 

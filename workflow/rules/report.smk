@@ -92,6 +92,7 @@ rule report:
         stability=stability_report(),
         tables=[path for name in tested_reports() for path in report_files(name)],
         audit=audit_report(),
+        costs=rules.costs.output if PROFILE.report.cost else [],
     output:
         page=f"reports/{NAME}/index.html",
         seeds=f"reports/{NAME}/seeds.csv",

@@ -3,6 +3,7 @@
 # only those that are missing or stale.
 
 
+# Each call of Snakemake tries again for what is missing, but only if the files are here by now or their host has them.
 rule metric_weights:
     output:
         f"results/{NAME}/metric_weights.json",
@@ -10,11 +11,12 @@ rule metric_weights:
         f"results/{NAME}/logs/metric_weights.log",
     localrule: True
     params:
-        metrics=lambda wildcards: metric_keys() + loss_networks(),
+        metrics=lambda wildcards: metric_keys() + loss_networks() + [ATTEMPT] * (ATTEMPT > 0),
+        attempt=lambda wildcards, output: ATTEMPT,  # Snakemake does not compare what is derived from outputs
     message:
         "Fetching the network weights that metrics and losses need"
     shell:
-        "adaptsr fetch-metric-weights {PROFILE_ARGUMENTS} --out {output} 2>&1 | tee {log} >&2"
+        "adaptsr fetch-metric-weights {PROFILE_ARGUMENTS} --attempt {params.attempt} --out {output} 2>&1 | tee {log} >&2"
 
 
 rule score:
@@ -40,6 +42,24 @@ rule score:
     shell:
         "adaptsr score-runs {PROFILE_ARGUMENTS} {params.part} {params.subject} --dataset {wildcards.dataset} --rows {params.rows} "
         "--out {output} 2>&1 | tee {log} >&2"
+
+
+rule costs:
+    input:
+        [path for backbone in MATRIX.backbones for path in weights(backbone or EXTERNAL)],
+    output:
+        f"results/{NAME}/costs.json",
+    log:
+        f"results/{NAME}/logs/costs.log",
+    threads: PROFILE.compute.threads
+    resources:
+        **requested(memory=job_requests.SCORING_MB),
+    params:
+        key=lambda wildcards: costs_key(),
+    message:
+        "Measuring what restoring an image costs"
+    shell:
+        "adaptsr measure-costs {PROFILE_ARGUMENTS} --out {output} 2>&1 | tee {log} >&2"
 
 
 rule scores:

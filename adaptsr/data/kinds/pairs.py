@@ -35,7 +35,7 @@ def prepare(name: str, declared: Pairs, folder: Path, scale: int) -> Manifest:
     manifest.remove(folder)
     where = f"datasets.{name}"
     problems: list[str] = []
-    lr, hr = (Side(called, _resolved(text), images_only=True) for called, text in _folders(declared))
+    lr, hr = (Side(called, resolved(text), images_only=True) for called, text in _folders(declared))
     pairs = match(lr, hr, problems)
     checked = {stem: _check_pair(*pair, scale, problems) for stem, pair in pairs.items()}
     raise_all(where, problems)
@@ -66,15 +66,15 @@ def listing(declared: Pairs) -> Any:
 
     Lists a folder by its resolved path, so that its spelling in the profile does not matter.
     """
-    folders = [_resolved(text) for _, text in _folders(declared)]
-    return [declared.split, *([str(folder), _files(folder)] for folder in folders)]
+    folders = [resolved(text) for _, text in _folders(declared)]
+    return [declared.split, *([str(folder), folder_files(folder)] for folder in folders)]
 
 
 def photographs(declared: Pairs, split: SplitName) -> frozenset[str]:
     """Return the HR files of the split; none while the folder is missing or the split rules do not fit it."""
-    folder = _resolved(declared.hr)
+    folder = resolved(declared.hr)
     try:
-        names = split_names(sorted({Path(str(name)).stem for name, *_ in _files(folder)}), declared.split)
+        names = split_names(sorted({Path(str(name)).stem for name, *_ in folder_files(folder)}), declared.split)
     except UserError:  # said by `prepare`
         return frozenset()
     return frozenset(f"{folder / name}" for name in names.get(split, []))
@@ -84,11 +84,13 @@ def _folders(declared: Pairs) -> tuple[tuple[str, str], tuple[str, str]]:
     return ("LR", declared.lr), ("HR", declared.hr)
 
 
-def _resolved(text: str) -> Path:
+def resolved(text: str) -> Path:
+    """Return the folder that a profile names, by one path however it is spelled."""
     return Path(os.path.realpath(expanded(text)))
 
 
-def _files(folder: Path) -> list[list[str | int]]:
+def folder_files(folder: Path) -> list[list[str | int]]:
+    """List the files of a folder with their sizes and times; none if it is missing."""
     if not folder.is_dir():
         return []
     shown = sorted(path for path in folder.iterdir() if not is_system_file(path.name))
