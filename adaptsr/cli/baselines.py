@@ -49,6 +49,6 @@ def _stability(parsed: argparse.Namespace) -> None:
     given = {"scores": parsed.score and [parsed.score], "batches": parsed.batches}
     changes = {key: value for key, value in given.items() if value is not None}
     found = measure(matrix, backbone, (matrix.profile.stability or schema.Stability()).model_copy(update=changes))
-    print("\n".join(map(as_text, found)))
     if parsed.out:
         files.write_json(parsed.out, {"measured": [asdict(one) for one in found]})
+    print("\n".join(map(as_text, found)))
