@@ -33,6 +33,8 @@ SHOWN = {
 class _Listing(NamedTuple):
     headings: Sequence[str]
     rows: Sequence[tuple[str, Sequence[str], str]]
+    first: str = "Backbone and score"
+    last: str = "Source of the published number"
 
 
 def write_stability(profile: Profile, results_folder: Path, out_folder: Path) -> list[Path]:
