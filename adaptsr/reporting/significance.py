@@ -157,6 +157,8 @@ def compare_rows(results: Results) -> pd.DataFrame:
     profile = results.profile
     metrics = metric_columns(profile)
     rows = {row.name: row for row in results.rows}
+    unpaired = {name for name, dataset in profile.datasets.items() if dataset.kind == "unpaired"}  # without HR
+    comparing = {metric.name for metric in metrics if metric.reference}
     frame = significance(
         _without_diverged(results.scores, results.records),
         comparisons_shown(results),
@@ -167,8 +169,8 @@ def compare_rows(results: Results) -> pd.DataFrame:
         scenes=results.scenes,
         seeds=profile.seeds,
         runs=lambda backbone, row: rows[row].on(backbone),
+        apply=lambda dataset, metric: not (dataset in unpaired and metric in comparing),
     )
-    frame = frame[~_impossible(frame, profile, metrics)].reset_index(drop=True)
     declared = comparisons_of(profile, results.declared_rows)
     waiting = [one.title for one in declared if results.unfinished({*one.rows, one.compared_with})]
     withheld = frame["comparison"].isin(waiting)
@@ -177,13 +179,6 @@ def compare_rows(results: Results) -> pd.DataFrame:
         frame.loc[withheld, [f"{column}_{scope}" for column in of_families]] = math.nan
         frame.loc[withheld & frame[f"verdict_{scope}"].isin(VERDICTS), f"verdict_{scope}"] = INCOMPLETE
     return frame
-
-
-def _impossible(frame: pd.DataFrame, profile: Profile, metrics: Sequence[MetricColumn]) -> pd.Series[bool]:
-    """Mark the lines that nothing can fill: metrics that compare with HR, of photographs that have none."""
-    unpaired = [name for name, declared in profile.datasets.items() if declared.kind == "unpaired"]
-    comparing = [metric.name for metric in metrics if metric.reference]
-    return frame["dataset"].isin(unpaired) & frame["metric"].isin(comparing)
 
 
 def _without_diverged(scores: pd.DataFrame, records: Mapping[Run, RunRecord]) -> pd.DataFrame:

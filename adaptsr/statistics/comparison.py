@@ -141,10 +141,11 @@ def significance(
     scenes: Mapping[str, Mapping[str, str]],
     seeds: Sequence[int] | None = None,
     runs: Callable[[str, str], bool] = lambda backbone, row: True,
+    apply: Callable[[str, str], bool] = lambda dataset, metric: True,
 ) -> pd.DataFrame:
     """Compare all rows of all comparisons: one line per comparison, backbone, dataset, metric and row, in that order.
 
-    scenes: dataset to (image to scene). runs: whether a backbone runs a row at all. The columns are `COLUMNS`. A comparison has two families: `primary`, all its
+    scenes: dataset to (image to scene). runs: whether a backbone runs a row at all. apply: whether a dataset has what a metric needs. The columns are `COLUMNS`. A comparison has two families: `primary`, all its
     lines in the primary metric, and `exploratory`, all its lines in the others. In each, Holm's method corrects the p
     values of one question for one scope. Every line is a test of its family, made or not, but for equivalence and
     non-inferiority in metrics without a margin; `tests_<scope>` counts the lines. `detectable_<scope>` and
@@ -172,7 +173,7 @@ def significance(
         for dataset in datasets
         for measure in measures
         for row in comparison.rows
-        if runs(backbone, row)
+        if runs(backbone, row) and apply(dataset, measure.name)
     ]
     if not lines:
         return pd.DataFrame(columns=COLUMNS)
