@@ -1,12 +1,16 @@
-"""Estimate seconds of training and scoring from the times that a profile's paper publishes. Imports no torch."""
+"""Estimate seconds of training and scoring from times that were published or measured. Imports no torch."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from adaptsr.adaptation.baseline_files import Variant
 from adaptsr.config import schema
+from adaptsr.data.catalogue import FOLDER
 from adaptsr.data.kinds import SplitSize, kind_of
+from adaptsr.errors import UserError, listing, suggestion
 from adaptsr.metrics.conventions import scoring_of
 from adaptsr.metrics.costs import seconds_of
 from adaptsr.papers import Timing, load_paper
@@ -15,9 +19,42 @@ from adaptsr.runs.matrix import Matrix
 PIXELS_OF_AN_ITERATION = 8 * 256**2
 
 
-def timings(profile: schema.Profile) -> Mapping[str, Timing]:
-    """Return the published timings of the profile's paper by name of the weights; none without a paper."""
-    return load_paper(profile.paper).TIMINGS if profile.paper else {}
+@dataclass(frozen=True)
+class Measured:
+    """Times that `speed.cuda` measured on one card. recipe: precision and compilation; when: date and version of the code."""
+
+    recipe: str
+    when: str
+    timings: Mapping[str, Timing]
+
+
+def timings(profile: schema.Profile, card: str | None = None) -> Mapping[str, Timing]:
+    """Return the times of the profile's paper by name of the weights, or those measured on a card; none without a paper."""
+    published = load_paper(profile.paper).TIMINGS if profile.paper else {}
+    return measured(published, card).timings if card else published
+
+
+def measured(published: Mapping[str, Timing], card: str) -> Measured:
+    """Read the times of a card from config/timings.tsv. Raises `UserError` if it has none."""
+    with (FOLDER / "timings.tsv").open(newline="") as file:
+        lines = list(csv.DictReader(file, delimiter="\t"))
+    own = [line for line in lines if line["card"] == card]
+    if not own:
+        known = {line["card"] for line in lines}
+        raise UserError(f"config/timings.tsv has no card {card!r}{suggestion(card, known)}; it has {listing(known)}")
+    found = {
+        line["weights"]: replace(
+            published[line["weights"]],
+            adapted=float(line["adapted"]),
+            full=float(line["full"]),
+            restoring=float(line["restoring"]),
+            how=line["how"],
+        )
+        for line in own
+        if line["weights"] in published
+    }
+    recipe = f"training.precision: {own[0]['precision']}, training.compile: {own[0]['compile']}"
+    return Measured(recipe, f"{own[0]['date']}, version {own[0]['version']}", found)
 
 
 def training_seconds(matrix: Matrix, backbone: str, variant: Variant, timing: Timing) -> float:

@@ -75,8 +75,11 @@ def _sum_of_known(values: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def estimate(matrix: Matrix) -> Estimate:
-    """Estimate what a profile costs from the profile and the files on disk; nothing is fetched or started."""
+def estimate(matrix: Matrix, card: str | None = None) -> Estimate:
+    """Estimate what a profile costs from the profile and the files on disk; nothing is fetched or started.
+
+    card: one of `config/timings.tsv`, whose measured times count instead of the paper's.
+    """
     catalogue = read_catalogue()
     profile = matrix.profile
     names = [*_archive_datasets(profile).values(), *_named_weights(profile, catalogue)]
@@ -85,8 +88,8 @@ def estimate(matrix: Matrix) -> Estimate:
     networks = {file.title: file.path.is_file() for file in weight_files(profile.scoring, matrix.objectives)}
     return Estimate(
         profile=profile.name,
-        backbones=tuple(_estimate_backbone(matrix, name) for name in profile.backbones),
-        notes=tuple(_notes(matrix)),
+        backbones=tuple(_estimate_backbone(matrix, name, card) for name in profile.backbones),
+        notes=tuple(_notes(matrix, card)),
         downloads=downloads,
         metric_weights=tuple(networks.items()),
         archive_bytes=sum(state.source.bytes or 0 for state in archives),
@@ -113,9 +116,9 @@ def _named_weights(profile: schema.Profile, catalogue: Catalogue) -> list[str]:
     return [model.weights for model in models if model.weights and model.weights in catalogue.weights]
 
 
-def _estimate_backbone(matrix: Matrix, name: str) -> BackboneEstimate:
+def _estimate_backbone(matrix: Matrix, name: str, card: str | None) -> BackboneEstimate:
     profile = matrix.profile
-    timing = durations.timings(profile).get(profile.backbones[name].weights or "")
+    timing = durations.timings(profile, card).get(profile.backbones[name].weights or "")
     runs = [run for run in matrix.runs if run.backbone == name and run.trained]
     finished = _finished(matrix, runs)
     left = Counter(run.variant for run in runs)
@@ -239,7 +242,7 @@ def _weights_bytes(profile: schema.Profile, backbone: schema.Backbone) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _notes(matrix: Matrix) -> Iterator[str]:
+def _notes(matrix: Matrix, card: str | None) -> Iterator[str]:
     profile = matrix.profile
     if matrix.selection:
         count, of = (sum(run.trained for run in runs) for runs in (matrix.runs, matrix.whole.runs))
@@ -249,10 +252,21 @@ def _notes(matrix: Matrix) -> Iterator[str]:
         yield f"Left out until its archive is there: {', '.join(left_out)}."
     if not any(backbone.weights in durations.timings(profile) for backbone in profile.backbones.values()):
         return
-    yield (
-        "Hours are of one RTX 4090: published times per iteration at batch 8 and HR crop 256, in proportion to the pixels of an "
-        "iteration; half-precision restoring times doubled; metric times of a V100. Data loading is not in them."
-    )
+    if card:
+        found = durations.measured(durations.timings(profile), card)
+        yield (
+            f"Hours are of one {card}, by steps measured on {found.when}, with {found.recipe}; batch 8 and HR crop 256, in proportion to "
+            "the pixels of an iteration; metric times of a V100. Data loading and compiling are not in them."
+        )
+        training = profile.training
+        own = f"training.precision: {training.precision}, training.compile: {training.compile}" if training else None
+        if own != found.recipe:
+            yield f"This profile has {own}, which this table does not have for this card: these are the hours that it would take with the other."
+    else:
+        yield (
+            "Hours are of one RTX 4090: published times per iteration at batch 8 and HR crop 256, in proportion to the pixels of an "
+            "iteration; half-precision restoring times doubled; metric times of a V100. Data loading is not in them."
+        )
     if any(source.degradation for source in profile.data.train):
         yield "LR that is degraded on the fly makes an iteration longer than the published ones; by how much is not published."
     if tuning := sum(len(at.profile.seeds) for name in profile.backbones for at, _ in _tuning_runs(matrix, name)):
@@ -268,11 +282,11 @@ def _notes(matrix: Matrix) -> Iterator[str]:
         yield "Restoring and scoring the outputs of other models is not in them."
 
 
-def to_text(made: Estimate) -> str:
-    """Write the estimate out for the terminal."""
+def to_text(made: Estimate, gpus: int = 1) -> str:
+    """Write the estimate out for the terminal; gpus: over how many the hours spread."""
     finished = sum(backbone.finished for backbone in made.backbones)
     runs = sum(backbone.runs for backbone in made.backbones)
-    lines = [f"Profile {made.profile}: {runs:,} runs, {finished:,} of them finished", "", *_hours_text(made), ""]
+    lines = [f"Profile {made.profile}: {runs:,} runs, {finished:,} of them finished", "", *_hours_text(made, gpus), ""]
     lines += [*made.notes, ""] if made.notes else []
     lines += ["Downloads", *as_text(made.downloads).splitlines()] if made.downloads else ["No downloads"]
     lines += [f"metric weights: {title}, {'there' if there else 'missing'}" for title, there in made.metric_weights]
@@ -287,7 +301,7 @@ def to_text(made: Estimate) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _hours_text(made: Estimate) -> Iterator[str]:
+def _hours_text(made: Estimate, gpus: int) -> Iterator[str]:
     cells = [("BACKBONE", "RUNS", "FINISHED", "TRAINING", "VALIDATION", "SCORING", "HOURS")]
     for b in made.backbones:
         hours = (b.training_hours, b.validation_hours, b.scoring_hours, b.hours)
@@ -296,6 +310,8 @@ def _hours_text(made: Estimate) -> Iterator[str]:
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:
         yield "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+    if gpus > 1 and made.hours is not None:
+        yield f"On {gpus} GPUs: {_hours(made.hours / gpus)} hours, if their jobs end together."
     yield from (f"{backbone.name}: {backbone.how}" for backbone in made.backbones)
 
 

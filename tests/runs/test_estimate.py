@@ -156,3 +156,27 @@ def test_planning_costs_no_torch(repository: Path) -> None:
     program = "import adaptsr.runs.estimate, sys; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=repository, check=False)
     assert done.returncode == 0
+
+
+def test_measured_times_of_a_card_count_instead_of_the_paper_s() -> None:
+    """Steps of config/timings.tsv in seconds, times the iterations of the profile."""
+    change = one_run("swinir", "lora", "r8")
+    content = profile_content("paper")
+    change(content)
+    matrix = matrix_of(content)
+    (backbone,) = estimate.estimate(matrix, "H200").backbones
+    iterations = matrix.training(matrix.variant("lora/r8"), "swinir").iterations
+    assert backbone.training_hours == pytest.approx(iterations * 0.0403 / 3600)
+    notes = " ".join(estimate.estimate(matrix, "H200").notes)
+    assert "Hours are of one H200, by steps measured on 2026-11-27" in notes
+    assert "This profile has training.precision: float32, training.compile: none" in notes
+    assert "RTX 4090" not in notes
+    with pytest.raises(UserError, match=r"config/timings.tsv has no card 'H20' \(did you mean 'H200'\?\)"):
+        estimate.estimate(matrix, "H20")
+
+
+def test_hours_are_shared_by_gpus() -> None:
+    found = made("paper-core")
+    assert found.hours
+    assert f"On 4 GPUs: {found.hours / 4:,.1f} hours" in estimate.to_text(found, 4)
+    assert "GPUs:" not in estimate.to_text(found)
