@@ -16,7 +16,8 @@ SMALLEST = 192
 """Pixels a side: NIQE compares patches of 96 pixels, and one or two of them say nothing."""
 _LUMA = {"test_y_channel": True, "color_space": "yiq"}
 """The luma with which published values were measured."""
-_NIQE = Convention("niqe", "niqe", "NIQE", _LUMA, "yiq", lower_is_better=True)
+_FILE = "niqe_modelparameters.mat"
+_NIQE = Convention("niqe", "niqe", "NIQE", _LUMA, "yiq", lower_is_better=True, reference=False, weights=_FILE)
 
 Pixels = NDArray[np.uint8]
 """RGB, shape (H, W, 3)."""

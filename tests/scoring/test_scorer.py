@@ -323,7 +323,7 @@ def test_missing_weights_are_a_reason_at_once_and_in_silence(
         ("maniqa-pipal", "MANIQA_PIPAL-ae6d356b.pth"),
         ("clipiqa", "their model hub's cache"),
         ("pieapp", "PieAPPv0.1-0937b014.pth"),
-        pytest.param("topiq_fr", "their model hub's cache", marks=pytest.mark.slow),
+        pytest.param("topiq_fr", "cfanet_fr_kadid_res50-2c4cc61d.pth", marks=pytest.mark.slow),
     ],
 )
 def test_other_learned_metrics_without_weights_are_missing_too(

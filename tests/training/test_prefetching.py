@@ -28,8 +28,8 @@ def made_by(index: int) -> tuple[int, int]:
 
 
 def helper() -> psutil.Process:
-    (found,) = psutil.Process().children()
-    return found
+    """The newest child of this process: other tests may have left theirs."""
+    return max(psutil.Process().children(), key=psutil.Process.create_time)
 
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -69,8 +69,19 @@ def test_every_gradient_is_the_plain_one(backbone: str, full: bool) -> None:
         torch.testing.assert_close(gradients_compiled[name], gradient, rtol=1e-9, atol=1e-13, msg=name)
 
 
+def compiles() -> bool:
+    """Whether torch's compiler works here: it needs a C++ compiler that links the standard library."""
+    try:
+        torch.compile(lambda x: (x + 1).sin().sum())(torch.ones(8))
+    except Exception:
+        return False
+    return True
+
+
 @pytest.mark.slow
 def test_the_real_backend_agrees_in_single_precision() -> None:
+    if not compiles():
+        pytest.skip("torch.compile does not work on this machine")
     plain = with_lora(built("swinir")).float()
     compiled = copy.deepcopy(plain)
     compile_regions(compiled)
