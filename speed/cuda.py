@@ -72,8 +72,6 @@ OURS: dict[str, dict[str, str]] = {
     "ours, bfloat16, graphs": {"precision": "bfloat16", "compile": "graphs"},
     "ours, float32, graphs": {"compile": "graphs"},
 }
-GOAL = {"ours, bfloat16, graphs": 0.25}
-"""Time of a step of SwinIR over that of BasicSR's loop."""
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3, "bfloat16": 0.1}
 """Largest difference of a gradient from float64's, as a share of the largest gradient of its tensor."""
 
@@ -130,8 +128,8 @@ def _measure(options: argparse.Namespace) -> None:
         "check": check_figures,
         "restoring": restoring_figures,
         "data": data_figures,
-        "seeds": partial_of("seeds"),
-        "scoring": partial_of("scoring", "--images", "8", "--methods", "2"),
+        "seeds": figures_of("seeds"),
+        "scoring": figures_of("scoring", "--images", "8", "--methods", "2"),
         "quality": quality_figures,
         "kills": kill_figures,
     }.get(options.part, step_figures)
@@ -377,7 +375,7 @@ def data_figures(options: argparse.Namespace) -> Iterator[Figure]:
         yield Figure(f"a batch of 8, HR {crop}, {share}", 1000 * (time.perf_counter() - began) / rounds, "ms")
 
 
-def partial_of(benchmark: str, *words: str) -> Callable[[argparse.Namespace], Iterator[Figure]]:
+def figures_of(benchmark: str, *words: str) -> Callable[[argparse.Namespace], Iterator[Figure]]:
     """Return the figures of another benchmark, run as its own command."""
 
     def figures(options: argparse.Namespace) -> Iterator[Figure]:
@@ -396,7 +394,7 @@ def quality_figures(options: argparse.Namespace) -> Iterator[Figure]:
         return
     words = ["--data", str(options.pairs), "--weights", str(options.weights), "--iterations", "300"]
     words += ["--compile", "graphs" if options.device == "cuda" else "regions"]
-    yield from partial_of("quality", *words)(options)
+    yield from figures_of("quality", *words)(options)
 
 
 def kill_figures(options: argparse.Namespace) -> Iterator[Figure]:

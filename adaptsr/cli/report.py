@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
 
     watch = with_part(with_profile(commands.add_parser("watch", help="show runs in progress, and a partial report")))
     watch.add_argument("--every", type=float, default=60, metavar="SECONDS", help="render the report this often")
-    watch.add_argument("--once", action="store_true", help="show what there is now, and end")
+    watch.add_argument("--once", action="store_true", help="show the present state once, then end")
     watch.set_defaults(command=_watch, partial=True, results=None)
 
     audit = commands.add_parser("audit", help="check the paper's numbers and claims by arithmetic")

@@ -72,7 +72,7 @@ class _NetworkWanted(Exception):
 
 
 def weight_files(scoring: Scoring, objectives: Iterable[Objective] = ()) -> list[WeightFile]:
-    """Return the weight files of columns and of losses, present or not, as far as they are known without building any."""
+    """Return the weight files of columns and losses, present or not; some networks name theirs only when they are built."""
     losses = [convention for objective in objectives for convention in loss_conventions(objective)]
     return [file for convention in (*conventions(scoring), *losses) for file in _files(convention)]
 

@@ -29,7 +29,7 @@ NAMES = {
     "vif": "visual information fidelity",
     "fsim": "feature similarity",
 }
-"""What the names of pyiqa's metrics stand for, as far as they are abbreviations."""
+"""The full names of pyiqa's metrics that have abbreviated ones."""
 OWN_ORDER = {
     "ssim": "computed in a faster order of ours, 1.7e-10 apart",
     "ssimc": "computed in a faster order of ours, 1.7e-10 apart",

@@ -33,6 +33,7 @@ def check(matrix: Matrix, *, weights: bool = True) -> None:
     crop = profile.training.crop if profile.training else 0
     if crop % 8 and any("gan" in objective.terms for objective in matrix.objectives):
         raise UserError(f"{source}: training.crop: {crop} is not a multiple of 8, which the loss `gan` needs")
+    _check_graphs(matrix)
     published = _published(matrix)
     rows = {row.name for row in matrix.rows}
     for name, table in profile.report.tables.items():
@@ -47,6 +48,19 @@ def check(matrix: Matrix, *, weights: bool = True) -> None:
         if not matching(matrix.rows, comparison.rows):
             raise UserError(
                 f"{where}.rows: {', '.join(comparison.rows)} match no row of this profile; there are {listing(rows)}"
+            )
+
+
+def _check_graphs(matrix: Matrix) -> None:
+    """Refuse to capture a step that does more on the host than set learning rates."""
+    if matrix.profile.training is None or matrix.profile.training.compile != "graphs":
+        return
+    for row in matrix.variants.values():
+        training = matrix.untuned.training(row, next(iter(matrix.profile.backbones)))
+        if training.optimizer not in ("adam", "adamw") or "gan" in training.objective.terms:
+            found = "the loss `gan`" if "gan" in training.objective.terms else f"the optimizer {training.optimizer}"
+            raise UserError(
+                f"{matrix.source}: training.compile: graphs cannot capture {found} of {row.row}; use `regions`, or adam or adamw without `gan`"
             )
 
 

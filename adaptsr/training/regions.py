@@ -16,6 +16,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.utils import parametrize
 
+from adaptsr.errors import UserError
 from adaptsr.training.merges import Merges, constants
 
 FEWEST = 2
@@ -76,13 +77,22 @@ def repeated_blocks(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _forward(block: nn.Module, region: Callable[..., Any], merges: Merges) -> Callable[..., Any]:
+    from torch._dynamo.exc import TorchDynamoException  # the compiler takes a second to import
+
     plain = block.forward
     places = list(_places(block))
 
     def forward(*inputs: Any) -> Any:
         if not torch.is_grad_enabled():
             return plain(*inputs)
-        return region({name: merges.tensor(module, key) for name, module, key in places}, *inputs)
+        tensors = {name: merges.tensor(module, key) for name, module, key in places}
+        try:
+            return region(tensors, *inputs)
+        except TorchDynamoException as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"training.compile: {type(block).__name__} cannot be compiled ({reason}); set `none`"
+            ) from error
 
     return forward
 

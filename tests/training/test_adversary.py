@@ -128,3 +128,22 @@ def test_what_cannot_be_is_refused_before_any_work() -> None:
     assert "training.crop: 36 is not a multiple of 8" in refusal(lambda: check(matrix_of(content)))
     content = tiny_profile(objective={"terms": {"gan": 1.0}})
     assert "`gan` needs another loss beside it" in refusal(lambda: matrix_of(content))
+
+
+@pytest.mark.parametrize(
+    ("training", "found"),
+    [
+        ({"objective": {"terms": {"l1": 1, "gan": 0.1}}}, "the loss `gan` of full_finetuning/all"),
+        ({"optimizer": "lion"}, "the optimizer lion of full_finetuning/all"),
+    ],
+)
+def test_a_captured_step_takes_neither_an_adversary_nor_an_optimizer_of_the_host(
+    training: dict[str, Any], found: str
+) -> None:
+    content = tiny_profile(rows={"full_finetuning": ["all"]})
+    content["training"] |= {"compile": "graphs", "crop": 64}
+    check(matrix_of(content), weights=False)
+    content["training"] |= training
+    assert f"training.compile: graphs cannot capture {found}" in refusal(
+        lambda: check(matrix_of(content), weights=False)
+    )
