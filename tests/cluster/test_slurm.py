@@ -51,6 +51,7 @@ def attach(model, plan):
 '''
 STEPS = 200
 """More than the seconds of two time limits: Slurm enforces one of a minute every half minute."""
+LIMIT_SECONDS = 1080
 ON_SLURM = (
     *("--workflow-profile", "profiles/slurm", "--default-resources", "slurm_partition=cpu"),
     *("--set-resources", "train:runtime=1"),
@@ -72,10 +73,15 @@ def prepared(root: Path) -> Workspace:
     return workspace
 
 
+def log_of(workspace: Workspace) -> Path:
+    return workspace.root / "snakemake.log"
+
+
 @contextmanager
 def started(workspace: Workspace, *words: str) -> Iterator[subprocess.Popen[str]]:
     """Yield a snakemake, which ends with the block."""
-    process = workspace.start(*words)
+    with log_of(workspace).open("w") as log:
+        process = workspace.start(*words, output=log)
     try:
         yield process
     finally:
@@ -83,9 +89,12 @@ def started(workspace: Workspace, *words: str) -> Iterator[subprocess.Popen[str]
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def check_finished(process: subprocess.Popen[str]) -> None:
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, said[-6000:]
+def check_finished(workspace: Workspace, process: subprocess.Popen[str]) -> None:
+    assert process.wait(timeout=600) == 0, said(workspace)
+
+
+def said(workspace: Workspace) -> str:
+    return log_of(workspace).read_text()[-6000:]
 
 
 def results(workspace: Workspace) -> dict[str, bytes]:
@@ -108,7 +117,9 @@ def test_killed_and_preempted_jobs_leave_the_bytes_of_undisturbed_ones(tmp_path:
         started(on_slurm, "all", *ON_SLURM) as process,
         started(alone, "--cores", "1", "all") as other,
     ):
+        deadline = time.monotonic() + LIMIT_SECONDS
         while process.poll() is None:
+            assert time.monotonic() < deadline, f"not done in {LIMIT_SECONDS} s:\n{said(on_slurm)}"
             for name in holds:
                 numbers[name] |= cluster.running(f"_{name}_")
             if (
@@ -125,8 +136,8 @@ def test_killed_and_preempted_jobs_leave_the_bytes_of_undisturbed_ones(tmp_path:
                 holds["killed"].unlink(missing_ok=True)
             cluster.release_requeued()
             time.sleep(2)
-        check_finished(other)
-        check_finished(process)
+        check_finished(alone, other)
+        check_finished(on_slurm, process)
         assert len(numbers["killed"] & cluster.ended("TIMEOUT")) >= 2
         # A job that ends itself within the grace time has failed, and one that does not is requeued.
         assert cluster.ended("FAILED", "PREEMPTED")

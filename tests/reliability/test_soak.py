@@ -109,6 +109,7 @@ def results(root: Path) -> dict[str, object]:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3 * 3600)
 def test_the_demo_matrix_under_a_hundred_faults_is_the_one_left_alone(workspace: Workspace) -> None:
     content = profile_content()
     content["training"]["checkpoint_iterations"] = 20

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
@@ -31,12 +31,13 @@ class Workspace:
         # PYTHONPATH puts this copy of the package, and so its baselines/, before the installed one.
         return {**os.environ, "PATH": search, "PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, output: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
+        """Start snakemake; give `output` a file where nothing reads while it runs, as a full pipe would stop it."""
         return subprocess.Popen(
             [str(SNAKEMAKE), *words],
             cwd=self.root,
             env=self.environment,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
