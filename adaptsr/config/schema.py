@@ -449,6 +449,10 @@ class Training(Recipe):
     crop: PositiveInt = Field(description="side of an HR crop in pixels, a multiple of the scale")
     lr: PositiveFloat = Field(description="learning rate")
     validate_every: PositiveInt = Field(description="iterations between two validations")
+    validate_images: PositiveInt | None = Field(
+        None,
+        description="images of the validation split that a validation restores, evenly spread in its order; default: all. Tuning scores all",
+    )
     keep: Literal["last", "best"] = Field(
         "last",
         description="weights that a run ends with: the last ones, or those with the best PSNR-Y on the validation split, which the record names. `best` is what `adaptsr adapt` writes; comparisons of methods use `last`",
@@ -469,6 +473,11 @@ class Training(Recipe):
         10.0,
         description="a run diverges if the L1 distance of a batch, of values in [0, 1], exceeds this, whatever the objective; so does one whose loss is not finite, or whose mean of 50 losses exceeds ten times that of its first 50",
     )
+
+    def validated(self, images: int) -> list[int]:
+        """Return which images of a validation split of so many a validation restores."""
+        chosen = min(images, self.validate_images or images)
+        return [index * images // chosen for index in range(chosen)]
 
 
 class TrainingChanges(Section):

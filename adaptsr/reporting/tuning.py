@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from adaptsr.config import schema
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import number_text
 from adaptsr.reporting.render import write_frame
@@ -216,17 +217,19 @@ def option_names(keys: Sequence[str] | Mapping[str, Any]) -> str:
     return " and ".join("learning rate (lr)" if key == "lr" else key for key in keys)
 
 
-def validation_size(results: Results) -> str:
-    """Say on how few images rows are validated, as a sentence and a space; empty where that is not known here."""
-    size = _size(results)
+def validation_size(results: Results, training: schema.Training | None = None) -> str:
+    """Say on how few images rows are validated, in tuning or in `training`, as a sentence and a space; empty if not known."""
+    size = _size(results, training)
     return f"Validation is on {size}: not for ranking. " if size else ""
 
 
-def _size(results: Results) -> str:
+def _size(results: Results, training: schema.Training | None = None) -> str:
     """Write `6 images of 3 scenes`; empty where the validation images are not known here."""
     validation = results.profile.validation
     manifest = results.manifests.get(validation.dataset)
     items = manifest.splits.get(validation.split, []) if manifest else []
+    if training:
+        items = [items[index] for index in training.validated(len(items))]
     scenes = len({item.scene for item in items})
     return f"{_counted(len(items), 'image')} of {_counted(scenes, 'scene')}" if items else ""
 

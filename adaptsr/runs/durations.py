@@ -65,13 +65,16 @@ def training_seconds(matrix: Matrix, backbone: str, variant: Variant, timing: Ti
     return training.iterations * seconds * pixels / PIXELS_OF_AN_ITERATION
 
 
-def validations(training: schema.Training) -> int:
-    return 1 + -(-training.iterations // training.validate_every)
+def validation_seconds(matrix: Matrix, training: schema.Training, timing: Timing) -> float:
+    """Return the seconds that all validations of one run take."""
+    validations = 1 + -(-training.iterations // training.validate_every)
+    return validations * followed_seconds(matrix, training.validate_images, timing)
 
 
-def validation_seconds(matrix: Matrix, timing: Timing) -> float:
+def followed_seconds(matrix: Matrix, images: int | None, timing: Timing) -> float:
+    """Return the seconds of restoring the validation split once, or so many images of it."""
     sizes = [size_of(matrix.profile, split) for split in matrix.profile.data.followed]
-    return sum(size.images * size.lr_pixels / 1e6 * timing.restoring for size in sizes)
+    return sum(min(size.images, images or size.images) * size.lr_pixels / 1e6 * timing.restoring for size in sizes)
 
 
 def scoring_seconds(matrix: Matrix, tests: Sequence[schema.Split], timing: Timing) -> float:

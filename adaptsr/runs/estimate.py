@@ -128,18 +128,24 @@ def _estimate_backbone(matrix: Matrix, name: str, card: str | None) -> BackboneE
         (left[v.row], _training_seconds(matrix.untuned, name, v, timing, finished.get(v.row, []))) for v in waiting
     ]
     untuned = matrix.untuned
-    validations = sum(left[v.row] * durations.validations(untuned.training(v, name)) for v in waiting)
+    validated = [(left[v.row], untuned.training(v, name)) for v in waiting]
+    tuned = 0  # each restores the whole validation split once more, to be scored
     for at, variant in _tuning_runs(matrix, name):
         seeds = len(at.profile.seeds)
         training.append((seeds, _training_seconds(at, name, variant, timing, [])))
-        validations += seeds * (1 + durations.validations(at.training(variant, name)))
+        validated.append((seeds, at.training(variant, name)))
+        tuned += seeds
+    validation = None
+    if timing:
+        validation = tuned * durations.followed_seconds(matrix, None, timing)
+        validation += sum(count * durations.validation_seconds(matrix, each, timing) for count, each in validated)
     restored = 1 + len(runs)
     return BackboneEstimate(
         name=name,
         runs=len(runs),
         finished=sum(len(found) for found in finished.values()),
         training_hours=_total_hours(training),
-        validation_hours=validations * durations.validation_seconds(matrix, timing) / 3600 if timing else None,
+        validation_hours=None if validation is None else validation / 3600,
         scoring_hours=restored * durations.scoring_seconds(matrix, matrix.tests, timing) / 3600 if timing else None,
         how=timing.how if timing else "no times are published for these weights; finished runs are the only measure",
     )

@@ -67,9 +67,8 @@ def _timing(matrix: Matrix, backbone: str) -> Timing | None:
 
 def _run_seconds(matrix: Matrix, backbone: str, row: str, timing: Timing) -> float:
     variant = matrix.variant(row)
-    validations = durations.validations(matrix.training(variant, backbone))
-    training = durations.training_seconds(matrix, backbone, variant, timing)
-    return training + validations * durations.validation_seconds(matrix, timing)
+    validating = durations.validation_seconds(matrix, matrix.training(variant, backbone), timing)
+    return validating + durations.training_seconds(matrix, backbone, variant, timing)
 
 
 def _minutes(seconds: float | None) -> int:

@@ -68,7 +68,7 @@ def optimise(
     trainer, best = step.trainer, step.best
     start, history = checkpoints.resume(model, trainer, progress)
     if not history.validation:
-        history.validation.append(_validate(context, model, 0, history.seconds))
+        history.validation.append(_validate(context, model, training, 0, history.seconds))
     losses = Losses(history, training)
     look_every = LOOK_EVERY if context.device.type == "cuda" else 1
 
@@ -92,7 +92,7 @@ def optimise(
                 return outcome(diverged_at)
             if validated:
                 with trainer.scored_weights():
-                    history.validation.append(_validate(context, model, done, history.seconds))
+                    history.validation.append(_validate(context, model, training, done, history.seconds))
                     if best and records.best_point(history.validation).iteration == done:
                         best.note()
             if not last:
@@ -122,12 +122,15 @@ def _all_finite(tensors: Iterable[torch.Tensor]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def _validate(context: TrainingContext, model: nn.Module, iteration: int, seconds: float) -> records.ValidationPoint:
+def _validate(
+    context: TrainingContext, model: nn.Module, training: schema.Training, iteration: int, seconds: float
+) -> records.ValidationPoint:
     model.eval()
     values = []
-    for lr, hr in zip(context.validation.lr, context.validation.hr, strict=True):
-        restored = restore(model, lr[None])
-        values.append(float(psnr_y(restored, hr[None])))
+    pairs = context.validation
+    for index in training.validated(len(pairs)):
+        restored = restore(model, pairs.lr[index][None])
+        values.append(float(psnr_y(restored, pairs.hr[index][None])))
     return records.ValidationPoint(iteration=iteration, psnr_y=math.fsum(values) / len(values), seconds=seconds)
 
 

@@ -72,6 +72,14 @@ def test_hours_follow_the_pixels_of_an_iteration() -> None:
     assert made("paper", halve).backbones[0].training_hours == pytest.approx(2, abs=0.05)
 
 
+def test_hours_of_validation_follow_its_images() -> None:
+    def whole(content: dict[str, Any]) -> None:
+        del content["training"]["validate_images"]
+
+    few, all_of_them = (made("paper", change).backbones[0].validation_hours for change in (lambda content: None, whole))
+    assert all_of_them == pytest.approx(5 * (few or 0))  # 20 of DIV2K's 100
+
+
 def test_the_paper_profile_says_what_is_estimated_and_what_has_to_be_got() -> None:
     plan = made("paper")
     how = {backbone.name: backbone.how for backbone in plan.backbones}

@@ -190,3 +190,20 @@ def test_a_run_keeps_the_weights_that_did_best_on_the_validation_split() -> None
     assert sum(scores) / len(scores) == pytest.approx(record.kept.psnr_y, abs=1e-4)
     last = matrix_of(iterations=6, validate_every=1, lr=0.3)
     assert last.variant_key("edsr", ROW) != matrix.variant_key("edsr", ROW)
+
+
+def test_a_validation_restores_as_many_images_as_the_profile_says() -> None:
+    few = matrix_of(validate_images=1)
+    train(few)
+    pairs = load_split(manifest_path("photos"), "train")
+    restored = restore(load_run(place(few)), pairs.lr[0][None])
+    assert len(pairs) == 2
+    assert record_of(few).validation[-1].psnr_y == pytest.approx(float(psnr_y(restored, pairs.hr[0][None])), abs=1e-4)
+    assert few.variant_key("edsr", ROW) != matrix_of().variant_key("edsr", ROW)
+
+
+def test_validated_images_are_spread_evenly() -> None:
+    training = matrix_of(validate_images=4).profile.schedule
+    assert training.validated(100) == [0, 25, 50, 75]
+    assert training.validated(3) == [0, 1, 2]
+    assert matrix_of().profile.schedule.validated(3) == [0, 1, 2]
