@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -18,13 +19,14 @@ CONFIGURATION = Path("/etc/slurm/slurm.conf")  # jobs do not see SLURM_CONF
 MUNGE_FOLDERS = {Path("/run/munge"): 0o755, Path("/var/log/munge"): 0o700}
 DAEMONS = ("munged", "slurmctld", "slurmd")
 STARTING_SECONDS = 60
+OURS = "# Written by a test of adaptsr, which removes it when it ends."
 
 
 def why_not() -> str | None:
     """Say why there can be no Slurm here; None if there can."""
     if os.environ.get("ADAPTSR_TEST_SLURM") != "1":
         return "ADAPTSR_TEST_SLURM=1 is not set: it lets this test start a Slurm of its own, as root"
-    if CONFIGURATION.exists():
+    if CONFIGURATION.exists() and not CONFIGURATION.read_text().startswith(OURS):  # a killed test leaves its own
         return f"{CONFIGURATION} exists: this machine belongs to a cluster"
     if os.getuid():
         return "not root"
@@ -32,7 +34,9 @@ def why_not() -> str | None:
     if running:
         return f"{', '.join(sorted(running))} is running here"
     missing = [name for name in DAEMONS if not shutil.which(name)]
-    return f"{', '.join(missing)} not installed (Debian: slurm-wlm, munge)" if missing else None
+    if missing:
+        return f"{', '.join(missing)} not installed (Debian: slurm-wlm, munge)"
+    return None if find_spec("snakemake_executor_plugin_slurm") else "needs the extra slurm"
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ def _wait_for_node() -> None:
 def configuration(folder: Path, cores: int) -> str:
     host = socket.gethostname().partition(".")[0]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 * 9 // 10
-    return f"""ClusterName=adaptsr
+    return f"""{OURS}
+ClusterName=adaptsr
 SlurmctldHost={host}(127.0.0.1)
 AuthType=auth/munge
 CryptoType=crypto/munge
