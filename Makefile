@@ -1,6 +1,6 @@
 # Two commands: `make all` runs the demo benchmark, `make test` the tests. Each sets up .venv first where that is needed.
 # The lock pins uv too: any Python from 3.8 on installs it, and uv finds, or fetches, a Python that pyproject.toml allows.
-# PYTHON names another: a version, a name or a path.
+# PYTHON names it: a version, a name or a path.
 PYTHON ?=
 UV := .uv/bin/uv
 INSTALL := $(UV) pip install --quiet --python .venv/bin/python --no-deps
