@@ -1,11 +1,17 @@
 # Two commands: `make all` runs the demo benchmark, `make test` the tests. Each sets up .venv first where that is needed.
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3,$(if $(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo yes),$(name))))
-UV_VERSION := 0.13.8
-STAMP := .venv/.installed
+# The lock pins uv too: any Python from 3.8 on installs it, and uv finds, or fetches, a Python that pyproject.toml allows.
+# PYTHON names it: a version, a name or a path.
+PYTHON ?=
+UV := .uv/bin/uv
+INSTALL := $(UV) pip install --quiet --python .venv/bin/python --no-deps
+LOCKED := $(INSTALL) --compile-bytecode --require-hashes
+CORE := .venv/.core
+EXTRAS := .venv/.extras
 CORES ?= 8
 TEST_WORKERS ?= 2
 
-.PHONY: all env test quick soak lint lock
+# `env` installs the core, `extras` what docs, ONNX, Slurm, the PEFT library and the tests need besides.
+.PHONY: all env extras test quick soak lint lock
 
 all: env
 	@.venv/bin/python workflow/unlock_stale.py
@@ -13,27 +19,42 @@ all: env
 	@.venv/bin/python -c "import pathlib; print('\nThe report is at', pathlib.Path('reports/demo/index.html').resolve())"
 	@echo "The same command runs the paper's matrix: . .venv/bin/activate && snakemake --cores $(CORES) all --configfile config/paper.yaml"
 
-env: $(STAMP)
+env: $(CORE)
 
-$(STAMP): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or 3.12 was expected, found $$(python3 --version 2>&1); name one: make PYTHON=/path/to/python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	.venv/bin/uv pip install --quiet --python .venv/bin/python --compile-bytecode --no-deps --require-hashes -r requirements.lock
-	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
-	@touch $(STAMP)
+extras: $(EXTRAS)
+
+$(UV): requirements.lock
+	@for python in $(PYTHON) python3 $(addprefix python3.,14 13 12 11 10 9 8) python; do \
+	    if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then \
+	        $$python -m venv --clear .uv && sed -n '/^uv==/,/[^\]$$/p' requirements.lock > .uv/uv.lock && \
+	        .uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .uv/uv.lock && touch $@; exit; \
+	    fi; \
+	done; echo "make: Python 3.8 or newer with its module venv was expected; install it, or name it: make PYTHON=/path/to/python3" >&2; exit 2
+
+$(CORE): $(UV) pyproject.toml
+	@.venv/bin/python -c '' 2>/dev/null || $(UV) venv --quiet --clear $(PYTHON:%=--python %) .venv || \
+	    { echo "make: no Python of pyproject.toml's requires-python was found or fetched; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@.venv/bin/python -c 'import sys; print(".venv has Python", sys.version.split()[0], "of", sys.base_prefix)'
+	$(UV) pip compile pyproject.toml --quiet --python .venv/bin/python --constraint requirements.lock --output-file .venv/core.txt
+	$(LOCKED) -r .venv/core.txt --constraint requirements.lock
+	$(INSTALL) --no-build-isolation -e .
+	@touch $@
+
+$(EXTRAS): $(CORE)
+	$(LOCKED) -r requirements.lock
+	@touch $@
 
 test: lint
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
-quick: env
+quick: extras
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m "not slow and not soak"
 
 # About an hour: the demo matrix under a hundred kills and faults, compared with one left alone.
-soak: env
+soak: extras
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m soak
 
-lint: env
+lint: extras
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -41,4 +62,4 @@ lint: env
 
 # Rewrites the pins; commit the result.
 lock: env
-	.venv/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
+	$(UV) pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-UV = Path(sys.executable).with_name("uv")
+UV = ROOT / ".uv/bin/uv"
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9_.-]+)==(?P<version>[^\s;]+)(?P<marker> ;[^\\]*)?", re.MULTILINE)
 COMMAND = (str(UV), "audit", "--preview-features", "audit-command", "--script")
 

@@ -1,6 +1,6 @@
 """Hugging Face PEFT as a bridge: any of its methods that supports a backbone's layers, by its name and options.
 
-Needs the package peft (`pip install adaptsr[peft]`; github.com/huggingface/peft cites the paper of every method). A method
+Needs the package peft (`make extras` installs it; github.com/huggingface/peft cites the paper of every method). A method
 replaces layers by its own, so PEFT's own merge merges them. A layer stays unchanged if the method refuses it or merges
 it to a different result; the plan lists it under `left_out` with the reason.
 """
@@ -116,7 +116,7 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError:
-        raise UserError("peft_library: the package peft is missing; install it: pip install adaptsr[peft]") from None
+        raise UserError("peft_library: the package peft is missing; install it with `make extras`") from None
     return peft
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -59,6 +60,18 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def use_random_weights(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(random_weights))
     return random_weights
+
+
+@pytest.fixture(scope="session")
+def real_weights(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, which may be written to, of the published AlexNet, VGG16, SqueezeNet, LPIPS, DISTS and NIQE weights."""
+    return Path(shutil.copytree(assets / "metrics/torch_home", tmp_path_factory.mktemp("real") / "torch"))
+
+
+@pytest.fixture
+def use_real_weights(real_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCH_HOME", str(real_weights))
+    return real_weights
 
 
 @pytest.fixture(autouse=True)

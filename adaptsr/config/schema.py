@@ -717,7 +717,10 @@ class Profile(Section):
     compute: Compute = Field(default_factory=Compute)
     datasets: dict[Name, DatasetConfig]
     data: Data
-    backbones: dict[Name, Backbone] = Field(min_length=1)
+    backbones: dict[Name, Backbone] = Field(
+        default_factory=dict,
+        description="models to adapt, also scored unadapted; may be left out where only external models are scored",
+    )
     training: Training | None = Field(
         None,
         description="how methods train; without it, the rows are the unadapted backbones and the external models",
@@ -782,6 +785,10 @@ class Profile(Section):
             raise ValueError(f"data.drift: {self.data.drift.dataset!r} is a test dataset already; give another one")
         if self.data.drift and DRIFT in self.scoring.metrics:
             raise ValueError(f"scoring.metrics: {DRIFT!r} is the name of the column that data.drift makes; rename it")
+        if not self.backbones and (self.training or not self.external):
+            raise ValueError(
+                "backbones: nothing to adapt; name one, or leave `training` out and name `external` models"
+            )
         if self.training is None and self.baselines:
             raise ValueError("baselines: nothing trains without `training`; add it, or leave `baselines` out")
         named = [(f"report.tables.{key}.datasets", table.datasets or []) for key, table in self.report.tables.items()]

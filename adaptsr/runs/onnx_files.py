@@ -65,9 +65,7 @@ def write_onnx(model: nn.Module, folder: Path, stem: str) -> OnnxFiles:
     Raises `UserError` without the extra, and if onnxruntime restores otherwise than torch.
     """
     if not is_installed():
-        raise UserError(
-            "--onnx: onnx and onnxruntime are not installed; install the extra: pip install 'adaptsr[onnx]'"
-        )
+        raise UserError("--onnx: onnx and onnxruntime are not installed; install them with `make extras`")
     whole: nn.Module = model.eval().cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     accepted = facts(whole).sizes
     fitted = accepted.fitted

@@ -113,7 +113,7 @@ def test_method_that_refuses_every_layer() -> None:
 
 def test_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    assert "pip install adaptsr[peft]" in refusal(lambda: settings(swin_like()))
+    assert "install it with `make extras`" in refusal(lambda: settings(swin_like()))
 
 
 def test_every_name_of_the_registry_is_taken_or_refused() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -251,10 +250,8 @@ def test_a_disk_that_fills_while_the_page_is_drawn_is_one_line(
 
 
 def test_niqe_on_the_page_is_that_of_the_known_answers(
-    doubling: Restorer, assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    doubling: Restorer, assets: Path, tmp_path: Path, use_real_weights: Path
 ) -> None:
-    shutil.copytree(assets / "metrics/torch_home", tmp_path / "torch")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     score, missing = naturalness.measure_naturalness()
     assert missing == ""
     known = pd.read_csv(assets / "known_answers/osediff_realsr_no_reference.csv").set_index("image")["niqe"]

@@ -57,6 +57,7 @@ MISTAKES: list[tuple[Change, str]] = [
         r"baselines\.lora\.only: no backbone 'swimir' \(did you mean 'swinir'\?\)",
     ),
     *((with_dataset(name), f"datasets: {name!r} is reserved") for name in RESERVED_DATASETS),
+    (lambda content: content.update(backbones={}), "backbones: nothing to adapt; name one"),
     (lambda content: content.pop("training"), "baselines: nothing trains without `training`"),
     (
         lambda content: [content.pop(key) for key in ("training", "baselines")] and content.update(tuning=TUNING),

@@ -72,4 +72,4 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_files, "is_installed", lambda: False)
-    assert "pip install 'adaptsr[onnx]'" in refusal(lambda: write_onnx(tiny("edsr"), tmp_path, "4x_mine"))
+    assert "install them with `make extras`" in refusal(lambda: write_onnx(tiny("edsr"), tmp_path, "4x_mine"))

@@ -30,10 +30,10 @@ class Point(NamedTuple):
 
 
 def complexity(results: Results, dataset: str) -> Drawing | None:
-    """Draw the figure of one test dataset: a column of panels per backbone, a line per metric. None if nothing is scored."""
+    """Draw the figure of one test dataset: a column of panels per backbone, a line per metric. None if nothing is adapted or scored."""
     metrics = headline_metrics(results, dataset)
     backbones = list(results.profile.backbones)
-    if not metrics:
+    if not metrics or not backbones:
         return None
     figure, grid = panels(len(metrics), len(backbones), 2.35)
     look = looks(results.rows)
