@@ -3,8 +3,6 @@
 Its sources are the Markdown files of the repository, where they lie: one link works on a forge and in the site.
 """
 
-import shutil
-
 from adaptsr import __version__
 
 project = "adaptsr"
@@ -17,12 +15,15 @@ include_patterns = ["*.md", "*/README.md", "docs/**.md"]
 # Folders that hold no page need not be searched; runs and data may be many files.
 exclude_patterns = [".*", "docs/_build", "tests", "resources", "results/[!R]*", "reports/[!R]*"]
 
-myst_heading_anchors = 3  # the anchors of headings, named as forges name them
+myst_heading_anchors = 3  # headings have the anchors that forges give them
 highlight_language = "text"
 default_role = "code"  # docstrings write `name` as Markdown does
-autodoc_typehints = "description"
 autodoc_member_order = "bysource"
-nitpicky = False
+autodoc_preserve_defaults = True  # as written: a default may be a path of this machine
+python_maximum_signature_line_length = 100
 
 html_theme = "pydata_sphinx_theme"
-html_title = f"adaptsr {release}"
+html_title = "adaptsr"
+html_extra_path = ["root"]  # the site's first address leads to its root page
+html_show_sourcelink = False
+html_theme_options = {"header_links_before_dropdown": 8, "show_toc_level": 2}
