@@ -26,4 +26,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "adaptsr"
 html_extra_path = ["root"]  # the site's first address leads to its root page
 html_show_sourcelink = False
-html_theme_options = {"header_links_before_dropdown": 8, "show_toc_level": 2}
+# Pages of the first level have no others below them to list, but for the reference.
+alone = ["[A-Z]*", "docs/tutorials/*", "docs/concepts", "docs/results", "docs/performance", "docs/reliability"]
+html_sidebars = {page: [] for page in alone}
+html_theme_options = {"header_links_before_dropdown": 8, "navbar_persistent": ["search-button"], "show_toc_level": 2}
