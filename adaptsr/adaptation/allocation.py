@@ -59,7 +59,7 @@ def importance(
     gradient    Frobenius norm of dL/dW's mean over the batches (Algorithm 1, line 1)
     fisher      trace of the diagonal Fisher information: sum of squared gradients, averaged over images
     activation  root mean square of the layer's output
-    snip        sum of |W * dL/dW| (Lee et al., ICLR 2019)
+    snip        sum of abs(W * dL/dW) (Lee et al., ICLR 2019)
     random      uniform in [0, 1), keyed by the seed
     uniform     the same for all
 

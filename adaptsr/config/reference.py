@@ -26,7 +26,7 @@ def json_schema() -> str:
 def markdown() -> str:
     """Return the reference in Markdown: a table of keys for every block of a profile."""
     blocks = [_block(model) for model in _sections(schema.Profile)]
-    return "\n\n".join([MARK, *blocks]) + "\n"
+    return "\n\n".join([MARK, "## Reference", *blocks]) + "\n"
 
 
 def readme_with_reference(text: str) -> str:
