@@ -42,6 +42,7 @@ def why_not() -> str | None:
 @dataclass(frozen=True)
 class Slurm:
     folder: Path
+    cores: int
 
     def ask(self, *words: str) -> str:
         return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
@@ -52,10 +53,12 @@ class Slurm:
         return {line.split()[0] for line in lines if word in line}
 
     def preempt(self) -> None:
-        """Run an urgent job on three cores, one more than three jobs leave of five, so that Slurm stops a job of `cpu`."""
-        self.ask(
-            "sbatch", "--partition=urgent", "--cpus-per-task=3", "--mem=100", "--output=/dev/null", "--wrap=sleep 3"
-        )
+        """Run an urgent job on one core more than are free, so that Slurm stops a job of `cpu`; only one at a time."""
+        lines = self.ask("squeue", "--noheader", "--format=%P %t").splitlines()
+        running = lines.count("cpu R")
+        if running and not any(line.startswith("urgent") for line in lines):
+            cores = f"--cpus-per-task={self.cores - running + 1}"
+            self.ask("sbatch", "--partition=urgent", cores, "--mem=100", "--output=/dev/null", "--wrap=sleep 3")
 
     def release_requeued(self) -> None:
         """Let requeued jobs start now: Slurm holds them back for two minutes."""
@@ -97,7 +100,7 @@ def started(folder: Path, cores: int = 4) -> Iterator[Slurm]:
             time.sleep(1)
         _wait_for_node()
         stack.callback(subprocess.run, ["scancel", "--user=root", "--signal=KILL"])
-        yield Slurm(folder)
+        yield Slurm(folder, cores)
 
 
 def _wait_for_node() -> None:

@@ -111,7 +111,7 @@ def test_killed_and_preempted_jobs_leave_the_bytes_of_undisturbed_ones(tmp_path:
     for hold in holds.values():
         hold.touch()
     numbers: dict[str, set[str]] = {name: set() for name in holds}
-    asked = False
+    plan = on_slurm.root / "results/demo/safmn/held/preempted/seed1/plan.json"
     with (
         slurm.started(tmp_path / "slurm", cores=5) as cluster,
         started(on_slurm, "all", *ON_SLURM) as process,
@@ -122,17 +122,12 @@ def test_killed_and_preempted_jobs_leave_the_bytes_of_undisturbed_ones(tmp_path:
             assert time.monotonic() < deadline, f"not done in {LIMIT_SECONDS} s:\n{said(on_slurm)}"
             for name in holds:
                 numbers[name] |= cluster.running(f"_{name}_")
-            if (
-                holds["preempted"].exists()
-                and (on_slurm.root / "results/demo/safmn/held/preempted/seed1/plan.json").exists()
-            ):
-                if not asked:
-                    time.sleep(3)
-                    cluster.preempt()
-                    asked = True
-                elif cluster.ended("FAILED", "PREEMPTED"):
+            if holds["preempted"].exists():
+                if cluster.ended("FAILED", "PREEMPTED"):
                     holds["preempted"].unlink()
-            if len(numbers["killed"] & cluster.ended("TIMEOUT")) == 2:
+                elif plan.exists():
+                    cluster.preempt()
+            if len(numbers["killed"] & cluster.ended("TIMEOUT")) >= 2:
                 holds["killed"].unlink(missing_ok=True)
             cluster.release_requeued()
             time.sleep(2)
