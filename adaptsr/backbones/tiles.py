@@ -41,19 +41,34 @@ _HOPELESS = 64
 
 
 @dataclass(frozen=True)
+class Memory:
+    """What memory a backbone takes, measured: `held` bytes for `pixels` LR pixels; they grow with the power `growth`."""
+
+    pixels: int
+    held: int
+    growth: float
+
+    def fitting(self, free: int) -> int:
+        """Return how many LR pixels can be restored as one tile with `free` bytes."""
+        return int(self.pixels * (SHARE * free / self.held) ** (1 / self.growth))
+
+    def takes_whole(self, height: int, width: int, free: int) -> bool:
+        """Whether an image is so small that it is one tile, however far the backbone looks."""
+        return height * width <= min(self.fitting(free), LARGEST_CORE**2)
+
+
+@dataclass(frozen=True)
 class Reach:
-    """How far a backbone looks and what memory it takes, measured on a synthetic picture.
+    """How far a backbone looks, measured on a synthetic picture.
 
     overlap: LR pixels that a tile needs on each side, a multiple of `aligned`. difference: of such a tile from the whole
-    picture, in levels of 255. held: bytes that restoring `pixels` LR pixels takes; they grow with the power `growth`.
+    picture, in levels of 255.
     """
 
     aligned: int
     overlap: int
     difference: float
-    pixels: int
-    held: int
-    growth: float
+    memory: Memory
 
     @property
     def exact(self) -> bool:
@@ -65,7 +80,7 @@ class Reach:
 
         A model that looks at the whole image gets one tile if memory allows.
         """
-        fitting = int(self.pixels * (SHARE * free / self.held) ** (1 / self.growth))
+        fitting = self.memory.fitting(free)
         side = math.isqrt(fitting)
         if self.exact:
             side = min(side, LARGEST_CORE + 2 * self.overlap)
@@ -74,15 +89,20 @@ class Reach:
         return max(1, (side - 2 * self.overlap) // self.aligned) * self.aligned
 
 
+def measure_memory(model: nn.Module) -> Memory:
+    """Measure on two small pictures, which takes a moment; `measure_reach` takes several and larger ones."""
+    aligned, (overlap, *_) = _alignment(model)
+    picture = _picture(_core(model, overlap, aligned), overlap)
+    end = (picture.shape[-1] - overlap) // aligned * aligned
+    return _memory(*(_watched(model, part)[1] for part in (picture[..., :end, :end], picture)))
+
+
 def measure_reach(model: nn.Module) -> Reach:
     """Measure with the smallest overlap at which tiles are exact, or with a large one if there is none."""
-    sizes = facts(model).sizes
-    aligned = math.lcm(sizes.multiple_of, _ALIGNED)
-    for overlap in dict.fromkeys(_raised(overlap, aligned) for overlap in OVERLAPS):
-        core = _raised(max(_CORE, sizes.minimum - 2 * overlap), aligned)
-        difference, (small, large) = _compare(model, _picture(core, overlap), overlap, aligned)
-        growth = math.log(large.held / small.held) / math.log(large.pixels / small.pixels)
-        reach = Reach(aligned, overlap, difference, large.pixels, large.held, min(max(growth, 1.0), 2.0))
+    aligned, overlaps = _alignment(model)
+    for overlap in overlaps:
+        difference, uses = _compare(model, _picture(_core(model, overlap, aligned), overlap), overlap, aligned)
+        reach = Reach(aligned, overlap, difference, _memory(*uses))
         if reach.exact or (overlap >= _HOPELESS and difference > 1):
             break
     return reach
@@ -98,14 +118,13 @@ def difference_on(model: nn.Module, picture: torch.Tensor, reach: Reach) -> floa
 
 
 def restored_bands(
-    restore_tile: Callable[[Pixels], Pixels], image: Pixels, reach: Reach, core: int | None, minimum: int
+    restore_tile: Callable[[Pixels], Pixels], image: Pixels, reach: Reach, core: int, minimum: int
 ) -> Iterator[Pixels]:
     """Yield the restored image from top to bottom, as wide as it is.
 
-    core: None restores it as one tile. minimum: no tile is smaller unless the image is.
+    core: the side of a tile without its overlap, in LR pixels. minimum: no tile is smaller unless the image is.
     """
-    height, width = image.shape[:2]
-    rows, columns = (_spans(side, core or side, reach, minimum) for side in (height, width))
+    rows, columns = (_spans(side, core, reach, minimum) for side in image.shape[:2])
     for row in rows:
         parts = []
         for column in columns:
@@ -136,6 +155,21 @@ def _spans(side: int, core: int, reach: Reach, minimum: int) -> list[_Span]:
         start = max(0, min(first - reach.overlap, side - max(core, minimum))) // reach.aligned * reach.aligned
         spans.append(_Span(start, side if last == side else min(side, last + reach.overlap), first, last))
     return spans
+
+
+def _alignment(model: nn.Module) -> tuple[int, list[int]]:
+    """Return what tiles start at multiples of, and the overlaps to try."""
+    aligned = math.lcm(facts(model).sizes.multiple_of, _ALIGNED)
+    return aligned, list(dict.fromkeys(_raised(overlap, aligned) for overlap in OVERLAPS))
+
+
+def _core(model: nn.Module, overlap: int, aligned: int) -> int:
+    return _raised(max(_CORE, facts(model).sizes.minimum - 2 * overlap), aligned)
+
+
+def _memory(small: _Use, large: _Use) -> Memory:
+    growth = math.log(large.held / small.held) / math.log(large.pixels / small.pixels)
+    return Memory(large.pixels, large.held, min(max(growth, 1.0), 2.0))
 
 
 def _raised(number: int, step: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.nn import functional
 from adaptsr import files
 from adaptsr.backbones.gate import facts
 from adaptsr.backbones.inference import enlarge
-from adaptsr.backbones.tiles import Reach, difference_on, measure_reach, restored_bands
+from adaptsr.backbones.tiles import Memory, Reach, difference_on, measure_memory, measure_reach, restored_bands
 from adaptsr.data.matching import Side, list_images
 from adaptsr.devices import free_memory
 from adaptsr.errors import UserError, raise_all
@@ -62,7 +63,7 @@ def restore_photographs(
     if left:
         with files.locked(out, lambda: progress(f"{out}: waiting for another process that restores into this folder")):
             files.remove_torn(out)
-            work = _Work(restorer, measure_reach(restorer.model), progress, sum(job.pixels for job in left))
+            work = _Work(restorer, measure_memory(restorer.model), progress, sum(job.pixels for job in left))
             for job in left:
                 try:
                     work.restore(job)
@@ -131,7 +132,7 @@ class _Work:
     """Restores one photograph after another and says how long the rest will take."""
 
     restorer: Restorer
-    reach: Reach
+    memory: Memory
     progress: Progress
     pixels: int
     share: float = 1.0
@@ -139,6 +140,11 @@ class _Work:
     done: float = 0
     started: float = field(default_factory=time.monotonic)
     said: float = field(default_factory=time.monotonic)
+
+    @cached_property
+    def reach(self) -> Reach:
+        """Measured for the first photograph that may not be restored whole: on a CPU it takes as long as some small ones."""
+        return measure_reach(self.restorer.model)
 
     def restore(self, job: Job) -> None:
         photograph = read_photograph(job.source)
@@ -166,8 +172,8 @@ class _Work:
         self._say(f"{job.target}: {size[0]}x{size[1]}")
 
     def _core(self, height: int, width: int) -> int | None:
-        free = free_memory(next(self.restorer.model.parameters()).device)
-        return self.reach.core(height, width, int(free * self.share))
+        free = int(self.share * free_memory(next(self.restorer.model.parameters()).device))
+        return None if self.memory.takes_whole(height, width, free) else self.reach.core(height, width, free)
 
     def _bands(self, job: Job, photograph: Photograph, core: int | None) -> Iterator[NDArray[Any]]:
         kind = KINDS[photograph.mode]
@@ -182,6 +188,8 @@ class _Work:
                 self._say(str(job.source))
             return restored
 
+        if core is None:
+            return iter([restore_tile(photograph.levels)])
         minimum = facts(self.restorer.model).sizes.minimum
         return restored_bands(restore_tile, photograph.levels, self.reach, core, minimum)
 

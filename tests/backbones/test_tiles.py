@@ -13,7 +13,17 @@ from adaptsr.backbones.build import build_from_file
 from adaptsr.backbones.gate import facts, gate
 from adaptsr.backbones.inference import restore
 from adaptsr.backbones.sizes import Sizes
-from adaptsr.backbones.tiles import LARGEST_CORE, SHARE, Pixels, Reach, difference_on, measure_reach, restored_bands
+from adaptsr.backbones.tiles import (
+    LARGEST_CORE,
+    SHARE,
+    Memory,
+    Pixels,
+    Reach,
+    difference_on,
+    measure_memory,
+    measure_reach,
+    restored_bands,
+)
 
 
 class Toned(nn.Module):
@@ -79,7 +89,7 @@ def test_tiles_tell_a_difference_without_overlap(repository: Path) -> None:
     """The comparison above would notice tiles that are cut too closely."""
     model = build_from_file(repository / "resources/demo/edsr.safetensors")
     lr = scene(64, 96)
-    tiled, _ = restore_in_tiles(model, lr, Reach(16, 0, 0.0, 1, 1, 1.0), core=32)
+    tiled, _ = restore_in_tiles(model, lr, Reach(16, 0, 0.0, Memory(1, 1, 1.0)), core=32)
     assert int((tiled.int() - restore(model, lr[None])[0].int()).abs().max()) > 1
 
 
@@ -91,7 +101,7 @@ class TestAModelThatLooksAtTheWholeImage:
 
     def test_gets_one_tile_as_long_as_memory_allows(self) -> None:
         reach = measure_reach(toned(0.1))
-        needed = int(reach.held * 600 * 600 / reach.pixels / SHARE)
+        needed = int(reach.memory.held * 600 * 600 / reach.memory.pixels / SHARE)
         assert reach.core(600, 600, needed + 1000) is None
         core = reach.core(600, 600, needed // 2)
         assert core
@@ -109,14 +119,20 @@ class TestAModelThatLooksAtTheWholeImage:
 class TestMemory:
     def test_is_counted(self) -> None:
         """Two tensors of the result's size live at once in the model, and the result is copied for the caller."""
-        reach = measure_reach(toned(0.0))
-        result = 4 * 3 * 4 * reach.pixels
-        assert 4 * result <= reach.held <= 6 * result
-        assert reach.growth == pytest.approx(1, abs=0.01)
+        for memory in (measure_memory(toned(0.0)), measure_reach(toned(0.0)).memory):
+            result = 4 * 3 * 4 * memory.pixels
+            assert 4 * result <= memory.held <= 6 * result
+            assert memory.growth == pytest.approx(1, abs=0.01)
+
+    def test_decides_alone_about_small_images(self) -> None:
+        memory = Memory(10_000, 10_000 * 1000, 1)
+        assert memory.takes_whole(500, 500, int(250_001 * 1000 / SHARE))
+        assert not memory.takes_whole(500, 500, int(249_999 * 1000 / SHARE))
+        assert not memory.takes_whole(600, 600, 10**12)  # tiles of an exact model are no larger
 
     @pytest.mark.parametrize("megabytes", [1, 10, 100, 1000])
     def test_bounds_the_tiles(self, megabytes: int) -> None:
-        reach = Reach(aligned=16, overlap=32, difference=0, pixels=10_000, held=10_000 * 1000, growth=1)
+        reach = Reach(aligned=16, overlap=32, difference=0, memory=Memory(10_000, 10_000 * 1000, 1))
         core = reach.core(4000, 6000, megabytes * 2**20)
         assert core
         assert core % reach.aligned == 0
@@ -127,6 +143,6 @@ class TestMemory:
         )
 
     def test_that_grows_with_the_square_of_the_image_is_foreseen(self) -> None:
-        linear, square = (Reach(16, 128, 9.0, 10_000, 10**7, growth) for growth in (1, 2))
+        linear, square = (Reach(16, 128, 9.0, Memory(10_000, 10**7, growth)) for growth in (1, 2))
         assert linear.core(1000, 1000, 10**10) is None
         assert square.core(1000, 1000, 10**10) is not None
