@@ -29,6 +29,8 @@ level, also where a photograph is ten times as hard as the picture that is measu
 OVERLAPS = (16, 32, 48, 64, 96, 128)
 LARGEST_CORE = 512
 """LR pixels: larger cores save little, because their overlap is a small part already."""
+LARGEST_FORESEEN = 1024**2
+"""LR pixels: for up to so many, small pictures tell what memory an image takes."""
 SHARE = 0.4
 """Of the free memory, for tensors; operators need workspaces beside them, which are not counted."""
 _ALIGNED = 16
@@ -54,7 +56,7 @@ class Memory:
 
     def takes_whole(self, height: int, width: int, free: int) -> bool:
         """Whether an image is so small that it is one tile, however far the backbone looks."""
-        return height * width <= min(self.fitting(free), LARGEST_CORE**2)
+        return height * width <= min(self.fitting(free), LARGEST_FORESEEN)
 
 
 @dataclass(frozen=True)

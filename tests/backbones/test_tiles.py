@@ -128,7 +128,7 @@ class TestMemory:
         memory = Memory(10_000, 10_000 * 1000, 1)
         assert memory.takes_whole(500, 500, int(250_001 * 1000 / SHARE))
         assert not memory.takes_whole(500, 500, int(249_999 * 1000 / SHARE))
-        assert not memory.takes_whole(600, 600, 10**12)  # tiles of an exact model are no larger
+        assert not memory.takes_whole(1025, 1024, 10**15)  # what it takes is not foreseen
 
     @pytest.mark.parametrize("megabytes", [1, 10, 100, 1000])
     def test_bounds_the_tiles(self, megabytes: int) -> None:
