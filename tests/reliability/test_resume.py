@@ -186,7 +186,7 @@ def terminate_after(last_iteration: int) -> None:
     validate = loop._validate
 
     def interrupted(*arguments: Any) -> Any:
-        if arguments[2] == last_iteration:
+        if arguments[3] == last_iteration:
             os.kill(os.getpid(), signal.SIGTERM)
         return validate(*arguments)
 
