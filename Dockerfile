@@ -15,7 +15,7 @@ COPY papers papers
 COPY profiles profiles
 COPY resources/demo resources/demo
 COPY workflow workflow
-RUN --mount=type=cache,target=/root/.cache UV_LINK_MODE=copy make env
+RUN PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 make env
 
 ENV PATH=/adaptsr/.venv/bin:$PATH
 CMD ["make", "all"]

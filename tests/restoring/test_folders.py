@@ -191,7 +191,7 @@ def test_a_hundred_megapixels_take_little_memory(
 ) -> None:
     """The restored photograph alone would take 400 MB, its tensors many times as much.
 
-    The kernel's high-water mark of this process alone: `ru_maxrss` begins at that of the process that started it.
+    VmHWM is the peak of this process alone. `ru_maxrss` would start from the peak of its parent, the test runner.
     """
     Image.new("L", (12_500, 8_000), 90).save(tmp_path / "wall.png")
     script = (
