@@ -152,7 +152,8 @@ def _by_features(small: Plane, large: Plane, scale: int) -> Matrix | None:
 
 
 def _stretched(plane: Plane) -> NDArray[np.uint8]:
-    levels: NDArray[np.uint8] = ((plane - plane.min()) * 255 / max(np.ptp(plane), 1)).astype(np.uint8)
+    lowest, highest = float(plane.min()), float(plane.max())
+    levels: NDArray[np.uint8] = ((plane - lowest) * 255 / max(highest - lowest, 1.0)).astype(np.uint8)
     return levels
 
 
