@@ -246,6 +246,29 @@ def test_no_product_is_rounded_to_tf32() -> None:
     assert provenance().tf32 is False
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="sets options of glibc's malloc")
+def test_freed_memory_is_used_again_without_fresh_pages() -> None:
+    """A step frees and asks for the same sizes again; each page given back costs a fault."""
+    script = """
+import resource
+import torch
+from adaptsr.config.schema import Compute
+from adaptsr.devices import prepare_device
+prepare_device(Compute(device="cpu"))
+def step():
+    return sum(torch.ones(megabytes, 1 << 18).sum() for megabytes in (1, 2, 4, 8, 24))
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+step()
+before = faults()
+for _ in range(10):
+    step()
+print(faults() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True)
+    assert int(done.stdout) < 1000  # the 39 MB of one step are 9,984 pages
+
+
 def test_a_gpu_that_torch_cannot_use_is_said_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

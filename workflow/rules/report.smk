@@ -11,7 +11,7 @@ for name in tested_reports():
         output:
             report(
                 report_files(name)[0],
-                caption=f"../report/{'significance' if name == 'significance' else 'table'}.rst",
+                caption="../report/significance.rst" if name == "significance" else "../report/table.rst",
                 category="Tables",
                 labels={"report": name},
             ),
