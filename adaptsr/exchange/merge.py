@@ -12,7 +12,7 @@ from adaptsr.data.manifest import MANIFEST, Manifest, read_manifest
 from adaptsr.errors import UserError, first_names, printable, raise_all
 from adaptsr.exchange.agreement import Agreement, compare, machine, means_of, spread_of
 from adaptsr.exchange.moves import Moves, staging_of
-from adaptsr.exchange.packs import WEIGHTS, About, choice_place, manifests_of, records_of, unpack_pack
+from adaptsr.exchange.packs import WEIGHTS, About, choice_place, manifests_of, named_by_pack, records_of, unpack_pack
 from adaptsr.metrics.conventions import whole_scoring
 from adaptsr.progress import Progress
 from adaptsr.runs.keys import Inputs
@@ -63,8 +63,11 @@ def merge_packs(matrix: Matrix, archives: Sequence[Path], progress: Progress, *,
     it had moved; if it is killed, the next command with this profile does.
     """
     results = matrix.results
-    with staging_of(results) as moves:
-        packs = [_open(matrix, archive, moves.staging / str(number)) for number, archive in enumerate(archives)]
+    with staging_of(results) as moves, ExitStack() as naming:
+        places = [(archive, moves.staging / str(number)) for number, archive in enumerate(archives)]
+        for place in places:
+            naming.enter_context(named_by_pack(*place))
+        packs = [_open(matrix, *place) for place in places]
         known = _known(matrix)
         here = _matching(matrix)
         for pack in packs:

@@ -125,7 +125,20 @@ def unpacked(archive: Path) -> Iterator[Path]:
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / archive.stem
         unpack_pack(archive, folder)
-        yield folder
+        with named_by_pack(archive, folder):
+            yield folder
+
+
+@contextmanager
+def named_by_pack(archive: Path, folder: Path) -> Iterator[None]:
+    """Let a `UserError` name a file of an unpacked pack by the pack: the user never sees the folder that held it."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        if f"{folder}/" not in text:
+            raise
+        raise type(error)(text.replace(f"{folder}/", f"{archive}: ")) from error
 
 
 def unpack_pack(archive: Path, folder: Path) -> About:

@@ -131,8 +131,8 @@ def not_inferior(results: Results, lines: pd.DataFrame, comparison: Comparison, 
     which = f", {places} for {', '.join(everywhere)}" if everywhere and len(comparison.rows) > 1 else ""
     family = family_size(lines, "")[2:-1]
     return (
-        f"Less than {metric.margin:g}{metric.in_unit} worse than {titles[comparison.compared_with]} in {metric.title}, "
-        f"{ABOUT[scope]} (non-inferiority, {family}): shown in {len(shown)} of {len(tested)} tests{which}."
+        f"Shown to be less than {metric.margin:g}{metric.in_unit} worse than {titles[comparison.compared_with]} in {metric.title}, "
+        f"{ABOUT[scope]}: {len(shown)} of {len(tested)} tests (non-inferiority, {family}){which}."
     )
 
 

@@ -297,7 +297,7 @@ def test_a_stranger_is_refused_in_one_line_and_changes_nothing(away: Matrix, cas
     with pytest.raises(UserError) as refused:
         merged(away, pack)
     assert said in str(refused.value)
-    assert str(refused.value).startswith((pack, "results/"))
+    assert str(refused.value).startswith((f"{pack}: ", "results/small/"))
     assert tree(away.results) == before
     assert [path.name for path in Path("results").iterdir()] == ["small"]
 

@@ -33,8 +33,8 @@ def test_clear_differences_are_counted_and_named(world: World) -> None:
     ) in first
     assert first.endswith(" Holm's correction of 4 tests, for each scope and question.")
     assert not_worse == (
-        "Less than 0.05 dB worse than LoRA, r = 2 in PSNR-Y, for other seeds and other scenes "
-        "(non-inferiority, Holm's correction of 4 tests): shown in 4 of 4 tests."
+        "Shown to be less than 0.05 dB worse than LoRA, r = 2 in PSNR-Y, for other seeds and other scenes: "
+        "4 of 4 tests (non-inferiority, Holm's correction of 4 tests)."
     )
     assert second.startswith("7 rows against Full fine-tuning")
     assert "correction of 28 tests" in second
@@ -92,7 +92,7 @@ def test_few_scenes_allow_no_statement_on_others(world: World) -> None:
     world.scores = world.scores[~world.scores["image"].str.startswith("sky")]
     first, second = sentences(world)[:2]
     assert "could be a random sample: no statement: they would need 6 scenes." in first
-    assert "for other seeds on these images (non-inferiority, " in second
+    assert "for other seeds on these images: 4 of 4 tests (non-inferiority, " in second
 
 
 def test_one_test_is_not_said_to_be_corrected(world: World) -> None:

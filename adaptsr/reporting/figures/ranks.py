@@ -27,6 +27,13 @@ WHITE = "#fefefe"
 """Looks like the page's white, but stays white on a dark page, as the cells keep their colors."""
 DECIDING = ("allocation", "budget", "r_min", "r_max", "cap")
 """Options that decide how ranks follow from scores."""
+HOW_TO_READ = (
+    "Blocks from top to bottom, modules from left to right. First the ranks, then the importance scores that they follow "
+    "from, on a logarithmic scale; scores have no unit and compare within one figure alone. A rank of 0 means that the site is "
+    "not adapted; an empty cell means that the block does not have this site. A rank depends not on the score alone, but also on "
+    "the budget, on what a rank costs at the site, on the lowest and highest rank allowed and, where ranks are capped, on the "
+    "ranks that the layer's shape can use. "
+)
 INDEXED = re.compile(r"([A-Za-z_]*?)_?(\d+)")
 
 
@@ -38,12 +45,14 @@ class Place(NamedTuple):
 
 
 def rank_maps(results: Results) -> Iterable[Drawing]:
-    """Draw a figure for every backbone and row whose plans hold ranks and importance scores."""
+    """Draw a figure for every backbone and row whose plans hold ranks and importance scores; the first says how to read them."""
+    how_to_read = HOW_TO_READ
     for backbone in results.profile.backbones:
         for row in results.adapted_rows:
             plans = _plans(results, backbone, row)
             if plans:
-                yield _drawing(results, backbone, row, plans)
+                yield _drawing(results, backbone, row, plans, how_to_read)
+                how_to_read = ""
 
 
 def _plans(results: Results, backbone: str, row: Row) -> list[Mapping[str, Any]]:
@@ -57,7 +66,9 @@ def _plans(results: Results, backbone: str, row: Row) -> list[Mapping[str, Any]]
     return plans
 
 
-def _drawing(results: Results, backbone: str, row: Row, plans: Sequence[Mapping[str, Any]]) -> Drawing:
+def _drawing(
+    results: Results, backbone: str, row: Row, plans: Sequence[Mapping[str, Any]], how_to_read: str
+) -> Drawing:
     ranks, scores = (heatmap([plan[key] for plan in plans]) for key in ("ranks", "scores"))
     lines, columns = ranks.shape
     width, height = 0.42 * columns + 0.9, 1.6 + 0.21 * lines
@@ -81,7 +92,7 @@ def _drawing(results: Results, backbone: str, row: Row, plans: Sequence[Mapping[
         name=f"ranks-{backbone}-{row.name.replace('/', '-')}",
         kind="ranks",
         title=f"Ranks of {row.title} on {backbone_title(results.profile, backbone)}",
-        caption=f"Blocks from top to bottom, modules from left to right. First the ranks, then the importance scores that they follow from, on a logarithmic scale; scores have no unit and compare within this figure alone. {decided(results, backbone, row)} Mean of {len(plans)} plan{'s' if len(plans) > 1 else ''}, each from its seed's calibration batches. A rank of 0 means that the site is not adapted; an empty cell means that the block does not have this site. {seen(by_site, linear)}",
+        caption=f"{how_to_read}Mean of {len(plans)} plan{'s' if len(plans) > 1 else ''}, each from its seed's calibration batches{decided(results, backbone, row)}. {seen(by_site, linear)}",
         alt=f"Two heatmaps of {lines} blocks by {columns} modules. Ranks reach from {min(by_site.values()):.3g} to {max(by_site.values()):.3g}; the highest are at {named}.",
         figure=figure,
     )
@@ -121,13 +132,13 @@ def seen(ranks: Mapping[Place, float], linear: Mapping[Place, bool]) -> str:
 
 
 def decided(results: Results, backbone: str, row: Row) -> str:
-    """Say what decides a rank besides its score, with the options of the runs."""
+    """Say which options decided the ranks besides the scores, behind a comma; empty if the records name none."""
     records = results.row_records(backbone, row.name).values()
     options: Mapping[str, object] = next(
         (record.config["options"] for record in records if "options" in record.config), {}
     )
     chosen = ", ".join(f"{name} {options[name]}" for name in DECIDING if name in options)
-    return f"A rank depends not on the score alone, but also on the budget, on what a rank costs at the site, on the lowest and highest rank allowed and, where ranks are capped, on the ranks that the layer's shape can use{f' ({chosen})' if chosen else ''}."
+    return f", with {chosen}" if chosen else ""
 
 
 def _site(block: str, module: str) -> str:
