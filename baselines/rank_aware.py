@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from adaptsr.adaptation.allocation import Calibration, allocate, importance, rescale
+from adaptsr.adaptation.allocation import Calibration, allocate, importance, mirror, rescale
 from adaptsr.adaptation.lora import attach_low_rank, cost_per_rank, plan_low_rank, useful_rank
 from adaptsr.adaptation.reparametrization import Plan
 from adaptsr.backbones.sites import Site, select
@@ -22,6 +22,7 @@ OPTIONS = {
     "batches": 1,  # calibration batches behind the scores
     # Whose score decides: the `site`'s (the paper's norm, which large layers win), per `parameter`, or per `cost` of a rank.
     "per": "site",
+    "reversed": False,  # the least important sites first: a control
     "allocation": "greedy",  # greedy (the literal Algorithm 1) or proportional
     # Trainable parameters to spend, the variant whose number to match, or `ranks: N` for a sum of ranks.
     "budget": "lora/r8",
@@ -43,6 +44,7 @@ VARIANTS = {
     "gradient-ranks": {"budget": {"ranks": 1232}, "title": "Rank-aware LoRA (gradient, greedy, sum of ranks 1232)"},
     "gradient-per-parameter": {"per": "parameter", "title": "Rank-aware LoRA (gradient per parameter)"},
     "gradient-per-cost": {"per": "cost", "title": "Rank-aware LoRA (gradient per cost of a rank)"},
+    "gradient-reversed": {"reversed": True, "title": "Ranks against the gradient"},
     "gradient-constant": {"scaling": "constant", "alpha": 0.125, "title": "Rank-aware LoRA (constant scale 1/8)"},
     "fisher": {"score": "fisher"},
     "activation": {"score": "activation"},
@@ -61,6 +63,7 @@ def plan(
     units = {site.name: cost_per_rank(site, options["factorization"], options["qkv"]) for site in chosen}
     scores = importance(backbone, chosen, options["score"], calibration, options["batches"], seed)
     scores = rescale(scores, chosen, options["score"], options["per"], units)
+    scores = mirror(scores) if options["reversed"] else scores
     budget = options["budget"]
     in_ranks = isinstance(budget, dict)
 

@@ -107,6 +107,12 @@ def rescale(
     return dict(scores)
 
 
+def mirror(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return scores of the same range in reverse order: the highest becomes the lowest."""
+    ends = max(scores.values(), default=0.0) + min(scores.values(), default=0.0)
+    return {name: ends - value for name, value in scores.items()}
+
+
 def weight_gradients(
     model: nn.Module, sites: Sequence[Site], batches: Sequence[Batch], loss: Loss = functional.l1_loss
 ) -> Iterator[dict[str, torch.Tensor]]:

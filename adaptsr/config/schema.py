@@ -237,7 +237,7 @@ class Pairs(Section):
     lr: str = Field(description="folder of LR images")
     hr: str = Field(description="folder of HR images with the same names")
     split: dict[Literal["train", "validation", "test"], str] = Field(
-        description="pairs of each split, in the order of their names: `all`, `none`, `rest` (pairs in no other split), `first N`, `last N`, `N first of each GROUP` or `N last of each GROUP`; GROUP is any word and means the part of a name before the first '_' (names without '_' form one group); splits must not overlap"
+        description="pairs of each split, in the order of their names: `all`, `none`, `rest` (pairs in no other split), `first N`, `last N`, `N first of each GROUP` or `N last of each GROUP`, the last four also of what other splits leave, as in `first 5 of rest`; GROUP is any word and means the part of a name before the first '_' (names without '_' form one group); splits must not overlap"
     )
 
 

@@ -24,7 +24,17 @@ def plan(chosen: str = "gradient", **options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "chosen", ["gradient", "gradient-proportional", "gradient-per-cost", "fisher", "activation", "snip", "random"]
+    "chosen",
+    [
+        "gradient",
+        "gradient-proportional",
+        "gradient-per-cost",
+        "gradient-reversed",
+        "fisher",
+        "activation",
+        "snip",
+        "random",
+    ],
 )
 def test_budget(chosen: str) -> None:
     """Trains at most the budget, what the plan says it spends, and nearly all of it."""
@@ -54,6 +64,16 @@ def test_scores_per_parameter_and_per_cost() -> None:
         assert per_parameter[name] == pytest.approx(norms[name] / math.sqrt(site.weights))
         assert per_cost[name] == pytest.approx(norms[name] / cost_per_rank(site, "loralib"))
     assert "per: 'layer' is unknown; there are cost, parameter, site" in refusal(lambda: plan(per="layer"))
+
+
+def test_reversed_scores_raise_the_least_important_sites_first() -> None:
+    """The control spends the same budget, in the opposite order, on scores that stay positive."""
+    made, control = plan(r_max=3), plan("gradient-reversed", r_max=3)
+    order = sorted(made["scores"], key=lambda name: made["scores"][name])
+    assert sorted(control["scores"], key=lambda name: -control["scores"][name]) == order
+    assert min(control["scores"].values()) == pytest.approx(min(made["scores"].values()))
+    assert control["ranks"][order[0]] == made["ranks"][order[-1]] == 3
+    assert control["budget"] == made["budget"]
 
 
 def test_pruned_sites_have_nothing() -> None:

@@ -216,6 +216,16 @@ class TestSplitNames:
         names = ["001", "002", "003", "004"]
         assert split_names(names, {"train": "rest", "test": "2 last of each camera"})["train"] == names[:2]
 
+    def test_a_part_of_what_other_splits_leave(self) -> None:
+        """Few pairs and more of them, with the same pairs for testing and validation."""
+        fixed = {"validation": "1 first of each camera", "test": "last 4"}
+        few, more = (split_names(NAMES, {"train": f"first {n} of rest", **fixed}) for n in (2, 4))  # type: ignore[dict-item]
+        assert few["train"] == NAMES[1:3]
+        assert more["train"] == NAMES[1:5]
+        assert few["test"] == more["test"] == NAMES[8:]
+        each = split_names(NAMES, {"train": "1 last of each camera of rest", **fixed})  # type: ignore[dict-item]
+        assert each["train"] == [NAMES[5], NAMES[7]]
+
     @given(st.integers(0, 3), st.integers(0, 3), st.sampled_from(["train", "validation"]))
     def test_with_rest_every_pair_is_taken_once(self, first: int, last: int, resting: str) -> None:
         other = "validation" if resting == "train" else "train"
@@ -233,6 +243,8 @@ class TestSplitNames:
             ({"test": "7 last of each camera"}, "camera 'Canon': needs 7 pairs, found 6"),
             ({"train": "all", "test": "last 2"}, r"train \('all'\) and test \('last 2'\) both take 2 of 12"),
             ({"train": "rest", "test": "rest"}, "both take 12"),
+            ({"train": "first 5 of rest", "test": "last 8"}, r"x\.train: 'first 5': needs 5 pairs, found 4"),
+            ({"train": "rest of rest"}, "unknown rule 'rest'"),
         ],
     )
     def test_mistakes_are_named(self, rules: dict[str, str], said: str) -> None:

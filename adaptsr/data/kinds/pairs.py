@@ -21,7 +21,11 @@ from adaptsr.files import expanded
 if TYPE_CHECKING:
     from adaptsr.data.scenes import Sight
 
-SPLIT_RULES = "`all`, `none`, `rest`, `first N`, `last N`, `N first of each GROUP`, `N last of each GROUP`"
+SPLIT_RULES = (
+    "`all`, `none`, `rest`, `first N`, `last N`, `N first of each GROUP`, `N last of each GROUP`, and one of the last four "
+    "followed by ` of rest`"
+)
+OF_REST = " of rest"
 
 
 def prepare(name: str, declared: Pairs, folder: Path, scale: int) -> Manifest:
@@ -102,12 +106,16 @@ def split_names(
     names: Sequence[str], rules: Mapping[SplitName, str], where: str = "split"
 ) -> dict[SplitName, list[str]]:
     """Assign the sorted `names` to splits. Raises `UserError` for an unknown rule, too few names or an overlap."""
+    stated = {split: "all of rest" if rule.strip() == "rest" else rule.strip() for split, rule in rules.items()}
     taken = {
-        split: _take(names, rule.strip(), f"{where}.{split}") for split, rule in rules.items() if rule.strip() != "rest"
+        split: _take(names, rule, f"{where}.{split}") for split, rule in stated.items() if not rule.endswith(OF_REST)
     }
     used = {name for part in taken.values() for name in part}
     rest = [name for name in names if name not in used]
-    splits = {split: taken.get(split, rest) for split in rules}
+    splits = {
+        split: taken[split] if split in taken else _take(rest, rule.removesuffix(OF_REST), f"{where}.{split}")
+        for split, rule in stated.items()
+    }
     for one, other in combinations(splits, 2):
         shared = sorted(set(splits[one]) & set(splits[other]))
         if shared:
