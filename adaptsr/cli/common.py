@@ -75,9 +75,16 @@ def with_baselines(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
-def with_profile(parser: argparse.ArgumentParser, default: str = DEFAULT_PROFILE) -> argparse.ArgumentParser:
+def with_profile(
+    parser: argparse.ArgumentParser, default: str | None = DEFAULT_PROFILE, said: str = ""
+) -> argparse.ArgumentParser:
+    """Add the arguments of a profile; `said` describes the default where it is not one file."""
     parser.add_argument(
-        "--profile", type=project_path, default=Path(default), metavar="FILE", help=f"default: {default}"
+        "--profile",
+        type=project_path,
+        default=Path(default) if default else None,
+        metavar="FILE",
+        help=f"default: {said or default}",
     )
     parser.add_argument(
         "--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help="a setting the profile asks for"
@@ -107,12 +114,13 @@ def baseline_folders(parsed: argparse.Namespace) -> list[Path]:
     return [FOLDER, *parsed.baselines]
 
 
-def load_matrix(parsed: argparse.Namespace, *, weights: bool = False) -> Matrix:
+def load_matrix(parsed: argparse.Namespace, *, weights: bool = False, settings: bool = True) -> Matrix:
     """Read and check the profile of a command, and take the part of its matrix that the command's words name.
 
-    weights: whether the command needs its weights on this machine.
+    weights: whether the command needs its weights on this machine. settings: whether it needs the profile's settings.
     """
-    matrix = Matrix.of(load_profile(parsed.profile, dict(parsed.set)), str(parsed.profile), baseline_folders(parsed))
+    profile = load_profile(parsed.profile, dict(parsed.set), partly=not settings)
+    matrix = Matrix.of(profile, str(parsed.profile), baseline_folders(parsed))
     check(matrix, weights=weights)
     recover(matrix.results)
     return take_part(matrix, part_of(parsed))

@@ -13,7 +13,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from adaptsr.cli.common import Commands, known, load_matrix, part_of, project_path, with_part, with_profile
+from adaptsr.cli.common import (
+    DEFAULT_PROFILE,
+    Commands,
+    known,
+    load_matrix,
+    part_of,
+    project_path,
+    with_part,
+    with_profile,
+)
 from adaptsr.errors import UserError
 from adaptsr.runs.matrix import Matrix
 
@@ -21,7 +30,10 @@ WATCH_SECONDS = 2
 
 
 def add(commands: Commands) -> None:
-    report = with_part(with_profile(commands.add_parser("report", help="render the report from the scores")))
+    said = f"the one that the pack of --results names, or {DEFAULT_PROFILE}"
+    report = with_part(
+        with_profile(commands.add_parser("report", help="render the report from the scores"), None, said)
+    )
     report.add_argument(
         "names",
         nargs="*",
@@ -32,7 +44,7 @@ def add(commands: Commands) -> None:
         "--results",
         type=project_path,
         metavar="DIR",
-        help="a pack of results or a folder with one: reported without its data and weights, into reports/<name of DIR>",
+        help="a pack of results, its unpacked folder, or a folder of packs: each is reported without its data and weights, into reports/<name>",
     )
     report.add_argument("--partial", action="store_true", help="show what is finished while the rest still trains")
     report.set_defaults(command=_report)
@@ -52,7 +64,34 @@ def add(commands: Commands) -> None:
 
 
 def _report(parsed: argparse.Namespace) -> None:
-    matrix = load_matrix(parsed)
+    for path in _each(parsed.results):
+        with _results_of(path) as folder:
+            profile = parsed.profile or _profile_of(path, folder)
+            _report_on(argparse.Namespace(**{**vars(parsed), "results": path, "profile": profile}), folder)
+
+
+def _each(path: Path | None) -> list[Path | None]:
+    """Return the packs of a folder of packs, or what a user names otherwise."""
+    packs = sorted(path.glob("*.zip")) if path and path.is_dir() else []
+    return [*packs] or [path]
+
+
+def _profile_of(path: Path | None, folder: Path | None) -> Path:
+    """Return the profile that a pack was made with, found by its name; the default for other results."""
+    from adaptsr.exchange.packs import ABOUT, about_of
+
+    if folder is None or not (folder / ABOUT).is_file():
+        return Path(DEFAULT_PROFILE)
+    profile = Path("config") / f"{about_of(folder, str(path)).profile}.yaml"
+    if not profile.is_file():
+        raise UserError(
+            f"{path}: made with the profile {profile.stem!r}, but {profile} is missing; name it with --profile"
+        )
+    return profile
+
+
+def _report_on(parsed: argparse.Namespace, folder: Path | None) -> None:
+    matrix = load_matrix(parsed, settings=folder is None)
     reports = [
         "index",
         "significance",
@@ -68,10 +107,9 @@ def _report(parsed: argparse.Namespace) -> None:
         names.remove("stability")
         if not names:
             return
-    with _results_of(parsed.results) as folder:
-        matrix = replace(matrix, folder=folder)
-        partial = parsed.partial or (folder is not None and not (folder / "scores.parquet").is_file())
-        _render(parsed, matrix, names, partial)
+    matrix = replace(matrix, folder=folder)
+    partial = parsed.partial or (folder is not None and not (folder / "scores.parquet").is_file())
+    _render(parsed, matrix, names, partial)
 
 
 def _watch(parsed: argparse.Namespace) -> None:
@@ -98,7 +136,7 @@ def _watch(parsed: argparse.Namespace) -> None:
 
 @contextmanager
 def _results_of(path: Path | None) -> Iterator[Path | None]:
-    """Yield the results folder that a user names: the folder itself, or one with what a pack holds."""
+    """Yield the folder of results: the one that a user names, or a temporary one with what a pack holds."""
     if path is None or path.is_dir():
         yield path
         return

@@ -16,12 +16,14 @@ from adaptsr.errors import UserError, listing
 from adaptsr.files import expanded
 
 MOST_BYTES = 1 << 20
+SETTING = re.compile(r"\$\{([a-z_]+)\}")
 
 
-def load_profile(path: Path, settings: Mapping[str, str] | None = None) -> Profile:
+def load_profile(path: Path, settings: Mapping[str, str] | None = None, *, partly: bool = False) -> Profile:
     """Read a profile whole and check it.
 
-    Replaces `${name}` in the file's values by the text `settings[name]`, with `~` expanded. Reads old names of keys and
+    Replaces `${name}` in the file's values by the text `settings[name]`, with `~` expanded; `partly` leaves it as it is
+    where the setting is missing, for results that are read where the data are not. Reads old names of keys and
     values as the new ones and prints a line on stderr for each. Raises `UserError`, one line with file and key, for any
     mistake.
     """
@@ -30,7 +32,8 @@ def load_profile(path: Path, settings: Mapping[str, str] | None = None) -> Profi
     content = document.content
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping of keys at the top of the profile, found {type(content).__name__}")
-    filled = _fill(content, dict(settings or {}), path)
+    known = {name: f"${{{name}}}" for name in SETTING.findall(text)} if partly else {}
+    filled = _fill(content, {**known, **(settings or {})}, path)
     _refuse_unused(path, text, settings or {})
     current, renames = with_new_names(filled)
     for line in renames:
@@ -71,11 +74,11 @@ def _fill(value: Any, settings: dict[str, str], path: Path) -> Any:
             raise UserError(f"{path}: the setting {name!r} is not valid text: {settings[name]!a}")
         return str(expanded(settings[name])) if settings[name].startswith("~") else settings[name]
 
-    return re.sub(r"\$\{([a-z_]+)\}", replace, value)
+    return SETTING.sub(replace, value)
 
 
 def _refuse_unused(path: Path, text: str, settings: Mapping[str, str]) -> None:
-    known = set(re.findall(r"\$\{([a-z_]+)\}", text))
+    known = set(SETTING.findall(text))
     for name in settings:
         if name not in known:
             allowed = listing(known) if known else "none"

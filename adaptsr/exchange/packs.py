@@ -156,7 +156,7 @@ def unpack_pack(archive: Path, folder: Path) -> About:
                 raise Refused(f"{member.path[:200]!a}: not a name of a file of a pack")
             extract(member, folder / member.path)
             found.add(member.path)
-    about = _about(archive, folder)
+    about = about_of(folder, str(archive))
     for name in sorted(found.symmetric_difference({*about.sha256, ABOUT})):
         raise UserError(f"{archive}: {name} is {'not listed' if name in found else 'missing'}; get this pack again")
     for name, sha256 in about.sha256.items():
@@ -165,14 +165,15 @@ def unpack_pack(archive: Path, folder: Path) -> About:
     return about
 
 
-def _about(archive: Path, folder: Path) -> About:
+def about_of(folder: Path, named: str) -> About:
+    """Read what an unpacked pack says about itself. Raises `UserError`, which calls it `named`, if that is missing or newer."""
     if not (folder / ABOUT).is_file():
-        raise UserError(f"{archive}: not a pack: it has no {ABOUT}; make one with `adaptsr results pack`")
+        raise UserError(f"{named}: not a pack: it has no {ABOUT}; make one with `adaptsr results pack`")
     content = files.read_json(folder / ABOUT, "what a pack says about itself")
     number = content.get("schema", SCHEMA)
     if isinstance(number, int) and number > SCHEMA:
-        raise UserError(f"{archive}: a pack of schema {number}, this code reads up to {SCHEMA}; update adaptsr")
-    return files.validated(About, content, f"{archive}: {ABOUT}", "get this pack again")
+        raise UserError(f"{named}: a pack of schema {number}, this code reads up to {SCHEMA}; update adaptsr")
+    return files.validated(About, content, f"{named}: {ABOUT}", "get this pack again")
 
 
 def manifests_of(folder: Path, names: Mapping[str, Any]) -> dict[str, Manifest]:

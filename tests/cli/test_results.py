@@ -32,6 +32,30 @@ def test_a_pack_is_reported_as_it_is(packed: tuple[Path, Path]) -> None:
     assert not (project / "results").exists()
 
 
+def test_a_folder_of_packs_is_reported_by_the_profiles_they_name(
+    author: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The settings of a profile, such as the folder of its data, are not asked for: nothing is there."""
+    project, folder = author
+    demo = (project / "config/demo.yaml").read_text()
+    for name in ("phone", "camera"):
+        text = demo.replace("name: demo\n", f"name: {name}\n").replace("title: 'Demo", "title: '${maker}", 1)
+        (project / f"config/{name}.yaml").write_text(text)
+        shutil.copytree(project / "results/demo", project / f"results/{name}")
+        words = ["--profile", str(project / f"config/{name}.yaml"), "--set", "maker=Acme", *BASELINES]
+        assert main(["results", "pack", *words, "-o", f"packs/{name}.zip"]) == 0
+    for name in ("results", "resources"):
+        shutil.rmtree(project / name)
+    assert main(["report", "--results", "packs", *BASELINES]) == 0
+    for name in ("phone", "camera"):
+        page = (project / f"reports/{name}/index.html").read_text()
+        assert "Gains" in page
+        assert f"adaptsr report --profile config/{name}.yaml" in page
+    (project / "config/phone.yaml").unlink()
+    assert main(["report", "--results", "packs/phone.zip", *BASELINES]) == 2
+    assert "made with the profile 'phone', but config/phone.yaml is missing" in capsys.readouterr().err
+
+
 def test_a_merged_folder_is_reported(packed: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     project, _ = packed
     assert main(["results", "merge", "mine.zip", *BASELINES]) == 0
