@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 import random
 import re
 import warnings
@@ -158,7 +159,7 @@ def _inject(model: nn.Module, method: str, settings: Mapping[str, Any], sites: S
     """Let PEFT replace these layers; its initial values come from a stream keyed by the seed."""
     config = _make_config(method, settings, sites, seed)
     tuner = _peft().PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]
-    with _global_chance(seed, "init"), warnings.catch_warnings():
+    with _global_chance(seed, "init"), _environment_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tuner(model, config, ADAPTER)
     del model.peft_config
@@ -224,6 +225,17 @@ def _global_chance(*key: randomness.Key) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpys)
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Restore the environment after the block: BOFT leaves CC and CXX at gcc, which does not link what torch compiles."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _one_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -50,6 +51,14 @@ def test_counts_of_swinir(method: str, config: Mapping[str, Any], expected: int)
     taken = 144 if method == "SHIRA" else 154
     assert len(found["sites"]) == taken
     assert len(found["left_out"]) == 154 - taken
+
+
+def test_no_method_leaves_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BOFT's search for a CUDA compiler left CXX=gcc behind, and what torch compiled later could not be loaded."""
+    monkeypatch.setenv("CXX", "g++")
+    before = dict(os.environ)
+    assert settings(swin_like(), method="BOFT", config={})["sites"]
+    assert dict(os.environ) == before
 
 
 class TestLeftOut:

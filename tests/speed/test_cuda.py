@@ -21,9 +21,6 @@ def test_every_part_runs_and_what_a_cpu_cannot_do_says_why(tmp_path: Path, capsy
     if not compiles():
         pytest.skip("torch.compile does not work on this machine")
     found = figures(tmp_path, "--minutes", "15", "--kills", "2", "--parts", "check", "edsr", "data", "kills", "quality")
-    broken = [str(figure["note"]) for figure in found.values() if "ImportError" in str(figure["note"])]
-    if broken:
-        pytest.skip(f"what torch.compile made cannot be loaded on this machine: {broken[0]}")
     for what in ("float64, compile none", "float32, compile none", "float32, compile regions"):
         figure = found[f"edsr, gradients, {what}: largest difference from float64"]
         assert figure["value"] is not None, figure["note"]
