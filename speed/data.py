@@ -62,6 +62,8 @@ def main(words: Sequence[str] | None = None) -> None:
     if parsed.child:
         CHILDREN[parsed.child](size)
         return
+    if parsed.folder:
+        parsed.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parsed.folder) as name:
         folder = Path(name)
         bytes_packed = make_workspace(folder, size)
