@@ -52,8 +52,11 @@ def _tune(parsed: argparse.Namespace) -> int:
     row = known(matrix, "row", parsed.variant, [row.name for row in matrix.rows_on(backbone) if row.trained])
 
     from adaptsr.training.termination import Terminated
-    from adaptsr.tuning.tune import tune
+    from adaptsr.tuning.tune import choice_here, tune
 
+    if made := choice_here(matrix, backbone, row, parsed.out):
+        made.write(parsed.out)  # newer than what it follows from
+        return 0
     try:
         tune(matrix, backbone, row, progress).write(parsed.out)
     except Terminated as stop:

@@ -15,6 +15,7 @@ from adaptsr.exchange.moves import Moves, staging_of
 from adaptsr.exchange.packs import WEIGHTS, About, choice_place, manifests_of, named_by_pack, records_of, unpack_pack
 from adaptsr.metrics.conventions import whole_scoring
 from adaptsr.progress import Progress
+from adaptsr.runs.choices import read_choice
 from adaptsr.runs.keys import Inputs
 from adaptsr.runs.loading import damage
 from adaptsr.runs.matrix import Matrix
@@ -244,8 +245,16 @@ def _other_files(matrix: Matrix, pack: Opened) -> Iterator[str]:
                 yield kept_path(Path(run.name), test.dataset).as_posix()
     for test in matrix.profile.data.scored:
         yield f"manifests/{test.dataset}/{MANIFEST}"
-    for run in pack.records:
-        yield choice_place(str(run.backbone), run.variant)
+    for backbone in matrix.profile.backbones:
+        for row in matrix.rows_on(backbone):
+            place = choice_place(backbone, row.name)
+            made = pack.folder / place
+            if (
+                matrix.points(row.name)
+                and made.is_file()
+                and read_choice(made).asked == matrix.asked_of_tuning(backbone, row.name)
+            ):
+                yield place
 
 
 def _missed_weights(pack: Opened, results: Path) -> Iterator[str]:

@@ -49,7 +49,7 @@ class About(pydantic.BaseModel):
 
 
 def write_pack(matrix: Matrix, out: Path, *, weights: bool = True, by: str = "") -> About:
-    """Pack what is finished of a matrix, as a zip; the same runs give the same bytes.
+    """Pack what is finished of a matrix, runs and choices of tuning, as a zip; the same runs give the same bytes.
 
     weights: whether adaptations are packed. by: who made them, for reports. Raises `UserError` if nothing is finished, or
     if the files of a run are not those that its record names.
@@ -60,7 +60,7 @@ def write_pack(matrix: Matrix, out: Path, *, weights: bool = True, by: str = "")
     for name, path in _files(matrix, weights, runs):
         contents[name] = path.read_bytes
         digests[name] = files.file_sha256(path)
-    if not runs:
+    if not runs and not matrix.made_choices():
         raise UserError(f"{matrix.results}: no finished run of {matrix.source}; run snakemake with this profile first")
     for name, content in _derived(matrix).items():
         text = files.json_text(content).encode()

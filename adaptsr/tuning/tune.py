@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from adaptsr.data.manifest import manifest_path, read_manifest
 from adaptsr.errors import UserError
 from adaptsr.metrics.conventions import conventions
 from adaptsr.progress import Progress
-from adaptsr.runs.choices import Choice, Tried, best
+from adaptsr.runs.choices import Choice, Tried, best, read_choice
 from adaptsr.runs.matrix import Matrix, matching
 from adaptsr.runs.records import read_record
 from adaptsr.runs.run import Run
@@ -55,6 +56,15 @@ def tune(matrix: Matrix, backbone: str, row: str, progress: Progress) -> Choice:
         seconds=round(seconds, 1),
         inputs=matrix.inputs(backbone),
     )
+
+
+def choice_here(matrix: Matrix, backbone: str, row: str, path: Path) -> Choice | None:
+    """Return the choice in a file, if it is what `tune` would make: it came with a pack, or the job is repeated."""
+    if not path.is_file():
+        return None
+    choice = read_choice(path)
+    same = choice.asked == matrix.asked_of_tuning(backbone, row) and choice.inputs == matrix.inputs(backbone)
+    return choice if same else None
 
 
 def refuse_shared_images(matrix: Matrix) -> None:

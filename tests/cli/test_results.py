@@ -36,7 +36,7 @@ def test_a_folder_of_packs_is_reported_by_the_profiles_they_name(
     author: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The settings of a profile, such as the folder of its data, are not asked for: nothing is there."""
-    project, folder = author
+    project, _ = author
     demo = (project / "config/demo.yaml").read_text()
     for name in ("phone", "camera"):
         text = demo.replace("name: demo\n", f"name: {name}\n").replace("title: 'Demo", "title: '${maker}", 1)

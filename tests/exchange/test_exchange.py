@@ -249,6 +249,7 @@ def test_choices_of_tuning_travel_with_their_runs(home: Path, tmp_path: Path, mo
         inputs=matrix.inputs("edsr"),
     )
     made.write(matrix.results / f"tuning/choices/edsr/{ROW}.json")
+    write_pack(matrix, tmp_path / "chosen.zip")
     ensure_runs(matrix, "edsr", ROW, [1, 2], nothing)
     score_block(matrix, "edsr", matrix.tests, matrix.rows_on("edsr"), Path("list.json"), nothing)
     gather(matrix, matrix.results / "scores.parquet")
@@ -260,6 +261,14 @@ def test_choices_of_tuning_travel_with_their_runs(home: Path, tmp_path: Path, mo
     merged(there, "tuned.zip")
     assert (there.results / "scores.parquet").read_bytes() == expected
     assert there.choice("edsr", ROW) == made
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    here = factories.matrix_of(content)
+    merged(here, "../chosen.zip")  # before anything is trained
+    assert here.choice("edsr", ROW) == made
+    other = factories.matrix_of({**content, "name": "other", "tuning": {**tuning, "seeds": [8]}})
+    merged(other, "../chosen.zip")
+    assert not (other.results / "tuning").exists()
 
 
 # Strangers

@@ -14,7 +14,7 @@ from adaptsr.data.manifest import manifest_path
 from adaptsr.data.prepare import prepare
 from adaptsr.errors import UserError
 from adaptsr.runs.matrix import Matrix
-from adaptsr.tuning.tune import tune
+from adaptsr.tuning.tune import choice_here, tune
 from tests.factories import Json, baselines, matrix_of, pairs_profile, write_pairs
 
 ROW = "lora/r1"
@@ -80,6 +80,13 @@ def test_the_best_point_on_the_validation_split_is_chosen_and_nothing_is_done_tw
             assert record["config"]["training"]["lr"] == tried.point["lr"]
     assert tune(matrix, "edsr", ROW, lambda line: None) == chosen
     assert records() == runs
+    path = Path("choice.json")
+    assert choice_here(matrix, "edsr", ROW, path) is None
+    chosen.write(path)
+    assert choice_here(matrix, "edsr", ROW, path) == chosen
+    other = chosen.model_copy(update={"inputs": chosen.inputs.model_copy(update={"validation": "0" * 64})})
+    other.write(path)
+    assert choice_here(matrix, "edsr", ROW, path) is None, "chosen on other images"
     wider = tune(prepared(content(grid={"lr": [1e-4, 1e-2, 1e-1]})), "edsr", ROW, lambda line: None)
     assert {path for path in records() if path not in runs} == {path for path in records() if "lr=0.1/" in str(path)}
     assert wider.tried[:2] == chosen.tried
