@@ -39,7 +39,9 @@ def _pack(parsed: argparse.Namespace) -> None:
     about = write_pack(matrix, parsed.out, weights=not parsed.without_weights, by=parsed.by)
     of = sum(run.trained for run in matrix.runs)
     chosen = f", {len(made)} choices of tuning" if (made := matrix.made_choices()) else ""
-    print(f"{parsed.out}: {len(about.runs)} of {of} runs{', without weights' if parsed.without_weights else ''}{chosen}")
+    print(
+        f"{parsed.out}: {len(about.runs)} of {of} runs{', without weights' if parsed.without_weights else ''}{chosen}"
+    )
 
 
 def _merge(parsed: argparse.Namespace) -> None:
