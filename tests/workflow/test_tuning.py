@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,18 @@ def test_another_grid_repeats_the_tuning_and_no_run_whose_choice_stays(workspace
     new = set(tuning_runs(workspace)) - set(tried)
     assert {path.partition("/")[0] for path in new} == {"lr=10.0"}
     assert {path: when for path, when in tuning_runs(workspace).items() if path not in new} == tried
+
+
+def test_a_choice_that_came_without_its_tuning_runs_is_not_made_again(workspace: Workspace) -> None:
+    """As from a pack: the choices are there, and snakemake, which did not make them, asks for them again."""
+    runs = workspace.trained_at()
+    for folder in (workspace.root / "results/demo/tuning").glob("lr=*"):
+        shutil.rmtree(folder)
+    done = workspace.snakemake("--cores", "2", "--forcerun", "tune", "--", f"{CHOICES}/lora/r1.json")
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "Tuning lora/r1" in done.stdout
+    assert tuning_runs(workspace) == {}
+    assert workspace.trained_at() == runs
 
 
 def test_another_choice_makes_its_runs_stale_and_no_others(workspace: Workspace) -> None:

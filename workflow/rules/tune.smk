@@ -8,7 +8,8 @@ rule tune:
         rules.accepted.output,
         f"results/{NAME}/metric_weights.json",
     output:
-        f"results/{NAME}/tuning/choices/{{backbone}}/{{baseline}}/{{variant}}.json",
+        # Kept for the job to look at: a choice that came with a pack is not made again.
+        update(f"results/{NAME}/tuning/choices/{{backbone}}/{{baseline}}/{{variant}}.json"),
     log:
         f"results/{NAME}/logs/tune/{{backbone}}/{{baseline}}/{{variant}}.log",
     threads: PROFILE.compute.threads
