@@ -447,6 +447,10 @@ class Training(Recipe):
     iterations: PositiveInt = Field(description="optimizer steps")
     batch_size: PositiveInt = Field(description="crops per step")
     crop: PositiveInt = Field(description="side of an HR crop in pixels, a multiple of the scale")
+    images: PositiveInt | None = Field(
+        None,
+        description="images of each source of `data.train` that crops come from, drawn anew with each seed; of two numbers, the larger keeps the images of the smaller and adds to them; default: all",
+    )
     lr: PositiveFloat = Field(description="learning rate")
     validate_every: PositiveInt = Field(description="iterations between two validations")
     validate_images: PositiveInt | None = Field(
@@ -485,6 +489,7 @@ class TrainingChanges(Section):
 
     iterations: PositiveInt | None = None
     batch_size: PositiveInt | None = None
+    images: PositiveInt | None = None
     lr: PositiveFloat | None = None
     validate_every: PositiveInt | None = None
     optimizer: Literal["adam", "adamw", "sgd", "lion"] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,11 +24,28 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 @dataclass(frozen=True, eq=False)
 class WeightedSource:
-    """A part of the training data. With `degradation`, LR is made from HR crops instead of using the pairs' own LR."""
+    """A part of the training data.
+
+    With `degradation`, LR is made from HR crops instead of using the pairs' own LR. `places`: the pairs that crops come
+    from; default: all.
+    """
 
     pairs: PairSet
     weight: float = 1.0
     degradation: Degradation | None = None
+    places: Sequence[int] | None = None
+
+    def limited(self, images: int, seed: int) -> WeightedSource:
+        """Return the source with so many of its images, drawn with the seed: a larger number adds to a smaller one's.
+
+        Raises `UserError` if it has fewer.
+        """
+        if images > len(self.pairs):
+            raise UserError(
+                f"training.images: {images}, but the training split of dataset {self.pairs.name!r} has {len(self.pairs)}"
+            )
+        order = numpy_generator(seed, "images", self.pairs.name).permutation(len(self.pairs))
+        return dataclasses.replace(self, places=order[:images].tolist())
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,7 @@ def cut_batch(
     """Cut the crops of a batch and draw its degradations; `finish` makes the batch. Raises the errors of `sample_batch`."""
     _check(sources, crop, scale)
     draws = _draw(sources, seed, iteration, batch_size, purpose)
-    pairs = [_cut(sources[draw.source].pairs, draw, crop, scale) for draw in draws]
+    pairs = [_cut(sources[draw.source], draw, crop, scale) for draw in draws]
     lr, hr = (torch.from_numpy(np.stack(windows)) for windows in zip(*pairs, strict=True))
     degraded = []
     for index, source in enumerate(sources):
@@ -129,8 +147,10 @@ def _draw(sources: Sequence[WeightedSource], seed: int, iteration: int, batch_si
     ]
 
 
-def _cut(pairs: PairSet, draw: _Draw, crop: int, scale: int) -> tuple[Array, Array]:
-    index = int(draw.image * len(pairs))
+def _cut(source: WeightedSource, draw: _Draw, crop: int, scale: int) -> tuple[Array, Array]:
+    pairs = source.pairs
+    places = source.places or range(len(pairs))
+    index = places[int(draw.image * len(places))]
     lr, hr = pairs.lr[index], pairs.hr[index]
     side = crop // scale
     rows, columns = lr.shape[1] - side, lr.shape[2] - side

@@ -93,7 +93,9 @@ class TrainingContext:
 
     def cuts(self, training: schema.Training, seed: int, purpose: str) -> Callable[[int], Cut]:
         scale, batch, crop = self.matrix.profile.scale, training.batch_size, training.crop
-        return lambda index: cut_batch(self.sources, seed, index, batch, crop, scale, purpose)
+        images = training.images
+        sources = [source.limited(images, seed) for source in self.sources] if images else self.sources
+        return lambda index: cut_batch(sources, seed, index, batch, crop, scale, purpose)
 
     def plan(self, variant: Variant, seed: int) -> Plan:
         calibration = self.calibration(self.matrix.training(variant, self.name), seed)

@@ -94,6 +94,24 @@ def test_sources_by_weight_and_images_evenly() -> None:
     assert shares == {image: pytest.approx(share, abs=0.02) for image, share in expected.items()}
 
 
+def test_limited_images_are_drawn_with_the_seed_and_more_contain_fewer() -> None:
+    source = WeightedSource(pair_set(images=20))
+
+    def seen(images: int, seed: int) -> set[int]:
+        limited = source.limited(images, seed)
+        drawn = [levels(sample_batch([limited], 7, index, 16, 32, SCALE)[0])[:, 0, 0, 0] for index in range(50)]
+        return set(torch.cat(drawn).int().tolist())
+
+    few, more = seen(5, seed=1), seen(12, seed=1)
+    assert (len(few), len(more)) == (5, 12)
+    assert few < more
+    assert few != seen(5, seed=2)
+    assert seen(20, seed=1) == set(range(20))
+    assert "training.images: 21, but the training split of dataset 'set' has 20" in refusal(
+        lambda: source.limited(21, 1)
+    )
+
+
 def test_degradation_replaces_lr_of_its_source_alone() -> None:
     own, made = pair_set("own"), pair_set("made", first_level=100)
     sources = [WeightedSource(own), WeightedSource(made, 1.0, Degradation())]

@@ -25,6 +25,7 @@ from adaptsr.runs.records import RecordTooNew, RunRecord, read_record
 from adaptsr.runs.run import Run
 from adaptsr.tensors import load_tensors
 from adaptsr.training import objectives
+from adaptsr.training.context import TrainingContext
 from adaptsr.training.train_runs import ensure_runs
 from tests import factories
 from tests.factories import pairs_profile, write_pairs
@@ -200,6 +201,23 @@ def test_a_validation_restores_as_many_images_as_the_profile_says() -> None:
     assert len(pairs) == 2
     assert record_of(few).validation[-1].psnr_y == pytest.approx(float(psnr_y(restored, pairs.hr[0][None])), abs=1e-4)
     assert few.variant_key("edsr", ROW) != matrix_of().variant_key("edsr", ROW)
+
+
+def test_a_run_plans_and_trains_on_as_many_images_as_the_profile_says() -> None:
+    def images_seen(matrix: Matrix) -> dict[str, int]:
+        """A crop is a whole image here, whichever way round: the sum of its pixels tells which."""
+        context = TrainingContext.of(matrix, "edsr")
+        cuts = {purpose: context.cuts(matrix.profile.schedule, 1, purpose) for purpose in ("train", "calibration")}
+        return {
+            purpose: len({int(image.int().sum()) for index in range(20) for image in cut(index).hr})
+            for purpose, cut in cuts.items()
+        }
+
+    assert images_seen(matrix_of()) == {"train": 2, "calibration": 2}
+    assert images_seen(matrix_of(images=1)) == {"train": 1, "calibration": 1}
+    assert matrix_of(images=1).variant_key("edsr", ROW) != matrix_of().variant_key("edsr", ROW)
+    with pytest.raises(UserError, match=r"training\.images: 3, but the training split of dataset 'photos' has 2"):
+        train(matrix_of(images=3))
 
 
 def test_validated_images_are_spread_evenly() -> None:
