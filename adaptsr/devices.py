@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,7 @@ TF32 = False
 for convolutions and off for matrices, and numbers would depend on the card."""
 MALLOC_KEEPS = {-3: 32 << 20, -1: 1 << 30, -2: 64 << 20}
 """glibc's options M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD (mallopt(3)), in bytes."""
-CGROUP = Path("/sys/fs/cgroup")
+CGROUP, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 POLL_SECONDS = 0.5
 COUNTING_SECONDS = 120
 DEVICE_FILES = ("nvidia[0-9]*", "nvidiactl", "nvhost*", "dxg", "kfd")
@@ -271,10 +271,7 @@ def free_memory(device: torch.device) -> int:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
     free = int(psutil.virtual_memory().available)
-    for folder, limit, used in (
-        (CGROUP, "memory.max", "memory.current"),
-        (CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
+    for folder, limit, used in _memory_groups():
         try:
             left = int((folder / limit).read_text()) - int((folder / used).read_text())
             cached = re.search(r"^(total_)?inactive_file (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
@@ -282,6 +279,26 @@ def free_memory(device: torch.device) -> int:
             continue
         free = max(0, min(free, left + (int(cached[2]) if cached else 0)))
     return free
+
+
+def _memory_groups() -> Iterator[tuple[Path, str, str]]:
+    """Yield the control groups around this process, the innermost first, with the names of their limit and their use.
+
+    A container is one, often shown as the root; a Slurm job is one inside (cgroups(7)).
+    """
+    lines = OWN_GROUP.read_text().splitlines() if OWN_GROUP.is_file() else []
+    for line in [*lines, "0::/", "0:memory:/"]:
+        _, kinds, path = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        root, names = (
+            (CGROUP / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+            if kinds
+            else (CGROUP, ("memory.max", "memory.current"))
+        )
+        own = root / path.lstrip("/")
+        for folder in (own, *(parent for parent in own.parents if parent.is_relative_to(root))):
+            yield (folder, *names)
 
 
 @cache

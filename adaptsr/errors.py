@@ -27,6 +27,11 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
+def one_line(error: object, most: int = 200) -> str:
+    """Return an error's message on one line, cut to `most` characters; its kind if it has none."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 def suggestion(name: str, known: Any) -> str:
     """Return ` (did you mean X?)` if a known name is close, else an empty text."""
     close = difflib.get_close_matches(name, [str(item) for item in known], n=1)

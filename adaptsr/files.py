@@ -30,6 +30,13 @@ NODE_FOLDER = Path("/tmp") / f"adaptsr-{os.getuid()}"  # not TMPDIR, which may d
 """Where this user's processes on this machine keep locks and stamps."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+TAKEN = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+_ADVICE = {
+    **dict.fromkeys(FULL, "make room and run the same command again"),
+    **dict.fromkeys(CLOSED, "make the folder writable and run the same command again"),
+    **dict.fromkeys(TAKEN, "a file or folder of that name is in the way; choose another name, or move it"),
+    errno.ENAMETOOLONG: "give it a shorter name",
+}
 
 
 @contextmanager
@@ -41,7 +48,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     with refusal_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}")
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem[:40]}.", suffix=f".tmp{path.suffix[-20:]}"
+        )
         os.close(handle)
         temporary = Path(name)
         try:
@@ -56,16 +65,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def refusal_explained(path: Path) -> Iterator[None]:
-    """Raise `UserError` where the block finds the disk full or the folder of `path` closed."""
+    """Raise `UserError` where the block finds the disk full, the folder of `path` closed, or its name taken or too long."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (*FULL, *CLOSED):
+        if error.errno not in _ADVICE:
             raise
-        advice = "make room" if error.errno in FULL else "make the folder writable"
-        raise UserError(
-            f"{path}: cannot be written: {os.strerror(error.errno)}; {advice} and run the same command again"
-        ) from error
+        raise UserError(f"{path}: cannot be written: {os.strerror(error.errno)}; {_ADVICE[error.errno]}") from error
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Link a file, or copy it where the disk is another or has no links, with its times."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def own_folder(folder: Path) -> Path:
@@ -98,8 +112,10 @@ def locked(folder: Path, waiting: Callable[[], None] = lambda: None, name: str =
 
     Calls `waiting` once if another process holds the lock.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("w") as file:
+    with refusal_explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / name).open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

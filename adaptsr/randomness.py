@@ -43,4 +43,8 @@ def seed_globals(*key: Key) -> None:
     seed = key_to_seed(*key)
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    used = torch.cuda.is_initialized() or torch.backends.mps.is_available()  # type: ignore[no-untyped-call]
+    if used:
+        torch.manual_seed(seed)
+    else:  # it would note a traceback for each kind of device that is not in use: a tenth of a small model's step
+        torch.default_generator.manual_seed(seed)

@@ -25,7 +25,7 @@ from adaptsr import randomness
 from adaptsr.adaptation.allocation import Calibration
 from adaptsr.adaptation.reparametrization import Plan, freeze, trainable_count, trainable_parameters
 from adaptsr.backbones.sites import Site, select
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, one_line
 
 TITLE = "{method} (PEFT)"
 TRAINS = "what the PEFT method adds to the layers that it takes"
@@ -147,7 +147,7 @@ def _make_config(method: str, settings: Mapping[str, Any], sites: Sequence[str],
     try:
         config = known[method](**{**seeds, **settings, "target_modules": pattern})
     except (TypeError, ValueError) as error:
-        raise UserError(f"peft_library: config: {method}: {_one_line(error)}") from None
+        raise UserError(f"peft_library: config: {method}: {one_line(error)}") from None
     if hasattr(tuners[method], "update_and_allocate") and getattr(config, "use_asa", True):
         raise UserError(
             f"peft_library: method: {method} re-allocates during training, which the training loop does not support"
@@ -199,7 +199,7 @@ def _reason_against(layer: nn.Module, method: str, settings: Mapping[str, Any], 
             expected = alone.eval()["layer"](x)
             found = merge(alone, Plan({}))["layer"](x)  # type: ignore[index]
     except Exception as error:
-        return _one_line(error)
+        return one_line(error)
     if not (found - expected).abs().max() <= MERGE_TOLERANCE * expected.abs().max():
         return f"merged by {method} this kind of layer computes something else than before"
     return None
@@ -210,7 +210,7 @@ def _count(backbone: nn.Module, plan: Plan) -> int:
     try:
         attach(model, plan)
     except Exception as error:
-        raise UserError(f"peft_library: {plan.settings['method']} cannot be attached: {_one_line(error)}") from None
+        raise UserError(f"peft_library: {plan.settings['method']} cannot be attached: {one_line(error)}") from None
     return trainable_count(model)
 
 
@@ -236,7 +236,3 @@ def _environment_kept() -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

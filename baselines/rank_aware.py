@@ -23,7 +23,7 @@ OPTIONS = {
     # Whose score decides: the `site`'s (the paper's norm, which large layers win), per `parameter`, or per `cost` of a rank.
     "per": "site",
     "reversed": False,  # the least important sites first: a control
-    "allocation": "greedy",  # greedy (the literal Algorithm 1) or proportional
+    "allocation": "greedy",  # greedy (the literal Algorithm 1), proportional, or rank_linear (by order)
     # Trainable parameters to spend, the variant whose number to match, or `ranks: N` for a sum of ranks.
     "budget": "lora/r8",
     "r_min": 1,  # 0 prunes sites (Section 3.3), 1 leaves every site a minimal rank (Figure 5)
@@ -40,6 +40,7 @@ OPTIONS = {
 VARIANTS = {
     "gradient": {"title": "Rank-aware LoRA"},
     "gradient-proportional": {"allocation": "proportional"},
+    "gradient-rank-linear": {"allocation": "rank_linear"},
     "gradient-pruned": {"r_min": 0, "title": "Rank-aware LoRA (gradient, greedy, pruned)"},
     "gradient-ranks": {"budget": {"ranks": 1232}, "title": "Rank-aware LoRA (gradient, greedy, sum of ranks 1232)"},
     "gradient-per-parameter": {"per": "parameter", "title": "Rank-aware LoRA (gradient per parameter)"},

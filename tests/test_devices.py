@@ -295,3 +295,19 @@ def test_apples_gpus_are_used_when_asked_for_and_said_to_be_untested(
     assert devices.usable("mps").type == "mps"
     assert "untested" in capsys.readouterr().err
     assert devices.usable("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_the_limit_of_a_job_inside_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of Slurm, whose control group lies deep inside the one that is mounted."""
+    monkeypatch.setattr(devices, "CGROUP", tmp_path)
+    monkeypatch.setattr(devices, "OWN_GROUP", tmp_path / "self")
+    job = tmp_path / "system.slice/job_7/step_0"
+    job.mkdir(parents=True)
+    (tmp_path / "self").write_text("0::/system.slice/job_7/step_0\n")
+    free = devices.free_memory(torch.device("cpu"))
+    assert free > 2**20
+    for folder, limit in ((job.parent, 3 * 2**20), (tmp_path, 2**60)):
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text(f"{2**20}\n")
+        (folder / "memory.stat").write_text("anon 5\ninactive_file 512\n")
+    assert devices.free_memory(torch.device("cpu")) == 2 * 2**20 + 512

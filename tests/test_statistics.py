@@ -35,8 +35,9 @@ from adaptsr.statistics import (
     sign_flip_p,
     significance,
 )
-from adaptsr.statistics.simulation import EFFECTS, SETTINGS, Setting, coverage, false_alarms, satterthwaite_p
-from adaptsr.statistics.uncertainty import scene_effects
+from adaptsr.statistics.corrections import DRAWN_SIGNS
+from adaptsr.statistics.simulation import EFFECTS, SETTINGS, UNEQUAL, Setting, coverage, false_alarms, satterthwaite_p
+from adaptsr.statistics.uncertainty import effective_scenes, scene_totals
 
 IMAGES = ("a-0", "a-1", "b-0", "c-0")
 SCENES = {"a-0": "a", "a-1": "a", "b-0": "b", "c-0": "c"}
@@ -199,10 +200,35 @@ def test_images_of_a_scene_count_as_one_and_weigh_by_their_number() -> None:
     order = [4, 0, 2, 5, 1, 3]
     shuffled = over_seeds_and_scenes(differences[:, order], tuple(scenes[i] for i in order))
     assert np.array(shuffled.parts) == pytest.approx(np.array(whole.parts))
-    uneven = tuple("aaaabc")
-    effects = scene_effects(differences, uneven)
-    assert effects.mean() == pytest.approx(differences.mean())
-    assert scene_effects(differences + 7, uneven) == pytest.approx(effects + 7)
+    totals = scene_totals(differences, tuple("aaaabc"))
+    assert totals.sum() == pytest.approx(differences.mean(axis=0).sum())
+
+
+def test_the_variance_over_scenes_is_that_of_the_jackknife_of_scipy() -> None:
+    """Leaving out one scene at a time; for scenes of one size that is the variance of the mean of their means."""
+    random = np.random.default_rng(0)
+    scenes = np.array(list("aaaabbcccd"))
+    differences = random.normal(size=(5, 10))
+    without = [differences[:, scenes != scene].mean() for scene in "abcd"]
+    jackknife = 3 / 4 * np.sum((np.array(without) - np.mean(without)) ** 2)
+    assert over_seeds_and_scenes(differences, tuple(scenes)).parts[1][0] == pytest.approx(jackknife)
+    alike = differences[:, :6].reshape(5, 3, 2).mean(axis=(0, 2))
+    variance, degrees = over_seeds_and_scenes(differences[:, :6], tuple("aabbcc")).parts[1]
+    assert (variance, degrees) == (pytest.approx(alike.var(ddof=1) / 3), 2)
+
+
+def test_scenes_of_many_images_leave_fewer_effective_ones() -> None:
+    assert effective_scenes(tuple("aabbcc")) == 3
+    assert effective_scenes(tuple("aaaabbcdd")) == pytest.approx(81 / (16 + 4 + 1 + 4))
+    assert effective_scenes(()) == 0
+
+
+@pytest.mark.parametrize("images", UNEQUAL)
+def test_the_interval_covers_the_truth_where_scenes_differ_in_size(images: tuple[int, ...]) -> None:
+    setting = Setting(*SETTINGS["scenes"], scenes=len(images), images=images)
+    assert effective_scenes(setting.names) >= 6
+    assert coverage(setting, "normal", 1500) >= 0.93
+    assert false_alarms(setting, "normal", 8, 400) <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / 400)
 
 
 @pytest.mark.parametrize("sds", SETTINGS.values(), ids=SETTINGS)
@@ -240,7 +266,7 @@ def test_a_report_without_any_difference_rarely_says_better_or_worse(scope: str)
         ]
         columns = ["backbone", "dataset", "metric", "baseline", "variant", "seed", "image", "value"]
         comparison = Comparison("claim", tuple(f"row{i}/x" for i in range(1, 9)), "row0/x")
-        table = table_of(pd.DataFrame(cells, columns=columns), comparisons=[comparison], scenes={})
+        table = table_of(pd.DataFrame(cells, columns=columns), comparisons=[comparison], scenes={"photos": {}})
         assert (table[f"tests_{scope}"] == 8).all()
         alarms += bool(table[f"verdict_{scope}"].isin(["better", "worse"]).any())
     assert alarms / samples <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / samples)
@@ -268,7 +294,25 @@ def test_sign_flips_are_those_of_scipy_and_bounded_below() -> None:
     expected = stats.permutation_test((effects,), np.mean, permutation_type="samples", n_resamples=np.inf)
     assert sign_flip_p(effects) == pytest.approx(expected.pvalue)
     assert sign_flip_p(np.arange(1.0, 9.0)) == 2 / 2**8
-    assert all(math.isnan(sign_flip_p(values)) for values in (np.ones(1), np.ones(17), np.zeros(8)))
+    assert all(math.isnan(sign_flip_p(values)) for values in (np.ones(1), np.zeros(8)))
+
+
+def test_signs_of_many_scenes_are_drawn_and_their_p_keeps_its_level() -> None:
+    assert sign_flip_p(np.ones(17)) == pytest.approx(1 / DRAWN_SIGNS, abs=5 / DRAWN_SIGNS)
+    effects = np.random.default_rng(1).normal(0.2, 1, size=30)
+    expected = stats.permutation_test((effects,), np.mean, permutation_type="samples", n_resamples=20_000, rng=1)
+    assert sign_flip_p(effects) == pytest.approx(expected.pvalue, abs=0.02)
+    random = np.random.default_rng(2)
+    found = [sign_flip_p(random.normal(size=20)) < 0.05 for _ in range(400)]
+    assert np.mean(found) == pytest.approx(0.05, abs=0.03)
+
+
+def test_sign_flips_of_scenes_of_many_and_few_images_keep_their_level() -> None:
+    """Scene totals flip by themselves: one large scene does not lend its sign to the others."""
+    images, random = (20, 1, 1, 1, 1, 1, 1, 1), np.random.default_rng(3)
+    setting = Setting(*SETTINGS["scenes"], scenes=len(images), images=images)
+    drawn = [setting.draw(random, "normal")[0] for _ in range(400)]
+    assert np.mean([sign_flip_p(scene_totals(d, setting.names)) < 0.05 for d in drawn]) <= 0.05 + 0.03
 
 
 # Pairing
@@ -418,6 +462,44 @@ def test_a_backbone_without_scores_has_lines_that_say_so() -> None:
     assert table.empty
 
 
+def test_seeds_that_did_not_diverge_are_no_sample_of_all() -> None:
+    """Nothing is tested, and the family keeps its size."""
+    scores = two_rows(np.random.default_rng(0), gain=1.0)
+    table = table_of(scores, seeds=[1, 2, 3, 4, 5], diverged=lambda backbone, row: {2, 4} if row == "lora/r8" else ())
+    line = table.iloc[0]
+    assert (line["seeds"], line["left_out"]) == (3, "diverged: seeds 2, 4")
+    assert {line["verdict_seeds"], line["verdict_scenes"]} == {"no test: 2 of 5 seeds diverged"}
+    assert line[["p_seeds", "low_seeds", "sign_flip_p"]].isna().all()
+    assert line["difference"] == pytest.approx(1.0, abs=0.3)
+    assert line["tests_seeds"] == 1
+
+
+def test_nothing_is_said_of_scenes_that_are_not_known() -> None:
+    line = table_of(two_rows(np.random.default_rng(0)), scenes={}).iloc[0]
+    assert (line["images"], line["scenes"]) == (4, 0)
+    assert line["verdict_scenes"] == "no statement: the scenes of these images are not known"
+    assert math.isnan(line["sign_flip_p"])
+
+
+def test_nothing_is_said_of_scenes_that_weigh_as_too_few() -> None:
+    images = [
+        f"{scene}-{i}" for scene, count in zip("abcdefgh", (10, 5, 3, 2, 1, 1, 1, 1), strict=True) for i in range(count)
+    ]
+    random = np.random.default_rng(0)
+    cells = [
+        ("net", "photos", "psnr_y", "lora", row, seed, image, 27 + random.normal())
+        for row in ("r8", "r1")
+        for seed in range(5)
+        for image in images
+    ]
+    columns = ["backbone", "dataset", "metric", "baseline", "variant", "seed", "image", "value"]
+    comparison = Comparison("claim", ("lora/r1",), "lora/r8")
+    scenes = {"photos": {image: image[0] for image in images}}
+    line = table_of(pd.DataFrame(cells, columns=columns), comparisons=[comparison], scenes=scenes).iloc[0]
+    assert line["verdict_scenes"] == "no statement: 8 scenes, which weigh as 4.1 of one size, fewer than 6"
+    assert not math.isnan(line["p_seeds"])
+
+
 def verdicts(gain: float, spread: float, scenes: int, margin: float | None, lower_better: bool = False) -> list[str]:
     """The verdicts, for other seeds and for other scenes, on a difference of `gain` with so much spread of both."""
     images = [f"{scene}-0" for scene in range(scenes)]
@@ -443,7 +525,7 @@ def verdicts(gain: float, spread: float, scenes: int, margin: float | None, lowe
         datasets=["photos"],
         measures=[Measure("m", lower_better, margin)],
         primary="m",
-        scenes={},
+        scenes={"photos": {}},
     ).iloc[0]
     return [line[f"verdict_{scope}"] for scope in SCOPES]
 

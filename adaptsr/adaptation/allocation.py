@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -26,9 +25,6 @@ Calibration = Callable[[int], Batch]
 """Returns batch i: LR (N, 3, h, w) and HR (N, 3, s h, s w) in [0, 1]; depends on (seed, i) alone."""
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Returns the loss of restored images beside HR: one number."""
-
-Score = Literal["gradient", "fisher", "activation", "snip", "random", "uniform"]
-Rule = Literal["greedy", "proportional"]
 
 SIZE_POWERS: Mapping[str, float] = {"gradient": 0.5, "fisher": 1, "snip": 1, "activation": 0, "random": 0, "uniform": 0}
 """How each score grows with a layer's number of weights, all else being equal."""
@@ -183,6 +179,8 @@ def allocate(
                   rank that does. This takes line 3 literally.
     proportional  rank proportional to score, clipped, as high as the budget allows; the rest goes unit by unit to the
                   largest fractional parts. Among sites of equal cost a higher score never gets a lower rank.
+    rank_linear   proportional to a line that falls from r_max at the highest score to r_min at the lowest, site by site:
+                  only the order of the scores counts.
 
     Raises `UserError` for impossible bounds, a score that is not finite, an unknown rule, or a budget below r_min.
     """
@@ -203,7 +201,16 @@ def allocate(
         return _greedy(scores, cost, budget, dict.fromkeys(scores, r_min), highest)
     if rule == "proportional":
         return _proportional(scores, cost, budget, r_min, highest)
-    raise UserError(f"allocation: {rule!r} is unknown; there are greedy, proportional")
+    if rule == "rank_linear":
+        return _proportional(_line(scores, r_min, r_max), cost, budget, r_min, highest)
+    raise UserError(f"allocation: {rule!r} is unknown; there are greedy, proportional, rank_linear")
+
+
+def _line(scores: Mapping[str, float], r_min: int, r_max: int) -> dict[str, float]:
+    order = sorted(scores, key=lambda site: -scores[site])
+    step = (r_max - r_min) / max(1, len(order) - 1)
+    line = {name: r_max - place * step for place, name in enumerate(order)}
+    return {name: line[name] for name in scores}  # ties go by the order of the sites
 
 
 def _greedy(

@@ -97,7 +97,10 @@ def read_literals(path: Path) -> BaselineFile:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read this baseline file: {error}") from None
     except SyntaxError as error:
-        raise UserError(f"{path}: line {error.lineno}: not valid Python: {error.msg}") from None
+        line = f"line {error.lineno}: " if error.lineno else ""
+        raise UserError(f"{path}: {line}not valid Python: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:  # a null byte, brackets in brackets
+        raise UserError(f"{path}: not valid Python: {error}") from None
     if not schema.NAME.fullmatch(path.stem) or path.stem in (schema.UNADAPTED, schema.EXTERNAL):
         raise UserError(
             f"{path}: invalid baseline name {path.stem!r}: use lower-case letters, digits and '_'; "
@@ -111,6 +114,7 @@ def read_literals(path: Path) -> BaselineFile:
         key, kind, _ = LITERALS[name]
         if not isinstance(value, kind):
             raise UserError(f"{path}: {name}: expected {kind.__name__}, found {value!r}")
+        _check_names(value, f"{path}: {name}")
         values[key] = value
     for name, (key, _, _) in LITERALS.items():
         if values[key] is None:
@@ -124,7 +128,7 @@ def read_literals(path: Path) -> BaselineFile:
         _check_variant(file, name, options, f"{path}: VARIANTS")
         _check_recipe(Variant(file, name, {**file.options, **options}), f"{path}: RECIPE")
     for row in file.rows:
-        if row not in file.variants:
+        if not isinstance(row, str) or row not in file.variants:
             raise UserError(f"{path}: ROWS: {row!r} is not in VARIANTS{suggestion(str(row), file.variants)}")
     return file
 
@@ -147,11 +151,19 @@ def _assigned_literals(tree: ast.Module, path: Path) -> dict[str, Any]:
                 _refuse_repeated_keys(node.value, path, target.id)
                 try:
                     found[target.id] = ast.literal_eval(node.value)
-                except ValueError:
+                except (ValueError, TypeError, RecursionError, MemoryError):
                     raise UserError(
                         f"{path}: line {node.lineno}: {target.id} must be a literal, because it is read without running the file"
                     ) from None
     return found
+
+
+def _check_names(value: object, where: str) -> None:
+    """Refuse keys that are no text, at any depth."""
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        if not isinstance(key, str):
+            raise UserError(f"{where}: {key!r}: expected a name in quotes")
+        _check_names(inner, where)
 
 
 def _refuse_repeated_keys(value: ast.expr, path: Path, literal: str) -> None:
@@ -250,7 +262,7 @@ class Variant:
             return f"{self.baseline.title} ({self.name})" if self.baseline.title else self.row
         try:
             return self.baseline.title.format(**self.options)
-        except (KeyError, IndexError, ValueError):
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
             return self.row
 
     @property

@@ -26,7 +26,7 @@ from adaptsr.backbones.sizes import Sizes
 from adaptsr.backbones.trial import tried
 from adaptsr.config import schema
 from adaptsr.data.fetch import resolve_weights
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, one_line
 from adaptsr.files import file_sha256
 
 
@@ -180,5 +180,5 @@ def _built(architecture: str, make: Callable[[], nn.Module]) -> nn.Module:
     except UserError:
         raise
     except Exception as error:  # each architecture rejects options with its own exceptions
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise UserError(f"backbone {architecture}: these options do not fit the architecture: {reason}") from None

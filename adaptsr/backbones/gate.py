@@ -11,7 +11,7 @@ from torch import nn
 
 from adaptsr.backbones.architectures.known import share_constants
 from adaptsr.backbones.sizes import Sizes
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, one_line
 
 PROBE_SIDE = 16
 """Side in pixels of the image that measures a model's scale and channels; enlarged if the model needs it."""
@@ -118,7 +118,7 @@ def _measured_scale(where: str, model: nn.Module, sizes: Sizes) -> int:
     try:
         first, second = (restored_probe(model, sizes, draw=draw) for draw in range(2))
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error)
         raise UserError(
             f"{where}: fails on a color image (3 channels, {height} x {width}): {reason}; "
             "give a model with 3 input and 3 output channels, and options that fit together"

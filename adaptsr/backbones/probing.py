@@ -12,7 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from adaptsr.backbones.gate import PROBE_SIDE, facts, has_passed, restored_probe
 from adaptsr.backbones.sizes import Sizes
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, one_line
 
 _ATTRIBUTE = "adaptsr_gradients"
 
@@ -81,7 +81,7 @@ def _gradients(model: nn.Module) -> _Gradients:
         try:
             reached = _reached(probed)
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise UserError(
                 f"{facts(model).where}: cannot be trained: its forward fails in training mode: {reason}; use it only to restore images"
             ) from None

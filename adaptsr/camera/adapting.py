@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-import yaml
 from torch import nn
 
 from adaptsr import devices, files
@@ -86,7 +85,8 @@ def adapt(request: Request, progress: Progress) -> Adapted:
         profile, cores = _profile(content, request, build_from_file(weights), weights, progress)
         Matrix.of(validate(profile, path), str(path), request.baselines).variant(request.method)
         with files.atomic_write(path) as temporary:
-            temporary.write_text(yaml.safe_dump(profile, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            temporary.write_text(strict_yaml.text_of(profile), encoding="utf-8")
+        load_profile(path)
         files.write_json(note, {"asked": asked, "cores": cores})
     matrix = Matrix.of(load_profile(path), str(path), request.baselines)
     _run_workflow(request, path, min(cores, request.cores), progress)
@@ -157,19 +157,15 @@ def _profile(
 
 
 def _template(path: Path) -> dict[str, Any]:
-    """Read what is taken from another profile; the interval of a gain needs a few seeds."""
+    """Read and check another profile, and return what is taken from it; the interval of a gain needs a few seeds."""
     if not path.is_file():
         raise UserError(f"--profile {path}: no such profile; give one of {PROFILES}/ or your own")
-    given = strict_yaml.parse(path.read_text(encoding="utf-8"), path).content
-    if not isinstance(given, dict) or not {"seeds", "training", "scoring"} <= given.keys():
-        raise UserError(f"--profile {path}: expected a profile with seeds, training and scoring")
-    kept = {key: given[key] for key in _TAKEN if key in given}
-    return {
-        "compute": {},
-        "baselines": {},
-        **kept,
-        "seeds": given["seeds"] if len(given["seeds"]) >= len(_SEEDS) else _SEEDS,
-    }
+    profile = load_profile(path, partly=True)
+    if profile.training is None:
+        raise UserError(f"--profile {path}: trains nothing; expected a profile with `training`")
+    given = profile.model_dump(mode="json", exclude_unset=True, include=set(_TAKEN))
+    seeds = list(profile.seeds) if len(profile.seeds) >= len(_SEEDS) else _SEEDS
+    return {"compute": {}, "baselines": {}, **given, "seeds": seeds}
 
 
 _TAKEN = ("protocol", "seeds", "compute", "training", "baselines", "scoring")

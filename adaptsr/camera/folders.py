@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +19,10 @@ from PIL import Image as Picture
 from adaptsr.camera.alignment import Aligned
 from adaptsr.camera.measures import FARTHEST, Checked, check_pair
 from adaptsr.data.images import read_image, write_png
-from adaptsr.data.matching import Image, Side, match
+from adaptsr.data.matching import Image, Side, match, size_text
 from adaptsr.data.scenes import Sight, find_copy
 from adaptsr.errors import UserError, raise_all
+from adaptsr.files import refusal_explained, remove
 from adaptsr.progress import Progress
 from adaptsr.reporting.gallery import Box, PictureView, Tile, overview
 from adaptsr.reporting.render import render, write_frame
@@ -41,9 +45,11 @@ class Summary:
 def check_folders(lr: Path, hr: Path, out: Path, scale: int | None, progress: Progress) -> Summary:
     """Check every pair and write `index.html` and `pairs.csv` into `out`. Raises `UserError` for unusable folders."""
     checked, worst = [], _Worst(out)
-    for pair, small, large, cut in _pairs(lr, hr, scale, progress):
-        checked.append(pair)
-        worst.consider(pair, small, large, cut)
+    with refusal_explained(out):
+        (out / "pictures").mkdir(parents=True, exist_ok=True)
+        for pair, small, large, cut in _pairs(lr, hr, scale, progress):
+            checked.append(pair)
+            worst.consider(pair, small, large, cut)
     summary = Summary(tuple(checked), tuple(_verdict(checked)))
     write_frame(out / "pairs.csv", _frame(checked))
     render(
@@ -60,16 +66,25 @@ def check_folders(lr: Path, hr: Path, out: Path, scale: int | None, progress: Pr
 def align_folders(lr: Path, hr: Path, out: Path, scale: int | None, progress: Progress) -> Summary:
     """Write every pair that can be aligned to `out/lr` and `out/hr`, as PNG, and all that was found to `out/pairs.csv`.
 
-    `out/dropped.csv` lists the dropped pairs, each with the reason.
+    `out/dropped.csv` lists the dropped pairs, each with the reason. Pairs of an earlier call are replaced, once all are aligned.
     """
     if {(out / "lr").resolve(), (out / "hr").resolve()} & {lr.resolve(), hr.resolve()}:
         raise UserError(f"{out}: aligned pairs would replace the given ones; give another folder with -o")
+    sides, staging = (out / "lr", out / "hr"), out / ".aligning"
+    if any(side.exists() for side in sides) and not (out / "pairs.csv").is_file():
+        raise UserError(f"{out}: holds images that this command did not write; give another folder with -o")
+    remove(staging)
     checked = []
     for pair, _, _, cut in _pairs(lr, hr, scale, progress):
         checked.append(pair)
         if cut is not None and not pair.reason:
-            write_png(out / "lr" / f"{pair.name}.png", cut.lr)
-            write_png(out / "hr" / f"{pair.name}.png", cut.hr)
+            write_png(staging / "lr" / f"{pair.name}.png", cut.lr)
+            write_png(staging / "hr" / f"{pair.name}.png", cut.hr)
+    for side in sides:  # those of an earlier call may be of other pairs
+        remove(side)
+        if (staging / side.name).is_dir():
+            (staging / side.name).rename(side)
+    remove(staging)
     dropped = [pair for pair in checked if pair.reason]
     write_frame(out / "pairs.csv", _frame(checked))
     write_frame(out / "dropped.csv", pd.DataFrame([(p.name, p.reason) for p in dropped], columns=["name", "reason"]))
@@ -86,14 +101,18 @@ def _pairs(
     problems: list[str] = []
     matched = match(Side("LR", lr), Side("HR", hr), problems)
     raise_all(f"{lr} and {hr}", problems)
+    usual = scale or _usual_scale(matched)
     sights: dict[str, Sight] = {}
     for number, (name, (small, large)) in enumerate(matched.items(), start=1):
         read = _read(name, small, large)
         if isinstance(read, Checked):
             yield read, torch.zeros(3, 1, 1), torch.zeros(3, 1, 1), None
             continue
-        scale = scale or _scale(*read)
-        pair, cut = check_pair(name, *read, scale)
+        if scale is None and (own := _scale(*(image.shape[1] * image.shape[2] for image in read))) != usual:
+            reason = f"HR is {own} times LR, of most pairs {usual} times: {size_text(read[1])} and {size_text(read[0])}"
+            yield Checked(name, reason=reason, findings=(reason,)), *read, None
+            continue
+        pair, cut = check_pair(name, *read, usual)
         sight = Sight.of(read[1])
         if found := find_copy(sight, list(sights.values())):
             other = list(sights)[found[0]]
@@ -110,8 +129,21 @@ def _read(name: str, small: Image, large: Image) -> tuple[torch.Tensor, torch.Te
         return Checked(name, reason=str(error), findings=(str(error),))
 
 
-def _scale(lr: torch.Tensor, hr: torch.Tensor) -> int:
-    return max(1, round(statistics.mean((hr.shape[1] / lr.shape[1], hr.shape[2] / lr.shape[2]))))
+def _usual_scale(matched: Mapping[str, tuple[Image, Image]]) -> int:
+    """Return the ratio of sizes that most pairs have, by what their files say. Raises `UserError` if none can be read."""
+    found: Counter[int] = Counter()
+    for pair in matched.values():
+        with contextlib.suppress(OSError, Picture.DecompressionBombError):  # said where the pair is read
+            pixels = []
+            for image in pair:
+                with Picture.open(image.path) as opened:
+                    pixels.append(opened.width * opened.height)
+            found[_scale(*pixels)] += 1
+    return found.most_common(1)[0][0] if found else 1
+
+
+def _scale(lr_pixels: int, hr_pixels: int) -> int:
+    return max(1, round(math.sqrt(hr_pixels / lr_pixels)))
 
 
 def _verdict(checked: Sequence[Checked]) -> Iterator[str]:
@@ -133,7 +165,9 @@ def _verdict(checked: Sequence[Checked]) -> Iterator[str]:
     reached = [
         (pair.bicubic, pair.bicubic_aligned)
         for pair in checked
-        if pair.bicubic is not None and pair.bicubic_aligned is not None
+        if pair.bicubic is not None
+        and pair.bicubic_aligned is not None
+        and math.isfinite(pair.bicubic + pair.bicubic_aligned)
     ]
     if reached:
         now, then = (statistics.mean(values) for values in zip(*reached, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +12,16 @@ import torch
 from adaptsr import files
 from adaptsr.camera.measures import FARTHEST
 from adaptsr.camera.registration import register
-from adaptsr.camera.splitting import scenes_of, split_scenes
+from adaptsr.camera.splitting import split_scenes
 from adaptsr.config.schema import Degradation
 from adaptsr.data.degradation import bicubic, degrade
 from adaptsr.data.images import read_image, to_float, to_uint8, write_png
 from adaptsr.data.manifest import SplitName
 from adaptsr.data.matching import Image, Side, list_images, match, size_mismatch
 from adaptsr.data.patches import detail
-from adaptsr.data.scenes import Sight, scene_mismatch
+from adaptsr.data.scenes import Sight, scene_mismatch, scenes_of
 from adaptsr.errors import UserError, first_names, raise_all
+from adaptsr.files import link_or_copy
 from adaptsr.progress import Progress
 
 LARGEST: Mapping[SplitName, int] = {"validation": 256, "test": 1024}
@@ -147,8 +147,8 @@ def _place_one(
     large = largest is not None and hr.shape[1] * hr.shape[2] > largest**2
     if source.lr and not large:
         for image, side in ((source.lr, "lr"), (source.hr, "hr")):
-            path = image.path.resolve()
-            _link(path, folder / side / f"{name}{path.suffix}")
+            name_in = folder / side / f"{name}{image.path.suffix}"
+            link_or_copy(image.path.resolve(), name_in)  # its times tell the workflow that nothing changed
         return hr.shape[1] * hr.shape[2] // scale**2
     top, left, height, width = (
         _window(hr, scale, largest) if largest and large else (0, 0, *(side // scale for side in hr.shape[1:]))
@@ -178,11 +178,3 @@ def _window(hr: torch.Tensor, scale: int, largest: int) -> tuple[int, int, int, 
 
     top, left = max(((row * height, column * width) for row in range(rows) for column in range(columns)), key=detail_of)
     return top, left, height, width
-
-
-def _link(source: Path, target: Path) -> None:
-    """Link a file, or copy it where the disk is another; times are kept, which tell the workflow that nothing changed."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from adaptsr.backbones.inference import enlarge
 from adaptsr.camera.placing import Placed
-from adaptsr.devices import free_memory
+from adaptsr.devices import free_memory, shared_gpus
 from adaptsr.files import size_text
 
 FACTORS = (1.0, 3.0, 10.0)
@@ -87,7 +87,10 @@ def measure(model: nn.Module, crop: int, batch: int, threads: int, device: torch
     finally:
         torch.set_num_threads(before)
     if device.type == "cuda":
-        return Cost(seconds, pixel, torch.cuda.max_memory_allocated(device))
+        held = torch.cuda.max_memory_allocated(device)
+        model.cpu()
+        torch.cuda.empty_cache()  # the runs are processes of their own
+        return Cost(seconds, pixel, held)
     unit = 1 if sys.platform == "darwin" else 1024
     return Cost(seconds, pixel, unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
@@ -103,10 +106,12 @@ def schedule(
 ) -> Schedule:
     """Choose the iterations that fit into so many minutes unless they are given, and estimate what all takes.
 
-    Trains seeds one after another if memory is too small for all at once.
+    Trains seeds one after another if memory is too small for all at once, or there are fewer GPUs.
     """
     held = cost.held + (placed.train if device.type == "cpu" else 0)
     processes = max(1, min(cores, seeds, free_memory(device) // max(1, held)))
+    if device.type == "cuda":  # each run has a GPU of its own (`compute.jobs_per_gpu`)
+        processes = min(processes, max(1, len(shared_gpus())))
     waves = -(-seeds // processes)
     step = _SLOWER * cost.step
     validating = cost.pixel * placed.validation

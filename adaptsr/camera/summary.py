@@ -57,7 +57,7 @@ def write_summary(matrix: Matrix, folder: Path) -> Summary:
     return Summary(folder / PAGE, gain)
 
 
-HEADINGS = ("before", "after", "gain", "95% interval")
+HEADINGS = ("before", "after", "difference", "95% interval")
 
 
 def _gain(metric: MetricColumn, line: pd.Series[Any]) -> str:
@@ -65,7 +65,7 @@ def _gain(metric: MetricColumn, line: pd.Series[Any]) -> str:
     known = f" ({interval} {ABOUT[scope]}, {line[f'verdict_{scope}']})" if scope else ""
     return (
         f"{metric.title} on {line['images']} test pictures of {line['scenes']} scenes that were not trained on: "
-        f"{line['compared_mean']:.2f}{metric.in_unit} before, {line['row_mean']:.2f}{metric.in_unit} after, a gain of "
+        f"{line['compared_mean']:.2f}{metric.in_unit} before, {line['row_mean']:.2f}{metric.in_unit} after, a {'difference' if metric.lower_better else 'gain'} of "
         f"{signed(line['difference'], 2)}{metric.in_unit}{known}."
     )
 

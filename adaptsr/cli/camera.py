@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def add(commands: Commands) -> None:
     for command in (check, align):
         command.add_argument("lr", type=project_path, metavar="LR", help="folder of LR images")
         command.add_argument("hr", type=project_path, metavar="HR", help="folder of HR images of the same names")
-        command.add_argument("--scale", type=int, metavar="N", help="default: the ratio of the first pair's sizes")
+        command.add_argument(
+            "--scale", type=_scale, metavar="N", help="default: the ratio of sizes that most pairs have"
+        )
 
     adapt = with_baselines(commands.add_parser("adapt", help="adapt a model to the pairs of a camera, with a report"))
     given = adapt.add_mutually_exclusive_group(required=True)
@@ -68,6 +71,12 @@ def add(commands: Commands) -> None:
     adapt.set_defaults(command=_adapt)
 
 
+def _scale(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return int(text)
+
+
 def _check(parsed: argparse.Namespace) -> None:
     from adaptsr.camera.folders import check_folders
 
@@ -83,7 +92,7 @@ def _align(parsed: argparse.Namespace) -> None:
 
 def _adapt(parsed: argparse.Namespace) -> None:
     for option in ("iterations", "minutes", "cores"):
-        if (value := getattr(parsed, option)) is not None and value <= 0:
+        if (value := getattr(parsed, option)) is not None and not 0 < value < math.inf:
             raise UserError(f"--{option} {value}: expected a number above 0")
 
     if parsed.degradation is not None and not parsed.photographs:

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from adaptsr.adaptation.baseline_files import FOLDER
 from adaptsr.config.reading import load_profile
@@ -18,6 +18,9 @@ from adaptsr.project import find_root
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.parts import Part, take_part
 from adaptsr.runs.validation import check
+
+if TYPE_CHECKING:
+    import torch
 
 DEFAULT_PROFILE = "config/demo.yaml"
 FULL_SIZE_PROFILE = "config/paper.yaml"
@@ -124,6 +127,15 @@ def load_matrix(parsed: argparse.Namespace, *, weights: bool = False, settings: 
     check(matrix, weights=weights)
     recover(matrix.results)
     return take_part(matrix, part_of(parsed))
+
+
+def prepared_device(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> torch.device:
+    """Return the device, prepared with a thread for each core that this process may use."""
+    from adaptsr.config.schema import Compute
+    from adaptsr.devices import prepare_device
+
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return prepare_device(Compute(device=wanted, threads=threads, deterministic=False))
 
 
 def known(matrix: Matrix, kind: str, name: str, names: Collection[str]) -> str:

@@ -108,8 +108,29 @@ def _report_on(parsed: argparse.Namespace, folder: Path | None) -> None:
         if not names:
             return
     matrix = replace(matrix, folder=folder)
+    if folder is not None:
+        _refuse_other_folders(parsed, matrix, folder)
     partial = parsed.partial or (folder is not None and not (folder / "scores.parquet").is_file())
     _render(parsed, matrix, names, partial)
+
+
+def _refuse_other_folders(parsed: argparse.Namespace, matrix: Matrix, folder: Path) -> None:
+    """Raise `UserError` for a folder without results, and one whose report would replace that of results of this project."""
+    from adaptsr.exchange.packs import ABOUT
+
+    if (
+        not (folder / "scores.parquet").is_file()
+        and not (folder / ABOUT).is_file()
+        and not any(folder.rglob("record.json"))
+    ):
+        raise UserError(
+            f"{parsed.results}: neither a pack nor a folder of results: it has no scores and no records of runs"
+        )
+    own = Path("results") / matrix.reports.name
+    if own.is_dir() and not own.samefile(folder):
+        raise UserError(
+            f"{parsed.results}: its report would replace {matrix.reports}, that of {own}; give it another name"
+        )
 
 
 def _watch(parsed: argparse.Namespace) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import re
-from typing import TYPE_CHECKING, Literal
 
-from adaptsr.cli.common import Commands, baseline_folders, progress, project_path, user_path, with_baselines
+from adaptsr.cli.common import (
+    Commands,
+    baseline_folders,
+    prepared_device,
+    progress,
+    project_path,
+    user_path,
+    with_baselines,
+)
 from adaptsr.errors import UserError, raise_all
-
-if TYPE_CHECKING:
-    import torch
 
 
 def add(commands: Commands) -> None:
@@ -53,7 +56,7 @@ def _cost(parsed: argparse.Namespace) -> None:
     from adaptsr.restoring.models import load_restorer
     from adaptsr.runs.provenance import device_name
 
-    device = _device(parsed.device)
+    device = prepared_device(parsed.device)
     restorer = load_restorer(parsed.model, baseline_folders(parsed))
     costs = measure_costs(restorer.model.to(device), int(size[2]), int(size[1]), parsed.runs)
     named = device_name(device)
@@ -63,21 +66,12 @@ def _cost(parsed: argparse.Namespace) -> None:
         print(f"{'model':<12}{restorer.name}\n{as_text(costs, named)}")
 
 
-def _device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """Return the device, prepared with a thread for each core that this process may use."""
-    from adaptsr.config.schema import Compute
-    from adaptsr.devices import prepare_device
-
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return prepare_device(Compute(device=wanted, threads=threads, deterministic=False))
-
-
 def _restore(parsed: argparse.Namespace) -> None:
     from adaptsr.restoring.folders import restore_photographs
     from adaptsr.restoring.models import load_restorer
     from adaptsr.restoring.page import write_comparison
 
-    device = _device(parsed.device)
+    device = prepared_device(parsed.device)
     restorer = load_restorer(parsed.model, baseline_folders(parsed))
     restorer.model.to(device)
     jobs, problems = restore_photographs(restorer, parsed.photographs, parsed.out, progress)

@@ -13,6 +13,7 @@ from adaptsr.cli.common import (
     known,
     known_backbone,
     load_matrix,
+    prepared_device,
     progress,
     project_path,
     user_path,
@@ -80,7 +81,7 @@ def add(commands: Commands) -> None:
     score.add_argument(
         "--crop-border", type=int, default=0, metavar="N", help="pixels to ignore at each border; default: 0"
     )
-    score.add_argument("--device", default="cpu")
+    score.add_argument("--device", choices=["auto", "cpu", "cuda"], default="cpu", help="default: cpu")
     score.add_argument("--json", action="store_true")
     score.add_argument("--conventions", action="store_true", help="PSNR and SSIM under all conventions in use")
     score.add_argument("--scale", type=int, default=4, metavar="N", help="a border of --conventions; default: 4")
@@ -161,7 +162,7 @@ def _score(parsed: argparse.Namespace) -> None:
 
     names = parsed.metrics or (WITHOUT_HR if parsed.hr is None else None)
     scoring = named_scoring(names) if names else standard_scoring()
-    scored = score_folders(parsed.sr, parsed.hr, scoring, parsed.crop_border, parsed.device)
+    scored = score_folders(parsed.sr, parsed.hr, scoring, parsed.crop_border, str(prepared_device(parsed.device)))
     if parsed.json:
         print(json.dumps(scored, indent=1))
         return
@@ -181,7 +182,7 @@ def _score_by_conventions(parsed: argparse.Namespace) -> None:
     found: list[readings.Reading] = []
     if parsed.model:
         restorer = load_restorer(parsed.model, baseline_folders(parsed))
-        model = restorer.model.to(parsed.device)
+        model = restorer.model.to(prepared_device(parsed.device))
         for name, reduce in readings.REDUCTIONS.items():
             images = readings.restore_folder(model, restorer.scale, parsed.hr, reduce)
             found += readings.read_all(images, restorer.scale, lr=name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, one_line
 
 MOST_VALUES = 100_000
 MOST_LEVELS = 40
@@ -67,7 +67,22 @@ def parse(text: str, path: Path) -> Document:
     except UserError:
         raise
     except Exception as error:  # YAML's tags raise almost anything on values of the wrong form
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{path}: not valid YAML: {one_line(error, 300)}") from None
+
+
+class _Writer(yaml.SafeDumper):
+    """Quotes every text that the loader above would take for something else, besides those of YAML 1.1."""
+
+    yaml_implicit_resolvers = {first: list(known) for first, known in yaml.SafeDumper.yaml_implicit_resolvers.items()}  # noqa: RUF012
+
+
+for _tag, _pattern in _SCALARS.items():
+    _Writer.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list("-+.0123456789tTfFyYnNoO"))
+
+
+def text_of(content: Any) -> str:
+    """Write content as YAML that `parse` reads back as it is."""
+    return yaml.dump(content, Dumper=_Writer, sort_keys=False, allow_unicode=True)
 
 
 def is_text(value: str) -> bool:

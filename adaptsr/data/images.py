@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
-from adaptsr.errors import UserError, first_names
+from adaptsr.errors import UserError, first_names, one_line
 from adaptsr.files import atomic_write
 from adaptsr.progress import say_once
 
@@ -41,16 +41,20 @@ def read_image(path: Path, *, converting: bool = False) -> torch.Tensor:
         raise UserError(f"{path}: no such image file")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged EXIF, which is not read
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                _refuse_unusable(path, image)
+            with (
+                path.open("rb") as file,
+                Image.open(file, formats=FORMATS) as image,
+            ):  # from a path, Pillow maps TIFF files
+                _refuse_unusable(path, image)  # and takes turned ones for as wide as they are high
                 pixels = np.array(_rgb(path, ImageOps.exif_transpose(image), converting))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UserError(f"{path}: has more than {MAX_PIXELS} pixels; cut it into smaller images") from None
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files
-        raise UserError(f"{path}: unreadable or truncated image ({_one_line(error)}); replace the file") from None
+        raise UserError(f"{path}: unreadable or truncated image ({one_line(error)}); replace the file") from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
@@ -78,8 +82,8 @@ def _refuse_unusable(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise UserError(f"{path}: {width}x{height} is more than {MAX_PIXELS} pixels; cut it into smaller images")
-    if is_sixteen_bit(image):
-        raise UserError(f"{path}: a 16-bit image; convert it to 8-bit RGB")
+    if (bits := bits_of(image)) > 8:
+        raise UserError(f"{path}: a {bits}-bit image; convert it to 8-bit RGB")
     if _frames(image) > 1 and image.format != "MPO":
         raise UserError(f"{path}: holds {_frames(image)} images; expected one")
 
@@ -112,11 +116,10 @@ def _frames(image: Image.Image) -> int:
     return int(getattr(image, "n_frames", 1))
 
 
-def is_sixteen_bit(image: Image.Image) -> bool:
-    """Return whether the file has 16 bits per channel. Pillow opens such RGB files as `RGB`, without the lower 8 bits."""
+def bits_of(image: Image.Image) -> int:
+    """Return the bits of a channel in the file, 8 for fewer. Pillow opens RGB files of 16 as `RGB`, without the lower 8."""
     tiles: list[Any] = image.tile  # type: ignore[attr-defined]
-    return image.mode.startswith("I") or image.mode == "F" or any(";16" in str(tile[3]) for tile in tiles)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    in_file = getattr(image, "tag_v2", {}).get(TiffImagePlugin.BITSPERSAMPLE, (8,))
+    sixteen = image.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in tiles)
+    wide = 32 if image.mode in ("I", "F") and image.format != "PNG" else 16 if sixteen or image.mode == "I" else 8
+    return max(wide, *map(int, np.atleast_1d(in_file)))

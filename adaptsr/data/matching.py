@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptsr.config.strict_yaml import is_text
 from adaptsr.data.names import MatchedNames, is_system_file, match_stems
 from adaptsr.errors import UserError, first_names
 from adaptsr.progress import say_once
@@ -39,11 +40,16 @@ class Image:
         return f"{self.called} {self.path.name}"
 
 
-def list_images(side: Side, problems: list[str], only: Collection[str] | None = None) -> dict[str, Image]:
+def list_images(
+    side: Side,
+    problems: list[str],
+    only: Collection[str] | None = None,
+    left_out: Callable[[Path], bool] = lambda path: False,
+) -> dict[str, Image]:
     """List the images of a folder by name (the file's name without suffix), in the order of the files.
 
-    Ignores files of the system, files that are no images unless the side is `images_only`, and everything outside `only`
-    if it is given; without `only`, says what is ignored. Adds what is wrong to `problems`.
+    Ignores files of the system, files that are no images unless the side is `images_only`, everything outside `only`
+    if it is given, and images that are `left_out`; without `only`, says what is ignored. Adds what is wrong to `problems`.
     """
     if not side.folder.is_dir():
         problems.append(f"no such folder {side.folder}; give the folder that holds the {side.called} images")
@@ -58,6 +64,11 @@ def list_images(side: Side, problems: list[str], only: Collection[str] | None = 
             continue
         if is_system_file(path.name) or not (is_image or side.images_only):
             ignored.append(path.name)
+            continue
+        if left_out(path):
+            continue
+        if not is_text(path.name):
+            problems.append(f"{image}: its name is not UTF-8; rename it, for example with convmv")
             continue
         # `path.resolve()` would raise on a link to itself.
         if not Path(os.path.realpath(path)).is_relative_to(root):

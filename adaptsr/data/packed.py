@@ -7,7 +7,6 @@ are and what they were made from.
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -153,7 +152,7 @@ def _link_twin(path: Path, content: str, temporary: Path, sources: Sequence[Sour
             for source in sources:
                 _check(source)
             temporary.unlink()
-            os.link(packed, temporary)
+            files.link_or_copy(packed, temporary)
             return twin.sizes
     return None
 

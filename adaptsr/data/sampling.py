@@ -35,16 +35,16 @@ class WeightedSource:
     degradation: Degradation | None = None
     places: Sequence[int] | None = None
 
-    def limited(self, images: int, seed: int) -> WeightedSource:
+    def limited(self, images: int, seed: int, index: int) -> WeightedSource:
         """Return the source with so many of its images, drawn with the seed: a larger number adds to a smaller one's.
 
-        Raises `UserError` if it has fewer.
+        index: its place among the sources. Raises `UserError` if it has fewer images.
         """
         if images > len(self.pairs):
             raise UserError(
                 f"training.images: {images}, but the training split of dataset {self.pairs.name!r} has {len(self.pairs)}"
             )
-        order = numpy_generator(seed, "images", self.pairs.name).permutation(len(self.pairs))
+        order = numpy_generator(seed, "images", index).permutation(len(self.pairs))
         return dataclasses.replace(self, places=order[:images].tolist())
 
 

@@ -24,6 +24,10 @@ _LARGEST_DIFFERENCE = 4.0
 _RATIO_TOLERANCE = 0.02
 _PLAINEST = 8.0
 """Levels: photographs of less contrast may have equal thumbnails by chance."""
+SAME_SCENE = 0.85
+"""Correlation of thumbnails, shifted by an eighth of their side at most, from which two pictures show one scene: bursts, a step
+aside. Of the tests' 140 real pairs, which show different scenes, no two exceed 0.81."""
+_SHIFT = _THUMBNAIL // 8
 
 
 def scene_mismatch(lr: torch.Tensor, hr: torch.Tensor) -> str | None:
@@ -93,6 +97,30 @@ def find_copy(sight: Sight, known: Sequence[Sight]) -> tuple[int, str] | None:
         differences[nearest] < _LARGEST_DIFFERENCE and abs(known[nearest].ratio / sight.ratio - 1) < _RATIO_TOLERANCE
     )
     return (nearest, "are copies of one photograph") if alike else None
+
+
+def scenes_of(sights: Mapping[str, Sight]) -> list[list[str]]:
+    """Group pictures by scene: those that are similar, directly or through others."""
+    names = list(sights)
+    if not names:
+        return []
+    thumbnails = torch.stack([sight.thumbnail - sight.thumbnail.mean() for sight in sights.values()])
+    thumbnails = thumbnails / thumbnails.norm(dim=(1, 2), keepdim=True).clamp_min(1e-9)
+    spectra = torch.fft.rfft2(thumbnails)
+    near = [shift for shift in range(_THUMBNAIL) if min(shift, _THUMBNAIL - shift) <= _SHIFT]
+    groups = [[names[0]]]
+    for index, name in enumerate(names[1:], start=1):
+        shifted = torch.fft.irfft2(spectra[index] * spectra[:index].conj(), s=thumbnails.shape[1:])
+        alike = (shifted[:, near][:, :, near].amax(dim=(1, 2)) > SAME_SCENE).tolist()
+        similar = {
+            other
+            for other, correlated in zip(names[:index], alike, strict=True)
+            if correlated or sights[other].digest == sights[name].digest
+        }
+        joined = [group for group in groups if similar.intersection(group)]
+        groups = [group for group in groups if group not in joined]
+        groups.append([*(other for group in joined for other in group), name])
+    return groups
 
 
 def _grey(image: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from adaptsr import files
 from adaptsr.data.catalogue import Source
 from adaptsr.data.checksums import mismatch
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, one_line
 from adaptsr.files import size_text
 
 ATTEMPTS = 4
@@ -260,7 +260,3 @@ class Part:
     def finish(self, path: Path) -> None:
         self.path.replace(path)
         self._origin.unlink(missing_ok=True)
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -224,7 +224,7 @@ def _put(matrix: Matrix, packs: Sequence[Opened], sources: dict[Run, Path], move
     for run, source in sources.items():
         folder = run.folder(results)
         if (folder / "record.json").is_file():  # of another key: it is kept, as when it is trained anew
-            moves.move(folder, superseded_folder(results, read_record(folder / "record.json").key))
+            moves.move(folder, superseded_folder(run, results, read_record(folder / "record.json").key))
         moves.move(run.folder(source), folder)
     for pack in packs:
         for place in _other_files(matrix, pack):

@@ -57,9 +57,10 @@ def staging_of(results: Path) -> Iterator[Moves]:
         results.parent.mkdir(parents=True, exist_ok=True)
         if busy := recover(results):
             raise UserError(f"{results}: another merge is in progress ({busy.name}); wait for it, then merge again")
-        staging = Path(tempfile.mkdtemp(dir=results.parent, prefix=_prefix(results)))
-        with (staging / JOURNAL).open("a") as journal:
+        made = Path(tempfile.mkdtemp(dir=results.parent, prefix=_prefix(results), suffix=_UNLOCKED))
+        with (made / JOURNAL).open("a") as journal:
             fcntl.flock(journal, fcntl.LOCK_EX)
+            staging = made.rename(made.with_name(made.name.removesuffix(_UNLOCKED)))  # from here on `recover` sees it
             try:
                 yield Moves(staging, journal)
             finally:
@@ -83,6 +84,9 @@ def recover(results: Path) -> Path | None:
             _undo(staging)
             shutil.rmtree(staging, ignore_errors=True)
     return busy
+
+
+_UNLOCKED = ".new"
 
 
 def _prefix(results: Path) -> str:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from adaptsr.basicsr_compat import basicsr_module
 from adaptsr.config.schema import Objective, Scoring
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, one_line
 from adaptsr.files import atomic_write
 from adaptsr.metrics.conventions import PERCEPTUAL, Convention, conventions, loss_conventions
 
@@ -348,8 +348,3 @@ def _environment(name: str, value: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-def one_line(error: object) -> str:
-    """Return an error's message on one line, at most 300 characters."""
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -51,7 +51,9 @@ def words(results: Results) -> str:
 def training_differences(results: Results) -> str:
     """Say which rows were trained with other settings than the profile's; tuned ones are told elsewhere."""
     training = results.profile.training
-    declared = training.model_dump(mode="json", exclude_none=True) if training else {}
+    declared = training.model_dump(mode="json") if training else {}
+    if declared.get("betas") is None:  # a record holds the optimizer's own
+        declared.pop("betas", None)
     tuned = results.profile.tuning.grid if results.profile.tuning else {}
     rows: dict[tuple[str, ...], dict[str, None]] = {}
     for run, record in results.records.items():

@@ -18,7 +18,7 @@ from adaptsr.reporting.sentences import (
     not_inferior,
     outcomes,
     span,
-    too_few_scenes,
+    why_no_statement,
 )
 from adaptsr.reporting.significance import comparisons_shown, short_titles
 from adaptsr.statistics import PRIMARY, SCOPES, Comparison
@@ -55,8 +55,12 @@ def _sentences(results: Results, lines: pd.DataFrame, comparison: Comparison) ->
     if nothing := no_verdicts(lines):
         yield f"{about}: {numbers}; {nothing}."
         return
-    scenes = span(measured["scenes"], "scene")
-    elsewhere = f"Expected to hold for other seeds and other scenes, of which these {scenes} could be a random sample"
+    sample = (
+        f", of which these {span(measured['scenes'], 'scene')} could be a random sample"
+        if measured["scenes"].all()
+        else ""
+    )
+    elsewhere = f"Expected to hold for other seeds and other scenes{sample}"
     here, family = _expected(results, lines, comparison, SCOPES[0]), family_size(lines)[2:-1]
     yield (
         f"{about}: {numbers}. {elsewhere}: {_expected(results, lines, comparison, SCOPES[1])}. "
@@ -70,7 +74,7 @@ def _expected(results: Results, lines: pd.DataFrame, comparison: Comparison, sco
     """Say what the tests of a scope show, such as `better on 3 of 4 backbones (EDSR, SwinIR, DRCT), undecided on 1 (SAFMN)`."""
     found = outcomes(lines, scope, metric_columns(results.profile)[0])
     if not found:
-        return f"no statement{too_few_scenes(lines, scope)}"
+        return f"no statement{why_no_statement(lines, scope)}"
     single = len(comparison.rows) == 1 and lines["dataset"].nunique() == 1
     place, noun = ("on", "backbone") if single else ("in", "test")
     parts: list[str] = []

@@ -178,7 +178,7 @@ class Block:
     def details(self) -> str:
         parts = [f"{self.total_parameters:,} parameters"] if self.total_parameters else []
         if self.images:
-            parts.append(f"{self.images} test images of {self.scenes} scenes")
+            parts.append(images_text(self.images, self.scenes))
         if self.published_dataset:
             parts.append(f"published numbers are for {self.published_dataset}")
         return "; ".join(parts) or "nothing measured"
@@ -233,6 +233,11 @@ class TableModel:
     conventions: tuple[str, ...]
 
 
+def images_text(images: int, scenes: int) -> str:
+    """Format numbers of test images and of their scenes, which are 0 where they are not known."""
+    return f"{images} test images{f' of {scenes} scenes' if scenes else ', scenes not known'}"
+
+
 def number_text(value: float, decimals: int) -> str:
     """Format a number with so many digits after the point; a dash if it is NaN, `∞` or `-∞` if it is infinite."""
     if math.isnan(value):
@@ -242,14 +247,14 @@ def number_text(value: float, decimals: int) -> str:
 
 def signed(value: float, decimals: int) -> str:
     """Format a number with its sign, with more digits than asked for where it would read as 0; a dash if it is NaN."""
-    return MISSING if math.isnan(value) else f"{value:+z.{_digits_apart(value, 0, decimals)}f}"
+    return MISSING if math.isnan(value) else f"{value:+z.{digits_apart(value, 0, decimals)}f}"
 
 
 def correlation_text(value: float) -> str:
     """Format a correlation with two digits, or with more where it would read as 1; a dash if it is NaN."""
-    return MISSING if math.isnan(value) else f"{value:z.{_digits_apart(abs(value), 1, 2)}f}"
+    return MISSING if math.isnan(value) else f"{value:z.{digits_apart(abs(value), 1, 2)}f}"
 
 
-def _digits_apart(value: float, limit: float, digits: int) -> int:
+def digits_apart(value: float, limit: float, digits: int) -> int:
     """Return at least so many digits, and enough that `value` is not rounded to `limit`; 9 at most tell them apart."""
     return next((more for more in range(digits, 10) if round(value, more) != limit), digits)

@@ -19,7 +19,7 @@ from adaptsr.reporting.gallery import Gallery, build_gallery
 from adaptsr.reporting.headline import headline
 from adaptsr.reporting.inventory import Inventory, take_inventory
 from adaptsr.reporting.metrics import metric_columns
-from adaptsr.reporting.model import TableModel
+from adaptsr.reporting.model import TableModel, images_text
 from adaptsr.reporting.provenance import Origin, trace_origin
 from adaptsr.reporting.render import render
 from adaptsr.reporting.results import Results
@@ -151,15 +151,14 @@ def build_page(
 
 
 def _test_images(results: Results) -> str:
-    """Format the size of each test dataset, as in `degraded: 12 images of 4 scenes`."""
+    """Format the size of each test dataset, as in `degraded: 12 test images of 4 scenes`."""
     scores = results.scores
     counts = scores.groupby("dataset")["image"].nunique()
     parts = []
     for dataset in results.datasets:
         images = int(counts.get(dataset, 0))
-        known = results.scenes.get(dataset, {})
-        scenes = len(set(known.values())) if len(known) == images else images
-        parts.append(f"{dataset}: {images} images of {scenes} scenes" if images else f"{dataset}: nothing scored")
+        scenes = len(set(results.scenes.get(dataset, {}).values()))
+        parts.append(f"{dataset}: {images_text(images, scenes) if images else 'nothing scored'}")
     return "; ".join(parts)
 
 

@@ -38,7 +38,7 @@ class Results:
     """The results of one profile, as far as they exist.
 
     scores: the lines of `scores.parquet` that belong to the profile's matrix. records: of the trained runs. scenes:
-    dataset to (image to scene); an image that is missing from it is its own scene. folder: the results folder. failures:
+    dataset to (image to scene), for the test datasets whose manifest is here. folder: the results folder. failures:
     why runs lack a record, as far as known. choices: what tuning chose, by backbone and row, as far as it has. manifests: of the prepared datasets. partial: whether scores were collected
     from the runs, complete or not; running: the runs in progress, then. selection: set if `profile` and `rows` are a part of a matrix.
     """
@@ -93,6 +93,10 @@ class Results:
                 scored.setdefault((key[0], key[1], key[2]), set()).add(dataset)
         unsound = {run for run in self.runs if run not in self.records or self.records[run].status == "diverged"}
         return {run for run, datasets in scored.items() if len(datasets) == len(self.datasets)} - unsound
+
+    def diverged_seeds(self, backbone: str, row: str) -> set[int]:
+        """Return the seeds with which a row diverged on a backbone."""
+        return {seed for seed, record in self.row_records(backbone, row).items() if record.status == "diverged"}
 
     def unfinished(self, rows: Collection[str]) -> list[Run]:
         """Return the declared runs of these rows that a part leaves out, that are not finished, or in a partial report not scored."""
@@ -226,7 +230,7 @@ def read_results(
         rows=tuple(rows),
         scores=_of_matrix(scores, profile, rows),
         records=found,
-        scenes={name: _scenes(manifests[name], profile) if name in manifests else {} for name in tested},
+        scenes={name: _scenes(manifests[name], profile) for name in tested if name in manifests},
         folder=results_folder,
         resources=resources_folder,
         failures=failures,

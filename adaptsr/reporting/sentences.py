@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
 from adaptsr.reporting.model import correlation_text
 from adaptsr.reporting.results import Results
-from adaptsr.statistics import ALPHA, EXPLORATORY, MIN_SCENES, PRIMARY, SCOPES, VERDICTS, Comparison
-from adaptsr.statistics.comparison import EQUIVALENT
+from adaptsr.statistics import ALPHA, EXPLORATORY, PRIMARY, SCOPES, VERDICTS, Comparison
+from adaptsr.statistics.comparison import EQUIVALENT, NO_STATEMENT
 
 INCOMPLETE = "no conclusion: the declared family is incomplete"
 """The verdict where runs of a family are left out of a report or still to come."""
@@ -69,7 +70,10 @@ def family_size(lines: pd.DataFrame, each: str = ", for each scope and question"
     size, unmeasured = len(lines), int(lines["difference"].isna().sum())
     if size < 2 or size == unmeasured:
         return " (one test)" if size > unmeasured else ""
-    return f" (Holm's correction of {size} tests{f', {unmeasured} of them not measured' if unmeasured else ''}{each})"
+    missing = f", {unmeasured} of them not measured" if unmeasured else ""
+    asked = int(lines["margin"].notna().sum())
+    fewer = f", {asked} for equivalence" if 0 < asked < size else ""
+    return f" (Holm's correction of {size} tests{missing}{fewer}{each})"
 
 
 def _in_scopes(lines: pd.DataFrame, metric: MetricColumn) -> str:
@@ -82,7 +86,7 @@ def _counted(lines: pd.DataFrame, scope: str, metric: MetricColumn) -> str:
     """Count the verdicts, such as `for other seeds on these images 2 better, 1 undecided`."""
     found = outcomes(lines, scope, metric)
     if not found:
-        return f"no statement {ABOUT[scope]}{too_few_scenes(lines, scope)}"
+        return f"no statement {ABOUT[scope]}{why_no_statement(lines, scope)}"
     return f"{ABOUT[scope]} {', '.join(f'{len(those)} {word}{listed([differ(those, scope)])}' for word, those in found.items())}"
 
 
@@ -104,10 +108,10 @@ def differ(lines: pd.DataFrame, scope: str) -> str:
     return ", ".join(f"{count} of them shown to be {word}" for word, count in counts.items() if count)
 
 
-def too_few_scenes(lines: pd.DataFrame, scope: str) -> str:
-    """Say so if a scope has no statement because its test images are of too few scenes; else an empty string."""
-    few = scope == SCOPES[1] and lines[f"verdict_{SCOPES[0]}"].isin(VERDICTS).any()
-    return f": they would need {MIN_SCENES} scenes" if few else ""
+def why_no_statement(lines: pd.DataFrame, scope: str) -> str:
+    """Say what the scenes of the test images lack for a scope to have a statement; empty if it is not about them."""
+    reasons = lines[f"verdict_{scope}"].str.extract(rf"^{NO_STATEMENT}: (.*)", expand=False).dropna().unique()
+    return f": {'; '.join(reasons)}" if len(reasons) else ""
 
 
 def listed(parts: Sequence[str], separator: str = "; ") -> str:
@@ -125,9 +129,9 @@ def not_inferior(results: Results, lines: pd.DataFrame, comparison: Comparison, 
     tested = lines[lines[f"p_not_inferior_{scope}"].notna()]
     shown = tested[tested[f"p_not_inferior_holm_{scope}"] < ALPHA]
     everywhere = [
-        titles[row] for row in comparison.rows if 0 < (tested["row"] == row).sum() == (shown["row"] == row).sum()
+        titles[row] for row in comparison.rows if 0 < (lines["row"] == row).sum() == (shown["row"] == row).sum()
     ]
-    places = "on every backbone" if tested["backbone"].nunique() > 1 else "in every test"
+    places = "on every backbone" if lines["dataset"].nunique() == 1 < lines["backbone"].nunique() else "in every test"
     which = f", {places} for {', '.join(everywhere)}" if everywhere and len(comparison.rows) > 1 else ""
     family = family_size(lines, "")[2:-1]
     return (
@@ -149,17 +153,28 @@ def _pairing(results: Results, lines: pd.DataFrame, comparison: Comparison) -> I
         spread = f" in the median (from {least} to {most})" if len(found) > 1 else ""
         metric = metric_columns(results.profile)[0].title
         yield f"Paired means of {metric} correlate over the seeds by {median}{spread}; pairing sharpens a comparison as far as this is above 0."
-    titles = results.titles
-    reference = _data_streams(results, comparison.compared_with)
-    other = [row for row in comparison.rows if reference and _data_streams(results, row) - reference]
-    if other:
-        yield f"Pairs of {', '.join(titles[row] for row in other)} did not see the same training data as {titles[comparison.compared_with]}: iterations, batch or crop differ."
+    titles, reference = results.titles, _data_streams(results, comparison.compared_with)
+    for row in comparison.rows:
+        streams = _data_streams(results, row)
+        differing = [
+            word
+            for key, word in DATA_STREAM.items()
+            if any(streams[run].get(key) != reference[run].get(key) for run in streams.keys() & reference)
+        ]
+        if differing:
+            yield f"Pairs of {titles[row]} did not see the same training data as {titles[comparison.compared_with]}: {', '.join(differing)} differ."
 
 
-def _data_streams(results: Results, row: str) -> set[tuple[object, ...]]:
-    """Return what decides which crops the runs of a row saw, besides the seed."""
-    configs = [record.config.get("training", {}) for run, record in results.records.items() if run.variant == row]
-    return {tuple(config.get(key) for key in ("iterations", "batch_size", "crop")) for config in configs}
+DATA_STREAM = {"iterations": "iterations", "batch_size": "batch", "crop": "crop", "images": "images to train on"}
+"""What decides which crops a run saw, besides the seed: keys of `training`, and their words."""
+
+
+def _data_streams(results: Results, row: str) -> dict[tuple[object, int], dict[str, Any]]:
+    """Return the schedules of the runs of a row, by backbone and seed."""
+    records = results.records.items()
+    return {
+        (run.backbone, record.seed): record.config.get("training", {}) for run, record in records if run.variant == row
+    }
 
 
 def power(lines: pd.DataFrame, metric: MetricColumn) -> Iterator[str]:
@@ -178,7 +193,7 @@ def power(lines: pd.DataFrame, metric: MetricColumn) -> Iterator[str]:
     level = f"{ALPHA:.0%}{f'/{size}' if size > 1 else ''}"
     yield (
         f"From the variances seen here, with {count}, {tests} {ABOUT[scope]} would need a true difference above "
-        f"{found.median():.2g}{unit}{spread} to be found with 80% power at level {level}, or a margin above "
+        f"{found.median():.2g}{unit}{spread} to be found with 70 to 80% power at level {level}, or a margin above "
         f"{tested[f'provable_margin_{scope}'].median():.2g}{unit} to show equivalence where the true difference is "
         f"0{_beside_margin(metric)}. Undecided is no evidence of equality."
     )

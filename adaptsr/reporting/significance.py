@@ -14,15 +14,14 @@ from adaptsr.config.schema import EXTERNAL
 from adaptsr.errors import UserError, listing, suggestion
 from adaptsr.reporting.conventions import scale_warning
 from adaptsr.reporting.metrics import MetricColumn, metric_columns
-from adaptsr.reporting.model import MISSING, correlation_text, number_text, signed
+from adaptsr.reporting.model import MISSING, correlation_text, digits_apart, images_text, number_text, signed
 from adaptsr.reporting.render import render, write_frame
 from adaptsr.reporting.results import Results
 from adaptsr.reporting.sentences import INCOMPLETE, describe
 from adaptsr.runs.matrix import Row, matching
-from adaptsr.runs.records import RunRecord
-from adaptsr.runs.run import Run
 from adaptsr.statistics import ALPHA, MIN_SCENES, PRIMARY, SCOPES, VERDICTS, Comparison, Measure, significance
 from adaptsr.statistics.comparison import EQUIVALENT, POWER, TESTS
+from adaptsr.statistics.corrections import FLIPPED_SCENES
 
 if TYPE_CHECKING:
     from adaptsr.config.schema import Profile
@@ -149,7 +148,7 @@ def comparisons_shown(results: Results) -> list[Comparison]:
 
 
 def compare_rows(results: Results) -> pd.DataFrame:
-    """Test the profile's comparisons and return the frame of `statistics.significance`; diverged runs do not count.
+    """Test the profile's comparisons and return the frame of `statistics.significance`.
 
     Families hold only rows that the backbone runs, and every declared metric and test dataset, measured here or not. While runs of a family are missing, its lines keep differences, intervals
     and p values, and get no correction and no verdict.
@@ -160,7 +159,7 @@ def compare_rows(results: Results) -> pd.DataFrame:
     unpaired = {name for name, dataset in profile.datasets.items() if dataset.kind == "unpaired"}  # without HR
     comparing = {metric.name for metric in metrics if metric.reference}
     frame = significance(
-        _without_diverged(results.scores, results.records),
+        results.scores,
         comparisons_shown(results),
         backbones=list(profile.backbones),
         datasets=list(dict.fromkeys(test.dataset for test in profile.data.test)),
@@ -170,6 +169,7 @@ def compare_rows(results: Results) -> pd.DataFrame:
         seeds=profile.seeds,
         runs=lambda backbone, row: rows[row].on(backbone),
         apply=lambda dataset, metric: not (dataset in unpaired and metric in comparing),
+        diverged=results.diverged_seeds,
     )
     declared = comparisons_of(profile, results.declared_rows)
     waiting = [one.title for one in declared if results.unfinished({*one.rows, one.compared_with})]
@@ -179,16 +179,6 @@ def compare_rows(results: Results) -> pd.DataFrame:
         frame.loc[withheld, [f"{column}_{scope}" for column in of_families]] = math.nan
         frame.loc[withheld & frame[f"verdict_{scope}"].isin(VERDICTS), f"verdict_{scope}"] = INCOMPLETE
     return frame
-
-
-def _without_diverged(scores: pd.DataFrame, records: Mapping[Run, RunRecord]) -> pd.DataFrame:
-    kept = pd.Series(True, index=scores.index)
-    for record in records.values():
-        if record.status == "diverged":
-            identity = {key: getattr(record, key) for key in ("backbone", "baseline", "variant", "seed")}
-            run = pd.concat([scores[key] == value for key, value in identity.items()], axis=1).fillna(False)
-            kept &= ~run.all(axis=1)
-    return scores[kept]
 
 
 def build_report(results: Results, frame: pd.DataFrame) -> SignificanceReport:
@@ -214,11 +204,11 @@ def _conventions(results: Results) -> Iterable[str]:
     limits = f"{margins or 'none'}{f'; without one nothing is called equivalent: {without}' if without else ''}"
     yield f"A difference is a row minus the row it is compared with, raw; the arrow says which direction is better: {directions}. Each seed gives one pair: two runs of that seed, scored on the same test images."
     yield "A statement is about other seeds on these images, or about other seeds and other scenes. The first takes the seed means as its sample (the paired t test). The second takes seeds and scenes as crossed random effects: the variances of the seed means and of the scene means add up, each with Student's quantile for its own degrees of freedom (Banerjee 1961). Images of one scene count as one scene. Other scenes are those of which these could be a random sample."
-    yield f"With fewer than {MIN_SCENES} scenes nothing is said about other scenes, and no line is colored."
-    yield f"In each comparison the tests in {metrics[0].title} on all rows, backbones and test datasets are one family, the primary one; those in all other metrics are another, which is exploratory. Holm's method corrects a family as a whole, separately for each scope and question, at the {ALPHA:.0%} level; a declared test that was not made counts as one that shows nothing (p = 1). Intervals are those of one test, uncorrected."
+    yield f"With fewer than {MIN_SCENES} scenes, or more whose numbers of images differ so that they weigh as fewer, nothing is said about other scenes, and no line is colored."
+    yield f"In each comparison the tests in {metrics[0].title} on all rows, backbones and test datasets are one family, the primary one; those in all other metrics are another, which is exploratory. Holm's method corrects a family as a whole, separately for each scope and question, at the {ALPHA:.0%} level; a declared test that was not made counts as one that shows nothing (p = 1). Intervals are those of one test, uncorrected; equivalence at 5% is that of an interval of 90%, so that one of 95% may reach beyond the margin."
     yield f"better, worse: shown to differ from 0. equivalent: shown to differ by less than the margin (two one-sided tests), even if shown to differ from 0 (then “shown lower” or “shown higher”). undecided: neither, which is no evidence of equality. Margins: {limits}."
-    yield f"p, sign flips: the exact sign-flip test over the scene means, for these {len(profile.seeds)} seeds and other scenes, uncorrected; it supposes independent scenes and symmetry. A check that decides nothing, since with 8 scenes it cannot fall below 0.0078."
-    yield "n counts the paired seeds; a seed with a missing or infinite value or a diverged run is left out and named. r is the correlation of the two rows' means over the seeds. significance.csv holds all p values, and effects in standard deviations (d_z; g_z with Hedges' correction)."
+    yield f"p, sign flips: the sign-flip test over the scenes (exact for up to {FLIPPED_SCENES}), for these {len(profile.seeds)} seeds and other scenes, uncorrected; it supposes independent scenes and symmetry. A check that decides nothing, since with 8 scenes it cannot fall below 0.0078."
+    yield "n counts the paired seeds; a seed with a missing or infinite value is left out and named. Where a run diverged nothing is tested: those that did not are no sample of all. r is the correlation of the two rows' means over the seeds. significance.csv holds all p values, and effects in standard deviations (d_z; g_z with Hedges' correction)."
     if profile.report.note:
         yield profile.report.note
 
@@ -255,7 +245,7 @@ def _block(results: Results, lines: pd.DataFrame, identity: str) -> Significance
     return SignificanceBlock(
         id=identity,
         title=f"{backbone_title(results.profile, backbone)} on {dataset}",
-        details=f"{images} test images of {scenes} scenes" if images else "nothing measured",
+        details=images_text(images, scenes) if images else "nothing measured",
         groups=tuple(groups),
     )
 
@@ -319,7 +309,7 @@ def interval_text(low: float, high: float, digits: int) -> str:
 
 
 def p_text(p: float) -> str:
-    """Format a p value; a dash if it is NaN."""
+    """Format a p value, with as many digits as tell it from the level; a dash if it is NaN."""
     if math.isnan(p):
         return MISSING
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{p:.{digits_apart(p, ALPHA, 3)}f}"

@@ -219,7 +219,7 @@ class _BlockBuilder:
             backbone_title=self.title,
             dataset=self.dataset,
             images=len(images),
-            scenes=len({scenes.get(image, image) for image in images}),
+            scenes=len({scenes[image] for image in images if image in scenes}),
             published_dataset=", ".join(sorted({self.published_title(row.dataset) for row in published})),
             total_parameters=self.total_parameters,
             lines=mark_best(lines, self.metrics),

@@ -65,8 +65,8 @@ def settings_sentence(results: Results) -> str:
         edges = sum(bool(at_edge(choice)) for choice in choices.values())
         chosen = _counted(len(choices), "choice")
         return (
-            f"Every row is tuned on every backbone: {option_names(tuning.grid)} is the best of "
-            f"{math.prod(map(len, tuning.grid.values()))} points tried, by the mean over {_counted(len(tuning.seeds), 'seed')}, "
+            f"Every row is tuned on every backbone{_but_untuned(results)}: {option_names(tuning.grid)} is the best of "
+            f"{_points_tried(results)} tried, by the mean over {_counted(len(tuning.seeds), 'seed')}, "
             f"{_tuned_for(results)} iterations each with {'a schedule of their own' if schedule else 'the schedule in proportion'} "
             f"(reported runs: {profile.training.iterations:,}), on the validation split{f', {size}' if size else ''}."
             f"{f' At the edge of the values tried: {edges} of {chosen}.' if edges else ''}"
@@ -109,7 +109,7 @@ def write_tuning(results: Results, folder: Path) -> None:
 
 
 def is_flat(choice: Choice, metric: MetricColumn, digits: int) -> bool:
-    """Return whether nothing hangs on the choice among the values tried: a spread within the metric's margin, or equal digits without one."""
+    """Return whether the values tried differ within the metric's margin on the validation images, or in no digit shown without one."""
     means = [tried.mean for tried in choice.tried]
     known = [mean for mean in means if mean is not None]
     if len(known) < len(means):
@@ -127,7 +127,7 @@ def at_edge(choice: Choice) -> list[str]:
     found = []
     for key, value in choice.options.items():
         values = {tried.point[key] for tried in choice.tried}
-        numbers = len(values) > 1 and all(isinstance(one, int | float) for one in values)
+        numbers = len(values) > 1 and all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
         if numbers and value in (min(values), max(values)):
             found.append(key)
     return found
@@ -141,7 +141,7 @@ def _sentences(results: Results, metric: MetricColumn) -> Iterator[str]:
     reported = sum(record.wall_seconds for record in results.records.values())
     validation = results.profile.validation
     yield (
-        f"Every row was tried at the same values of {option_names(tuning.grid)}, with seed{'s' if len(tuning.seeds) > 1 else ''} "
+        f"{_tried_alike(results)} of {option_names(tuning.grid)}, with seed{'s' if len(tuning.seeds) > 1 else ''} "
         f"{', '.join(map(str, tuning.seeds))}, which no reported run uses, for {_tuned_for(results)} "
         f"iterations. The best mean {metric.title} on {validation.dataset} ({validation.split}) was chosen; no test image was "
         "looked at."
@@ -155,9 +155,10 @@ def _sentences(results: Results, metric: MetricColumn) -> Iterator[str]:
     yield f"Of {len(choices)} curves, {flat} {'is' if flat == 1 else 'are'} flat ({_flatness(metric, digits)})."
     if edges:
         yield f"{edges} choice{' lies' if edges == 1 else 's lie'} at the edge of the grid: values beyond it were not tried and may be better."
-    missing = sum(len(results.profile.backbones) for row in results.adapted_rows) - len(choices)
+    declared = [(backbone, row) for row in results.adapted_rows for backbone in row.backbones]
+    missing = len(declared) - len(choices) if _all_have_points(results) else 0
     if missing > 0 and results.partial:
-        yield f"{missing} rows are not tuned yet."
+        yield f"{_counted(missing, 'choice')} of {len(declared)} {'is' if missing == 1 else 'are'} still to be made."
     other = {
         run.backbone
         for run, record in results.records.items()
@@ -165,6 +166,35 @@ def _sentences(results: Results, metric: MetricColumn) -> Iterator[str]:
     }
     if other:
         yield f"The choices for {', '.join(sorted(map(str, other)))} were made with other images or weights than the reported runs: make them again."
+
+
+def _all_have_points(results: Results) -> bool:
+    """Return whether the grid has a key of training, which every row has; options of methods only some have."""
+    tuning = results.profile.tuning
+    return tuning is not None and any(key in schema.TrainingChanges.model_fields for key in tuning.grid)
+
+
+def _but_untuned(results: Results) -> str:
+    """Name the rows that have none of the options tried; empty while that is not known."""
+    if _all_have_points(results) or results.partial:
+        return ""
+    tuned = {row for _, row in results.choices}
+    names = [row.title for row in results.adapted_rows if row.name not in tuned]
+    return f", but for {', '.join(names)}, which {'have' if len(names) > 1 else 'has'} no such option" if names else ""
+
+
+def _points_tried(results: Results) -> str:
+    """Write `4 points`, or `2 to 6 points` where rows have different options."""
+    assert results.profile.tuning
+    whole = math.prod(map(len, results.profile.tuning.grid.values()))
+    counts = {len(choice.tried) for choice in results.choices.values()} or {whole}
+    return f"{f'{min(counts)} to ' if len(counts) > 1 else ''}{_counted(max(counts), 'point')}"
+
+
+def _tried_alike(results: Results) -> str:
+    points = {tuple(point_text(tried.point) for tried in choice.tried) for choice in results.choices.values()}
+    alike = len(points) == 1 and not _but_untuned(results)
+    return "Every row was tried at the same values" if alike else "Every row was tried at those values that it has"
 
 
 def _tables(results: Results, metric: MetricColumn) -> Iterator[CurveTable]:

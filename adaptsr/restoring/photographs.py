@@ -21,14 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from adaptsr.data.images import FORMATS, is_sixteen_bit
-from adaptsr.errors import UserError
-from adaptsr.files import atomic_write
+from adaptsr.data.images import FORMATS, bits_of
+from adaptsr.errors import UserError, one_line
+from adaptsr.files import atomic_write, size_text
+from adaptsr.progress import say_once
 from adaptsr.restoring.png import Chunk, png_rows
 
 MOST_PIXELS = 170_000_000
 """Larger files are refused, before Pillow does it with words of its own."""
 STAMP = "Software"
+STAMPED = "adaptsr: "
+"""How the stamps of this command begin."""
 
 _ORIENTED: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda image: image[:, ::-1],
@@ -86,8 +89,8 @@ def read_photograph(path: Path) -> Photograph:
     """Read a photograph, upright. Raises `UserError` for what is no complete photograph of 8 or 16 bit."""
     with _opened(path) as image:
         mode = _mode(path, image)
-        if is_sixteen_bit(image):
-            levels = _sixteen_bit_levels(path, image)
+        if bits_of(image) == 16:
+            levels = _sixteen_bit_levels(path, image, mode)
         else:
             levels = np.asarray(image if image.mode == mode else image.convert(mode))
         about: dict[Any, Any] = dict(image.info)
@@ -100,7 +103,12 @@ def read_photograph(path: Path) -> Photograph:
                 exif.get_ifd(part)
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     levels = levels.reshape(*levels.shape[:2], -1)
-    return Photograph(path, mode, _ORIENTED.get(orientation, np.asarray)(levels), exif, about, texts)
+    return Photograph(path, mode, _upright(levels, orientation), exif, about, texts)
+
+
+def _upright(levels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    turned: NDArray[Any] = _ORIENTED.get(orientation, np.asarray)(levels)
+    return turned
 
 
 def described(path: Path) -> tuple[str, int]:
@@ -120,11 +128,16 @@ def suffix_of(mode: str) -> str:
 def read_stamp(path: Path) -> str:
     """Return what a file says it was made by; an empty text if it says nothing or is no image."""
     try:
-        with Image.open(path) as image:
+        with _of_any_size(), Image.open(path) as image:
             tags: Any = getattr(image, "tag_v2", {})
             return str(image.info.get(STAMP) or tags.get(TiffImagePlugin.SOFTWARE, ""))
-    except (OSError, Image.DecompressionBombError):
+    except Exception:  # Pillow raises almost anything on what is no image of ours
         return ""
+
+
+def is_restored(path: Path) -> bool:
+    """Return whether a file is what this command made of a photograph."""
+    return read_stamp(path).startswith(STAMPED)
 
 
 def write_photograph(
@@ -145,13 +158,24 @@ def write_photograph(
 
 
 @contextmanager
+def _of_any_size() -> Iterator[None]:
+    """Let Pillow open what is restored from the largest photographs: many times `MOST_PIXELS`."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+@contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            # From a path, Pillow maps TIFF files, and takes turned ones for as wide as they are high.
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 yield image
     except UnidentifiedImageError:
         raise UserError(f"{path}: not a photograph; expected {', '.join(FORMATS)}") from None
@@ -160,7 +184,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise UserError(f"{path}: has more than {MOST_PIXELS} pixels; cut it into smaller images") from None
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error)
         raise UserError(f"{path}: unreadable or truncated image ({reason}); replace the file") from None
 
 
@@ -175,23 +199,51 @@ def _mode(path: Path, image: Image.Image) -> str:
     transparent = "transparency" in image.info or image.mode == "PA"
     kinds = {"1": "L", "L": "L", "I;16": "L", "I;16B": "L", "LA": "LA", "P": "RGB", "PA": "RGB", "RGB": "RGB"}
     mode = {**kinds, "RGBA": "RGBA", "CMYK": "CMYK"}.get(image.mode)
-    if mode is None or (mode == "CMYK" and is_sixteen_bit(image)):
-        depth = "16-bit " if is_sixteen_bit(image) else ""
+    bits = bits_of(image)
+    if mode is None or bits not in (8, 16) or (mode == "CMYK" and bits == 16):
         raise UserError(
-            f"{path}: a {depth}image of mode {image.mode}; convert it to grey or RGB of 8 or 16 bit, or to 8-bit CMYK"
+            f"{path}: an image of mode {image.mode} with {bits} bits a channel; convert it to grey or RGB of 8 or 16 bit, or to 8-bit CMYK"
         )
     return f"{mode}A" if transparent and mode in ("L", "RGB") else mode
 
 
-def _sixteen_bit_levels(path: Path, image: Image.Image) -> NDArray[Any]:
-    """Return all 16 bits, uint16. Pillow reads them of grey images only."""
-    if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)
-    levels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if levels is None or levels.dtype != np.uint16 or levels.ndim != 3:
-        raise UserError(f"{path}: unreadable or truncated 16-bit image; replace the file, or convert it to PNG")
-    order = {"LA": [0, 3], "RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3]}[image.mode]
-    return np.asarray(levels)[..., order]
+def _sixteen_bit_levels(path: Path, image: Image.Image, mode: str) -> NDArray[Any]:
+    """Return all 16 bits as displayed but for the orientation that `image` still has, uint16.
+
+    Pillow reads them of grey images only. OpenCV's reading of others counts if its upper 8 bits are what Pillow displays: it
+    turns some images by itself, and knows no planes, no alpha that colors were multiplied by, and no transparent color.
+    """
+    tags: Any = getattr(image, "tag_v2", {})
+    levels: NDArray[Any] | None
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.uint16)
+        levels = 65535 - levels if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0 else levels
+    else:
+        order = {"LA": [0, 3], "RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3]}[image.mode]
+        turned = tags.get(ExifTags.Base.Orientation, 1)  # Pillow turns TIFF images when it loads them
+        shown = np.asarray(image)
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot read is said below
+        read = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        found = (
+            read[..., order]
+            if read is not None and read.dtype == np.uint16 and read.ndim == 3 and read.shape[2] > max(order)
+            else None
+        )
+        ways = [] if found is None else [found, _upright(found, turned)]
+        levels = next((way for way in ways if way.shape == shown.shape and np.array_equal(way >> 8, shown)), None)
+    if levels is None or tags.get(_EXTRA_SAMPLES, (0,))[0] == _MULTIPLIED:
+        raise UserError(
+            f"{path}: a 16-bit image that cannot be read, truncated or of a rare kind; convert it to PNG of 16 bit"
+        )
+    if mode.endswith("A") and not image.mode.endswith("A"):
+        levels = levels.reshape(*levels.shape[:2], -1)
+        visible = (levels != np.asarray(image.info["transparency"])).any(axis=-1, keepdims=True)
+        levels = np.concatenate([levels, visible.astype(np.uint16) * 65535], axis=-1)
+    return levels
+
+
+_EXTRA_SAMPLES, _MULTIPLIED = 338, 1
+"""The TIFF tag that says what an alpha channel is, and its value where colors were multiplied by it."""
 
 
 def _exif(photograph: Photograph, size: tuple[int, int]) -> Image.Exif:
@@ -218,9 +270,20 @@ def _xmp(about: Mapping[str, Any]) -> bytes:
     return re.sub(rb'(tiff:Orientation(?:="|>))[0-9]', rb"\g<1>1", content)
 
 
+def _dpi(about: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the resolution if it is one that a file can hold; some cameras and programs write 0/0."""
+    dpi = tuple(float(dots) for dots in about.get("dpi", ()))
+    return dpi if len(dpi) == 2 and all(0 < dots < 1e6 for dots in dpi) else ()
+
+
 def _chunks(photograph: Photograph, size: tuple[int, int], stamp: str) -> Iterator[Chunk]:
     about = photograph.about
-    if icc := about.get("icc_profile"):
+    icc = about.get("icc_profile")
+    if icc and len(icc) > PngImagePlugin.MAX_TEXT_CHUNK:
+        say_once(
+            f"{photograph.path}: its color profile of {size_text(len(icc))} is more than readers of PNG take; it is left out"
+        )
+    elif icc:
         yield b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)
     elif "srgb" in about:
         yield b"sRGB", bytes([about["srgb"]])
@@ -228,8 +291,8 @@ def _chunks(photograph: Photograph, size: tuple[int, int], stamp: str) -> Iterat
         if key in about:
             values = np.atleast_1d(about[key])
             yield name, struct.pack(f">{len(values)}I", *(round(100_000 * float(value)) for value in values))
-    if "dpi" in about:
-        yield b"pHYs", struct.pack(">IIB", *(max(1, round(float(dots) / 0.0254)) for dots in about["dpi"]), 1)
+    if dpi := _dpi(about):
+        yield b"pHYs", struct.pack(">IIB", *(max(1, round(dots / 0.0254)) for dots in dpi), 1)
     if exif := _exif(photograph, size):
         yield b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")
     texts = PngImagePlugin.PngInfo()
@@ -250,5 +313,6 @@ def _write_tiff(
     if xmp := _xmp(photograph.about):
         exif[TiffImagePlugin.XMP] = xmp
     image = Image.fromarray(np.ascontiguousarray(np.concatenate(list(bands))), mode=photograph.mode)
-    known = {key: photograph.about[key] for key in ("icc_profile", "dpi") if key in photograph.about}
+    known = {"icc_profile": photograph.about.get("icc_profile"), "dpi": _dpi(photograph.about) or None}
+    known = {key: value for key, value in known.items() if value}
     image.save(path, format="TIFF", exif=exif.tobytes(), **known)  # compressed, Pillow would lose parts of EXIF

@@ -78,11 +78,14 @@ def export_run(
     """Write a run's weights (.safetensors, .pth), `README.md`, `openmodeldb.json` and `record.json`.
 
     name: of the model, by default its profile's. folders: where the baseline files are. onnx: write ONNX too. command: makes the
-    run again; by default the one that trains it with its profile.
+    run again; by default the one that trains it with its profile. Raises `UserError` for a folder with a README of its own.
     """
     if name and Path(name).name != name:
         raise UserError(f"--name {name}: expected the name of a model, without folders")
     record = sound_record(folder)
+    card, entry, copied = out / "README.md", out / "openmodeldb.json", out / "record.json"
+    if card.exists() and not entry.exists():
+        raise UserError(f"{card}: is not of an exported model and would be overwritten; name another folder")
     scale = int(record.config["scale"])
     stem = f"{scale}x_{name or record.profile}"
     weights = [out / f"{stem}{suffix}" for suffix in (".safetensors", ".pth")]
@@ -94,7 +97,6 @@ def export_run(
         written = write_onnx(model, out, stem)
         others += written.paths
         notes[" ".join(f"`{path.name}`" for path in written.paths)] = written.text
-    card, entry, copied = out / "README.md", out / "openmodeldb.json", out / "record.json"
     with files.atomic_write(card) as temporary:
         temporary.write_text(_card(record, stem, type(model).__name__, notes, command), encoding="utf-8")
     files.write_json(entry, _entry(record, stem, type(model).__name__, weights[1]))
@@ -121,7 +123,7 @@ def _other_forms(model: nn.Module, out: Path, stem: str) -> tuple[list[Path], di
     loaded = build_from_file(path)
     image = torch.rand(1, CHANNELS[0], 48, 40, generator=generator("export"))
     difference = 255 * float((enlarge(loaded, image) - enlarge(model, image)).abs().max())
-    if difference > _SAME:
+    if not difference <= _SAME:  # NaN too
         path.unlink()
         return [], {weights: f"{type(model).__name__}, which spandrel does not load: use adaptsr, basicsr or ONNX"}
     return [path], {

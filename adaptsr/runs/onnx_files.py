@@ -18,7 +18,7 @@ from torch import nn
 from adaptsr import files
 from adaptsr.backbones.gate import facts
 from adaptsr.backbones.inference import enlarge
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, one_line
 from adaptsr.randomness import generator
 
 OPSET = 17
@@ -72,7 +72,7 @@ def write_onnx(model: nn.Module, folder: Path, stem: str) -> OnnxFiles:
     sizes = tuple(dict.fromkeys(fitted(*size) for size in SIZES))
     try:
         content = _exported(whole, sizes[0], any_size=True)
-        difference = max(_difference(whole, content, size) for size in sizes)
+        difference = float(np.max([_difference(whole, content, size) for size in sizes]))  # NaN if one is
     except Exception:  # the exporter and onnxruntime fail in their own ways
         difference = float("inf")
     if difference <= TOLERANCE:
@@ -94,11 +94,11 @@ def _write_fixed(
             content = _exported(model, (height, width), any_size=False)
             difference = _difference(model, content, (height, width))
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise UserError(
                 f"{path}: this architecture cannot be written as ONNX: {reason}; hand on .safetensors"
             ) from None
-        if difference > TOLERANCE:
+        if not difference <= TOLERANCE:  # NaN too
             raise UserError(
                 f"{path}: onnxruntime differs from torch by {255 * difference:.2f} levels of 255; hand on .safetensors"
             )

@@ -1,7 +1,7 @@
 """Finished runs that another run has taken the place of: set aside under their key, and brought back by it.
 
 A profile whose data, weights or options change asks for other runs under the same names. What was finished is kept in
-`results/<profile>/superseded/<key>/`.
+`results/<profile>/superseded/<key>/`, each row in a folder of its own: two rows may be the same run by their keys.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from adaptsr.runs.run import Run
 FOLDER = "superseded"
 
 
-def superseded_folder(results: Path, key: str) -> Path:
-    return results / FOLDER / key
+def superseded_folder(run: Run, results: Path, key: str) -> Path:
+    return run.folder(results / FOLDER / key)
 
 
 def set_aside(run: Run, results: Path, key: str) -> Path:
     """Move a finished run of another key out of the way, whole, and return where it is kept."""
-    target = superseded_folder(results, key)
+    target = superseded_folder(run, results, key)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():  # the same run, set aside before
-        discarded = target.with_name(f".{key}")
+        discarded = target.with_name(f".{target.name}")
         target.rename(discarded)
         shutil.rmtree(discarded)
     run.folder(results).rename(target)
@@ -32,8 +32,12 @@ def set_aside(run: Run, results: Path, key: str) -> Path:
 
 def bring_back(run: Run, results: Path, key: str) -> bool:
     """Move a run of this key back to its place, if one was set aside; say whether there was one."""
-    kept, folder = superseded_folder(results, key), run.folder(results)
-    if not (kept / "record.json").is_file():
+    folder = run.folder(results)
+    before = results / FOLDER / key  # where version 0.3 kept it
+    kept = next(
+        (kept for kept in (superseded_folder(run, results, key), before) if (kept / "record.json").is_file()), None
+    )
+    if kept is None:
         return False
     if folder.exists():  # an unfinished run: whoever finished one set it aside before
         shutil.rmtree(folder)

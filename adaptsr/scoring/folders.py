@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptsr.config.schema import Metric, Scoring
 from adaptsr.data.matching import Side, list_images, match, read, read_matched
-from adaptsr.devices import claim_gpu
 from adaptsr.errors import raise_all
 from adaptsr.metrics.conventions import Convention
 from adaptsr.scoring.scorer import Scorer, ScoreRow
@@ -53,8 +51,6 @@ def score_folders(sr: Path, hr: Path | None, scoring: Scoring, crop_border: int,
     Raises one `UserError` that names every image without a partner, unreadable, or of another size than its partner.
     """
     pairs = matched_folders(sr, hr) if hr else _listed(sr)
-    if device == "cuda":  # any free GPU; `cuda:1` is the user's own choice
-        claim_gpu(1, lambda line: print(line, file=sys.stderr, flush=True))
     # Every reference is scored once: nothing of it is worth remembering.
     scorer = Scorer(scoring.model_copy(update={"crop_border": crop_border}), device, feature_memory=0)
     names = sorted(pairs)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptsr.config.schema import Scoring
 from adaptsr.devices import TF32
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, one_line
 from adaptsr.metrics.conventions import Convention, conventions
 from adaptsr.metrics.dists import LARGEST_WHOLE, dists, dists_in_tiles, with_moments
 from adaptsr.metrics.ssim import pyiqa_ssim
@@ -23,7 +23,6 @@ from adaptsr.metrics.weights import (
     build_network,
     missing_weights,
     missing_weights_error,
-    one_line,
 )
 from adaptsr.scoring.external import NO_HR
 from adaptsr.scoring.features import FeatureMemory as _FeatureMemory

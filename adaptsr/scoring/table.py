@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pydantic
 
 from adaptsr import files
-from adaptsr.errors import UserError
+from adaptsr.errors import UserError, one_line
 from adaptsr.metrics.conventions import scoring_of
 from adaptsr.runs.run import Run
 
@@ -261,7 +261,7 @@ def _read(path: Path, types: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
         ArithmeticError,
         RecursionError,
     ) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise UserError(f"{path}: not a score file, or a torn one ({reason}); {REMAKE}") from None
     if found != expected:
         raise UserError(f"{path}: changed after it was written: its rows differ from their checksum; {REMAKE}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,8 +11,14 @@ import numpy as np
 import pandas as pd
 
 from adaptsr.statistics.corrections import hedges_correction, holm, sign_flip_p
-from adaptsr.statistics.pairing import Pairs, pair, seed_mean, seed_tables
-from adaptsr.statistics.uncertainty import Uncertainty, over_seeds, over_seeds_and_scenes, scene_effects
+from adaptsr.statistics.pairing import DIVERGED, Pairs, pair, seed_mean, seed_tables
+from adaptsr.statistics.uncertainty import (
+    Uncertainty,
+    effective_scenes,
+    over_seeds,
+    over_seeds_and_scenes,
+    scene_totals,
+)
 
 ALPHA = 0.05
 """Level of the families of tests: two-sided for differences, one-sided for equivalence and non-inferiority."""
@@ -44,31 +50,33 @@ def compare(
     tables: Mapping[str, pd.DataFrame],
     row: str,
     compared_with: str,
-    scenes: Mapping[str, str],
+    scenes: Mapping[str, str] | None,
     *,
     measure: Measure,
     seeds: Sequence[int] | None = None,
+    diverged: Collection[int] = (),
 ) -> dict[str, Any]:
     """Compute one line of `significance`, except what needs the whole family.
 
     Other arguments as for `pair`. Undefined statistics are NaN: all but the means below two seeds; p values if the
-    difference is the same in all seeds, and those about scenes below `MIN_SCENES`; Hedges' correction and the correlation
-    below three seeds.
+    difference is the same in all seeds or a run diverged, as those that did not are no sample of all, and those about
+    scenes below `MIN_SCENES` (`effective_scenes`); Hedges' correction and the correlation below three seeds.
     """
-    pairs = pair(tables, row, compared_with, scenes, seeds)
+    pairs = pair(tables, row, compared_with, scenes, seeds, diverged)
     by_seed = pairs.by_seed
     n = len(by_seed)
     constant = n > 1 and _is_zero(float(np.ptp(by_seed)), pairs)  # the seeds differ only by rounding
     difference = seed_mean(by_seed)
     difference = 0.0 if constant and _is_zero(difference, pairs) else difference
     sd = 0.0 if constant else float(by_seed.std(ddof=1)) if n > 1 else math.nan
-    testable = n > 1 and not constant
+    lost = sum(reason == DIVERGED for reason in pairs.left_out.values())
+    testable = n > 1 and not constant and not lost
     d_z = difference / sd if testable else math.nan
-    scene_names = set(pairs.scenes)
+    effective = effective_scenes(pairs.scenes)
     of_scope: dict[str, Uncertainty | None] = {
         "seeds": over_seeds(pairs.differences) if testable else None,
         "scenes": over_seeds_and_scenes(pairs.differences, pairs.scenes)
-        if testable and len(scene_names) >= MIN_SCENES
+        if testable and effective >= MIN_SCENES
         else None,
     }
     return {
@@ -77,8 +85,10 @@ def compare(
         "seeds": n,
         "seeds_left_out": len(pairs.left_out),
         "left_out": _listed(pairs.left_out),
-        "images": len(pairs.scenes),
-        "scenes": len(scene_names),
+        "diverged": lost,
+        "images": pairs.differences.shape[1],
+        "scenes": len(set(pairs.scenes)),
+        "effective_scenes": effective,
         "row_mean": pairs.row_mean,
         "compared_mean": pairs.compared_mean,
         "difference": difference,
@@ -88,7 +98,9 @@ def compare(
         "better": _better(difference, measure.lower_better),
         **{f"{key}_{scope}": value for scope in SCOPES for key, value in _tests(difference, of_scope[scope], measure)},
         **{f"uncertainty_{scope}": of_scope[scope] for scope in SCOPES},
-        "sign_flip_p": sign_flip_p(scene_effects(pairs.differences, pairs.scenes)) if testable else math.nan,
+        "sign_flip_p": sign_flip_p(scene_totals(pairs.differences, pairs.scenes))
+        if testable and effective
+        else math.nan,
         "d_z": d_z,
         "g_z": d_z * hedges_correction(n - 1),
     }
@@ -142,10 +154,13 @@ def significance(
     seeds: Sequence[int] | None = None,
     runs: Callable[[str, str], bool] = lambda backbone, row: True,
     apply: Callable[[str, str], bool] = lambda dataset, metric: True,
+    diverged: Callable[[str, str], Collection[int]] = lambda backbone, row: (),
 ) -> pd.DataFrame:
     """Compare all rows of all comparisons: one line per comparison, backbone, dataset, metric and row, in that order.
 
-    scenes: dataset to (image to scene). runs: whether a backbone runs a row at all. apply: whether a dataset has what a metric needs. The columns are `COLUMNS`. A comparison has two families: `primary`, all its
+    scenes: dataset to (image to scene), without the data sets whose scenes are not known. runs: whether a backbone runs a
+    row at all. apply: whether a dataset has what a metric needs. diverged: the seeds with which a row diverged on a
+    backbone. The columns are `COLUMNS`. A comparison has two families: `primary`, all its
     lines in the primary metric, and `exploratory`, all its lines in the others. In each, Holm's method corrects the p
     values of one question for one scope. Every line is a test of its family, made or not, but for equivalence and
     non-inferiority in metrics without a margin; `tests_<scope>` counts the lines. `detectable_<scope>` and
@@ -163,9 +178,10 @@ def significance(
                 cells.get((backbone, dataset, measure.name), {}),
                 row,
                 comparison.compared_with,
-                scenes.get(dataset, {}),
+                scenes.get(dataset),
                 measure=measure,
                 seeds=seeds,
+                diverged={*diverged(backbone, row), *diverged(backbone, comparison.compared_with)},
             ),
         }
         for comparison in comparisons
@@ -198,7 +214,17 @@ def _records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 COLUMNS = [
     *("comparison", "family", "backbone", "dataset", "metric", "row", "compared_with"),
-    *("seeds", "seeds_left_out", "left_out", "images", "scenes", "row_mean", "compared_mean"),
+    *(
+        "seeds",
+        "seeds_left_out",
+        "left_out",
+        "diverged",
+        "images",
+        "scenes",
+        "effective_scenes",
+        "row_mean",
+        "compared_mean",
+    ),
     *("difference", "sd", "correlation", "margin", "better"),
     *(
         f"{column}_{scope}"
@@ -215,6 +241,8 @@ COLUMNS = [
 ]
 
 BETTER, WORSE, EQUIVALENT, UNDECIDED = VERDICTS = ("better", "worse", "equivalent", "undecided")
+NO_STATEMENT = "no statement"
+"""What stands for a verdict on other scenes, before the reason, where the scenes cannot carry one."""
 
 
 def verdict(line: Mapping[str, Any], scope: str) -> str:
@@ -223,6 +251,8 @@ def verdict(line: Mapping[str, Any], scope: str) -> str:
     One of `VERDICTS` if it was tested, else why not. A difference that is shown to be smaller than the margin is
     equivalent, even if it is shown not to be 0.
     """
+    if line["diverged"]:
+        return f"no test: {line['diverged']} of {line['seeds'] + line['seeds_left_out']} seeds diverged"
     if line["seeds"] == 0:
         return "nothing to compare"
     if line["seeds"] == 1:
@@ -230,8 +260,12 @@ def verdict(line: Mapping[str, Any], scope: str) -> str:
     if line["sd"] == 0:
         return f"the same {'difference' if line['difference'] else 'score'} in every seed: no test"
     if math.isnan(line[f"p_{scope}"]):
-        count = line["scenes"]
-        return f"no statement: {count} scene{'s' if count > 1 else ''}, fewer than {MIN_SCENES}"
+        count, effective = line["scenes"], line["effective_scenes"]
+        if not count:
+            return f"{NO_STATEMENT}: the scenes of these images are not known"
+        if count < MIN_SCENES:
+            return f"{NO_STATEMENT}: {count} scene{'s' if count > 1 else ''}, fewer than {MIN_SCENES}"
+        return f"{NO_STATEMENT}: {count} scenes, which weigh as {effective:.1f} of one size, fewer than {MIN_SCENES}"
     if line[f"p_equivalent_holm_{scope}"] < ALPHA:
         return EQUIVALENT
     if line[f"p_holm_{scope}"] < ALPHA:

@@ -12,16 +12,18 @@ from scipy import special
 from adaptsr.statistics.pairing import Floats
 
 FLIPPED_SCENES = 16
-"""The sign-flip test goes through all 2^n signs of up to so many scenes."""
+"""The sign-flip test goes through all 2^n signs of up to so many scenes; for more it draws `DRAWN_SIGNS`."""
+DRAWN_SIGNS = 2**14
 
 
 def sign_flip_p(effects: Floats) -> float:
-    """Return the two-sided p of the exact sign-flip test of `effects`, one per scene (Fisher 1935).
+    """Return the two-sided p of the sign-flip test of `effects`, one per scene (Fisher 1935).
 
-    It supposes only that the effects are symmetric about 0. With n scenes it cannot be below 2/2^n. NaN below two
-    scenes, above `FLIPPED_SCENES`, and if all effects are 0.
+    It supposes only that the effects are symmetric about 0. It is exact for up to `FLIPPED_SCENES` scenes, where with n
+    scenes it cannot be below 2/2^n; above, it flips signs at random, the same ones each time, and counts the signs seen
+    among them (Phipson and Smyth 2010). NaN below two scenes, and if all effects are 0.
     """
-    if not 2 <= len(effects) <= FLIPPED_SCENES or not np.any(effects):
+    if len(effects) < 2 or not np.any(effects):
         return math.nan
     sums = np.abs(_signs(len(effects)) @ effects)
     seen = abs(effects.sum())
@@ -30,8 +32,12 @@ def sign_flip_p(effects: Floats) -> float:
 
 @lru_cache(maxsize=4)  # the number of scenes differs only between test datasets
 def _signs(n: int) -> Floats:
-    """Return all (2^n, n) signs."""
-    return np.asarray(1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1), dtype=np.float64)
+    """Return all (2^n, n) signs; above `FLIPPED_SCENES`, those seen and others drawn at random, (`DRAWN_SIGNS`, n)."""
+    if n <= FLIPPED_SCENES:
+        return np.asarray(1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1), dtype=np.float64)
+    drawn = np.random.default_rng(n).choice([-1.0, 1.0], size=(DRAWN_SIGNS, n))
+    drawn[0] = 1
+    return drawn
 
 
 def hedges_correction(degrees: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 UNSEEDED = "unseeded"
 """Stands for the seed of a row that is scored once, such as the unadapted backbone."""
 
+DIVERGED = "diverged"
+"""Why a seed is left out whose run has no weights worth scoring."""
+
 Floats = NDArray[np.float64]
 
 
@@ -21,7 +24,8 @@ Floats = NDArray[np.float64]
 class Pairs:
     """Differences `row - compared_with` of one backbone, dataset and metric.
 
-    differences: (seeds, images), finite, one line for each of `seeds`. scenes: (images,), the scene of each image.
+    differences: (seeds, images), finite, one line for each of `seeds`. scenes: (images,), the scene of each image; empty
+    if they are not known.
     left_out: seed to the reason why it could not be paired. row_mean, compared_mean: means over the paired seeds, NaN
     if there are none. correlation: Pearson's, of the two rows' means over the seeds; pairing helps where it is above 0.
     NaN below three seeds, and for a row that is scored once.
@@ -71,22 +75,24 @@ def pair(
     tables: Mapping[str, pd.DataFrame],
     row: str,
     compared_with: str,
-    scenes: Mapping[str, str],
+    scenes: Mapping[str, str] | None,
     seeds: Sequence[int] | None = None,
+    diverged: Collection[int] = (),
 ) -> Pairs:
     """Pair two rows by seed.
 
-    tables: from `seed_tables`, for one backbone, dataset and metric. scenes: image to scene; an image that is missing
-    from it is its own scene. seeds: the planned seeds, by default those found.
+    tables: from `seed_tables`, for one backbone, dataset and metric. scenes: image to scene, None if not known; an
+    image that is missing from it is its own scene. seeds: the planned seeds, by default those found. diverged: the seeds
+    with which a run of either row diverged.
 
     A row without seeds (the unadapted backbone, scored once) is paired with every seed of the other row. A seed with a
-    missing or infinite value is left out.
+    missing or infinite value or a diverged run is left out.
     """
     left, right = (tables.get(name, pd.DataFrame()) for name in (row, compared_with))
     planned = sorted(set(seeds) if seeds is not None else {s for s in [*left.index, *right.index] if s != UNSEEDED})
     paired, left_out = [], {}
     for seed in planned:
-        problem = _problem(left, seed) or _problem(right, seed)
+        problem = DIVERGED if seed in diverged else _problem(left, seed) or _problem(right, seed)
         if problem:
             left_out[seed] = problem
         else:
@@ -97,7 +103,7 @@ def pair(
     means = a.mean(axis=1) if a.size else np.empty(0), b.mean(axis=1) if b.size else np.empty(0)
     return Pairs(
         differences=a - b,
-        scenes=tuple(scenes.get(image, image) for image in images),
+        scenes=() if scenes is None else tuple(scenes.get(image, image) for image in images),
         seeds=tuple(paired),
         left_out=left_out,
         row_mean=seed_mean(means[0]),

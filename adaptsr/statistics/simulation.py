@@ -21,13 +21,23 @@ EFFECTS: dict[str, Draw] = {
 
 
 class Setting(NamedTuple):
-    """Differences to simulate: standard deviations of seed effects, scene effects and the rest, and their numbers."""
+    """Differences to simulate: standard deviations of seed effects, scene effects and the rest, and their numbers.
+
+    images: of each scene; default: one.
+    """
 
     seed_sd: float
     scene_sd: float
     rest_sd: float
     seeds: int = 5
     scenes: int = 8
+    images: tuple[int, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The scene of each image."""
+        images = self.images or (1,) * self.scenes
+        return tuple(str(scene) for scene, count in enumerate(images) for _ in range(count))
 
     @property
     def variances(self) -> tuple[float, float]:
@@ -36,7 +46,7 @@ class Setting(NamedTuple):
         return self.seed_sd**2 / self.seeds + rest, self.scene_sd**2 / self.scenes + rest
 
     def draw(self, random: np.random.Generator, effects: str, tests: int = 1) -> Floats:
-        """Draw differences of true mean 0, (tests, seeds, scenes).
+        """Draw differences of true mean 0, (tests, seeds, images).
 
         Tests of one family share half of the variance of every effect, as rows do that are compared with one row.
         """
@@ -47,7 +57,9 @@ class Setting(NamedTuple):
 
         normal = EFFECTS["normal"]
         seed, scene = shared(normal, self.seeds, 1), shared(EFFECTS[effects], 1, self.scenes)
-        rest = shared(normal, self.seeds, self.scenes)
+        if self.images:
+            scene = scene.repeat(self.images, axis=-1)
+        rest = shared(normal, self.seeds, len(self.names))
         return np.asarray(self.seed_sd * seed + self.scene_sd * scene + self.rest_sd * rest)
 
 
@@ -63,9 +75,8 @@ SETTINGS = {
 def coverage(setting: Setting, effects: str, samples: int, seed: int = 0) -> float:
     """Return the share of samples whose 95% interval over seeds and scenes covers the true mean."""
     random = np.random.default_rng(seed)
-    names = tuple(map(str, range(setting.scenes)))
     drawn = (setting.draw(random, effects)[0] for _ in range(samples))
-    return float(np.mean([abs(d.mean()) <= over_seeds_and_scenes(d, names).half_width(ALPHA) for d in drawn]))
+    return float(np.mean([abs(d.mean()) <= over_seeds_and_scenes(d, setting.names).half_width(ALPHA) for d in drawn]))
 
 
 def false_alarms(setting: Setting, effects: str, tests: int, samples: int, seed: int = 0) -> float:
@@ -74,7 +85,7 @@ def false_alarms(setting: Setting, effects: str, tests: int, samples: int, seed:
     That is so where the smallest p is below 5% divided by the number of tests.
     """
     random = np.random.default_rng(seed)
-    names = tuple(map(str, range(setting.scenes)))
+    names = setting.names
     families = (setting.draw(random, effects, tests) for _ in range(samples))
     level = ALPHA / tests
     alarms = (any(over_seeds_and_scenes(d, names).half_width(level) < abs(d.mean()) for d in f) for f in families)
@@ -95,6 +106,10 @@ def satterthwaite_p(differences: Floats) -> float:
     return float(2 * special.stdtr(effective, -abs(mean) / np.sqrt(variance / (seeds * scenes))))
 
 
+UNEQUAL = ((4, 2, 2, 2, 2, 2, 1, 1), (10, *[1] * 20), (10, *[2] * 29))
+"""Images of scenes that weigh as 6.7, 7.5 and 21.4 scenes of one size."""
+
+
 def table(samples: int = 4000, tests: int = 44) -> Iterator[str]:
     """Yield the lines of a Markdown table: coverage, and the share of families with a false alarm."""
     yield f"| Dominated by | scenes | effects | coverage of the 95% interval | false alarm in {tests} tests | the same by Satterthwaite |"
@@ -108,6 +123,12 @@ def table(samples: int = 4000, tests: int = 44) -> Iterator[str]:
                 families = (setting.draw(random, effects, tests) for _ in range(samples // 4))
                 share = np.mean([min(map(satterthwaite_p, family)) < ALPHA / tests for family in families])
                 yield f"| {dominant} | {scenes} | {effects} | {coverage(setting, effects, samples):.3f} | {alarms:.3f} | {share:.3f} |"
+    for dominant, sds in SETTINGS.items():
+        for images in UNEQUAL:
+            setting = Setting(*sds, scenes=len(images), images=images)
+            alarms = false_alarms(setting, "normal", tests, samples // 4)
+            sizes = f"{len(images)} of {max(images)} to {min(images)} images"
+            yield f"| {dominant} | {sizes} | normal | {coverage(setting, 'normal', samples):.3f} | {alarms:.3f} | |"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import optimize, special
 
 from adaptsr.statistics.pairing import Floats
@@ -21,7 +22,7 @@ class Uncertainty:
     at the levels that Holm's method asks for, they reject several times too often; `simulation` shows both.)
     """
 
-    parts: tuple[tuple[float, int], ...]
+    parts: tuple[tuple[float, float], ...]
 
     @property
     def standard_error(self) -> float:
@@ -76,22 +77,32 @@ def over_seeds_and_scenes(differences: Floats, scenes: tuple[str, ...]) -> Uncer
 
     scenes: (images,). Seeds and scenes are crossed random effects; each seed mean and each scene mean also holds its
     share of what is left over, so that their sum errs on the safe side (the unbiased estimate subtracts the share that
-    is counted twice). A scene of more images weighs more in the mean, hence in its variance.
+    is counted twice). The variance over scenes is the jackknife's, which leaves out one scene at a time, with the degrees
+    of freedom of `effective_scenes`; for scenes of one size it is the variance of the mean of the scene means.
     """
-    return Uncertainty((_of_mean(differences.mean(axis=1)), _of_mean(scene_effects(differences, scenes))))
+    totals, sizes = _by_scene(differences, scenes)
+    without = (totals.sum() - totals) / (sizes.sum() - sizes)
+    variance = float(without.var()) * (len(sizes) - 1)
+    return Uncertainty((_of_mean(differences.mean(axis=1)), (variance, effective_scenes(scenes) - 1)))
 
 
-def scene_effects(differences: Floats, scenes: tuple[str, ...]) -> Floats:
-    """Return one value per scene whose mean is the mean over all images: the scene's mean, weighted about that mean.
+def effective_scenes(scenes: tuple[str, ...]) -> float:
+    """Return how many scenes of one size would weigh as these do: fewer, if some hold many of the images."""
+    sizes = np.unique(np.asarray(scenes), return_counts=True)[1]
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(sizes) else 0.0
 
-    With as many images in every scene these are the scene means over seeds.
-    """
+
+def scene_totals(differences: Floats, scenes: tuple[str, ...]) -> Floats:
+    """Return one value per scene, in proportion to its part of the mean over all images."""
+    return _by_scene(differences, scenes)[0]
+
+
+def _by_scene(differences: Floats, scenes: tuple[str, ...]) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the sum of the differences over the images of each scene, a mean over seeds, and the number of its images."""
     _, cluster, sizes = np.unique(np.asarray(scenes), return_inverse=True, return_counts=True)
-    by_image = differences.mean(axis=0)
-    means = np.bincount(cluster, weights=by_image) / sizes
-    effects: Floats = by_image.mean() + (means - by_image.mean()) * sizes / sizes.mean()
-    return effects
+    totals: Floats = np.bincount(cluster, weights=differences.mean(axis=0)).astype(float)
+    return totals, sizes.astype(np.int64)
 
 
-def _of_mean(values: Floats) -> tuple[float, int]:
+def _of_mean(values: Floats) -> tuple[float, float]:
     return float(values.var(ddof=1)) / len(values), len(values) - 1

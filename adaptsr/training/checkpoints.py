@@ -96,14 +96,18 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The newest checkpoints of a run. Each holds the trained parameters, the trainer's state, the history and the run's key."""
+    """The newest checkpoints of a run. Each holds the trained parameters, the trainer's state, the history and the run's key.
+
+    plan: checksum of the plan that the parameters belong to (`Plan.sha256`), if there is one.
+    """
 
     folder: Path
     key: str
+    plan: str | None = None
 
     def save(self, iteration: int, model: nn.Module, trainer: Stateful, history: History) -> None:
         tensors = {f"{MODEL}{name}": tensor for name, tensor in adaptation_state(model).items()} | trainer.state()
-        metadata = {"iteration": iteration, "key": self.key, "history": history.dump()}
+        metadata = {"iteration": iteration, "key": self.key, "plan": self.plan, "history": history.dump()}
         checked = {**metadata, "sha256": _checksum(tensors, metadata)}
         save_tensors(self.folder / f"{iteration:09d}.safetensors", tensors, checked)
         for old in self._newest_first()[CHECKPOINTS_KEPT:]:
@@ -131,6 +135,16 @@ class Checkpoints:
             return metadata["iteration"], History.load(metadata["history"])
         return 0, History()
 
+    def belong_to(self, plan: str) -> bool:
+        """Tell whether the newest undamaged checkpoint of this run was made with a plan, given its checksum."""
+        for path in self._newest_first():
+            try:
+                _, metadata = self._read(path)
+            except UserError:
+                continue
+            return metadata.get("plan") == plan
+        return False
+
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -142,6 +156,8 @@ class Checkpoints:
             raise UserError(f"{path}: damaged: the content differs from its checksum")
         if metadata["key"] != self.key:
             raise UserError(f"{path}: a checkpoint of other options, data or schedule")
+        if self.plan and metadata.get("plan") not in (None, self.plan):
+            raise UserError(f"{path}: a checkpoint of another plan, such as other ranks")
         return tensors, metadata
 
     def _newest_first(self) -> list[Path]:

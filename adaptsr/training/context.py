@@ -93,8 +93,9 @@ class TrainingContext:
 
     def cuts(self, training: schema.Training, seed: int, purpose: str) -> Callable[[int], Cut]:
         scale, batch, crop = self.matrix.profile.scale, training.batch_size, training.crop
-        images = training.images
-        sources = [source.limited(images, seed) for source in self.sources] if images else self.sources
+        sources = self.sources
+        if training.images:
+            sources = [source.limited(training.images, seed, index) for index, source in enumerate(sources)]
         return lambda index: cut_batch(sources, seed, index, batch, crop, scale, purpose)
 
     def plan(self, variant: Variant, seed: int) -> Plan:

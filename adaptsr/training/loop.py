@@ -98,12 +98,13 @@ def optimise(
             if not last:
                 by_time = time.monotonic() - saved_at > 60 * training.checkpoint_minutes
                 by_count = done % (training.checkpoint_iterations or training.iterations) == 0
-                if by_time or by_count or terminated():
+                stop = terminated()
+                if by_time or by_count or stop:
                     if (diverged_at := losses.read(done)) is not None:
                         return outcome(diverged_at)
                     checkpoints.save(done, model, trainer, history)
                     saved_at = time.monotonic()
-                if terminated():
+                if stop:
                     raise Terminated(f"stopped by SIGTERM after iteration {done}; a checkpoint is written")
             # Log only after saving: a closed pipe must not cost the checkpoint.
             if validated:

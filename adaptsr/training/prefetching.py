@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -42,7 +43,11 @@ def made_ahead(make: Callable[[int], Item], start: int, stop: int) -> Iterator[C
         worker_init_fn=_outlive_signals,
         generator=torch.Generator(),
     )
+    before = signal.getsignal(signal.SIGCHLD)
     items: Iterator[Item] = iter(loader)
+    if threading.current_thread() is threading.main_thread():
+        # torch's handler would raise wherever training is once the process ends; `take` notices by itself.
+        signal.signal(signal.SIGCHLD, before)
     expected = start
 
     def take(index: int) -> Item:

@@ -77,6 +77,10 @@ def pretrain(matrix: Matrix, name: str, out: Path, progress: Progress) -> None:
         outcome = optimise(
             context, model, training, SEED, checkpoints, lambda line: progress(f"{name}: {line}"), terminated
         )
+    if outcome.diverged_at is not None:
+        raise UserError(
+            f"{name}: diverged at iteration {outcome.diverged_at}; lower pretraining.training.lr in {matrix.source}"
+        )
     save_tensors(out, model.state_dict(), {"key": key})
     test = load_split(manifest, "test")
     files.write_json(

@@ -23,7 +23,7 @@ class Step:
 
     def __init__(self, context: TrainingContext, model: nn.Module, training: schema.Training, seed: int) -> None:
         self._context, self._training, self._seed = context, training, seed
-        self.model = model
+        self.model = model.eval()
         self._objective = objective_of(training, context.device)
         self._adversary = Adversary(training, seed, context.device) if GAN in training.objective.terms else None
         self.best = Best(model) if training.keep == "best" else None
@@ -39,7 +39,8 @@ class Step:
         # DropPath and similar layers draw from the global generators.
         randomness.seed_globals(self._seed, "step", iteration)
         lr, hr = self._context.sample(self._training, self._seed, iteration, "train")
-        training_mode(self.model)
+        if not self.model.training:  # before the first step, and after a validation
+            training_mode(self.model)
         self.trainer.begin(iteration)
         if self._adversary:
             self._adversary.begin(iteration)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +157,13 @@ def train_run(
     variant_key = matrix.variant_key(context.name, variant.row)
     key = run_key(variant_key, context.inputs, seed)
     start = _start(context, variant, seed)
-    with memory_explained(training):
-        plan = Plan.load(start) if start else context.plan(variant, seed)
-    plan.save(folder)
+    checkpoints = Checkpoints(folder / "checkpoints", key)
+    if checkpoints.belong_to(Plan.sha256(folder)):  # made anew it might differ: on another card, by another library
+        plan = Plan.load(folder)
+    else:
+        with memory_explained(training):
+            plan = Plan.load(start) if start else context.plan(variant, seed)
+        plan.save(folder)
     model = attach(context.fresh_backbone(), variant, plan)
     if start:
         load_adaptation(model, load_tensors(start / ADAPTATION)[0], str(start / ADAPTATION))
@@ -168,7 +172,7 @@ def train_run(
         accelerate(model)
     else:
         compile_regions(model)
-    checkpoints = Checkpoints(folder / "checkpoints", key)
+    checkpoints = replace(checkpoints, plan=Plan.sha256(folder))
     outcome = optimise(
         context, model, training, seed, checkpoints, lambda line: progress(f"{run.label}: {line}"), terminated
     )

@@ -98,12 +98,14 @@ def _values(at: Matrix, backbone: str, row: str, progress: Progress) -> dict[int
 def _mean(job: ScoringJob, subject: Subject) -> float:
     kept = read_kept(kept_path(subject.folder, job.test.dataset), subject.restored, job.images_digest)
     assert kept is not None
-    missing = kept.rows.loc[kept.rows["value"].isna(), "reason"]
+    (key,) = job.keys  # scores of a metric that was tuned by before may lie beside
+    rows = kept.rows[kept.rows["metric"] == key]
+    missing = rows.loc[rows["value"].isna(), "reason"]
     if len(missing):
         raise UserError(
             f"{job.matrix.source}: tuning.metric: an image of {job.test.dataset} has no value: {missing.iloc[0]}"
         )
-    return math.fsum(kept.rows["value"]) / len(kept.rows)
+    return math.fsum(rows["value"]) / len(rows)
 
 
 def _tell(progress: Progress, point: dict[str, Any], line: str) -> None:

@@ -28,7 +28,7 @@ from adaptsr.backbones.sites import Site, find_sites
 from adaptsr.errors import UserError
 from tests.factories import refusal
 
-RULES = ["greedy", "proportional"]
+RULES = ["greedy", "proportional", "rank_linear"]
 Cost = Callable[[str, int], int]
 
 
@@ -151,6 +151,9 @@ class TestAllocate:
         ("greedy", [2, 3, 1], [10, 10, 1], 75, 4, [3, 4, 4]),
         # In the proportion of the scores as far as the budget goes.
         ("proportional", [1, 2, 4], [10, 10, 10], 140, 16, [2, 4, 8]),
+        # By order alone: 7, 1 and 4 on the line from 7 to 1, and the rest to the largest fractional part.
+        ("rank_linear", [300, 2, 3], [10, 10, 10], 120, 7, [7, 1, 4]),
+        ("rank_linear", [300, 2, 3], [10, 10, 10], 70, 7, [4, 1, 2]),
         # With nothing to tell sites apart, proportional is uniform and greedy fills them in module order.
         ("greedy", [2, 2, 2, 2], [5, 5, 5, 5], 160, 16, [16, 14, 1, 1]),
         ("proportional", [2, 2, 2, 2], [5, 5, 5, 5], 160, 16, [8, 8, 8, 8]),
@@ -175,7 +178,7 @@ def test_by_hand(
         ({"r_min": 5}, r"^r_min, r_max: .* found r_min 5, r_max 4"),
         ({"r_min": 0, "r_max": 0}, r"^r_min, r_max: .* found r_min 0, r_max 0"),
         ({"budget": 2}, r"^budget: r_min 1 alone costs 3 parameters at the 3 sites, more than the budget of 2"),
-        ({"rule": "best"}, r"^allocation: 'best' is unknown; there are greedy, proportional"),
+        ({"rule": "best"}, r"^allocation: 'best' is unknown; there are greedy, proportional, rank_linear"),
     ],
 )
 def test_errors_are_one_line(change: Mapping[str, object], line: str) -> None:

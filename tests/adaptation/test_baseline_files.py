@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptsr.adaptation.baseline_files import read_literals
+from adaptsr.adaptation.baseline_files import Variant, read_literals
 from tests.factories import refusal
 
 LITERALS = {"VARIANTS": '{"a": {}}', "ROWS": '["a"]', "PROTOCOL": "1"}
@@ -28,11 +28,21 @@ def write(folder: Path, **changes: str) -> Path:
         ({"PROTOCOL": "1\nPROTOCOL = 2"}, "line 5: PROTOCOL is set twice; keep one of the two"),
         ({"PROTOCOL": "int(1)"}, "line 4: PROTOCOL must be a literal"),
         ({"ROWS": '["b"]'}, "ROWS: 'b' is not in VARIANTS"),
+        ({"ROWS": "[[1]]"}, "ROWS: [1] is not in VARIANTS"),
+        ({"VARIANTS": "{[]: 1}"}, "line 2: VARIANTS must be a literal"),
+        ({"VARIANTS": '{"a": {1: 2}}'}, "VARIANTS: 1: expected a name in quotes"),
+        ({"PROTOCOL": "1\0"}, "not valid Python"),
+        ({"PROTOCOL": "(" * 500 + "1" + ")" * 500}, ""),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line_with_file_and_literal(tmp_path: Path, changes: dict[str, str], said: str) -> None:
     path = write(tmp_path, **changes)
     assert refusal(lambda: read_literals(path)).startswith(f"{path}: {said}")
+
+
+def test_a_title_that_cannot_be_filled_is_the_rows_name(tmp_path: Path) -> None:
+    file = read_literals(write(tmp_path, TITLE='"{rank.x}"', OPTIONS='{"rank": 1}'))
+    assert Variant(file, "a", {"rank": 1}).title == "method/a"
 
 
 def test_a_byte_order_mark_is_read(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_depthwise_convolutions_stay_frozen() -> None:
         assert not any(parameter.requires_grad for parameter in adapted.get_submodule(site.name).parameters())
 
 
-@pytest.mark.parametrize("rule", ["greedy", "proportional"])
+@pytest.mark.parametrize("rule", ["greedy", "proportional", "rank_linear"])
 def test_rank_aware_spends_the_budget_of_uniform_lora(rule: str) -> None:
     """Rank-aware LoRA trains at most what lora/r8 trains, and at least 99% of it."""
     chosen = variant("rank_aware", "random", budget=885_955, allocation=rule)

@@ -28,6 +28,7 @@ def plan(chosen: str = "gradient", **options: Any) -> dict[str, Any]:
     [
         "gradient",
         "gradient-proportional",
+        "gradient-rank-linear",
         "gradient-per-cost",
         "gradient-reversed",
         "fisher",

@@ -174,7 +174,7 @@ def test_misaligned_pairs_are_said(project: Path, capsys: pytest.CaptureFixture[
         (["-o", "mine", "--pairs", "huge"], "has more than 80000000 pixels; cut it into smaller images"),
         (["-o", "mine", "--weights", "none.pth"], "no such weights file"),
         (["-o", "mine", "--profile", "none.yaml"], "--profile none.yaml: no such profile"),
-        (["-o", "mine", "--profile", "Snakefile"], "expected a profile with seeds, training and scoring"),
+        (["-o", "mine", "--profile", "Snakefile"], "Snakefile: expected a mapping of keys at the top of the profile"),
         (["-o", "mine", "--device", "mps"], "torch cannot use a GPU here"),
         (["-o", "mine", "--degradation"], "give HR alone with --photographs DIR"),
     ],
@@ -214,3 +214,49 @@ def test_ranges_of_the_degradation_are_checked() -> None:
         ("gaussian_sigma=a-b", "expected NAME=LOW-HIGH"),
     ):
         assert reason in refusal(lambda word=word: degradation_of([word]))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("seeds: [1, 2]", "seeds: 1"), "seeds"),
+        (("  batch_size: 4", "  batch_size: 0"), "training.batch_size"),
+        (("  batch_size: 4", "  batsch_size: 4"), "training"),
+        (("scoring:", "scoring: {}\nscorings:"), "scor"),
+    ],
+)
+def test_a_mistake_in_the_template_is_one_line_with_its_file(
+    project: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], said: str
+) -> None:
+    text = (project / "config/pilot.yaml").read_text()
+    assert change[0] in text
+    (project / "config/own.yaml").write_text(text.replace(*change, 1))
+    assert main(["adapt", *PAIRS, *WEIGHTS, *NAME, "--iterations", "2", "--profile", "config/own.yaml"]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "config/own.yaml" in last
+    assert said in last
+
+
+def test_a_template_that_trains_nothing_or_is_no_text_is_one_line(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "config/latin.yaml").write_bytes("title: \xfcber".encode("latin-1"))
+    words = ["adapt", *PAIRS, *WEIGHTS, *NAME, "--iterations", "2", "--profile", "config/latin.yaml"]
+    assert main(words) == 2
+    assert "config/latin.yaml: not a text file in UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("minutes", ["nan", "inf", "0", "-1"])
+def test_minutes_that_are_no_number_are_refused(
+    project: Path, capsys: pytest.CaptureFixture[str], minutes: str
+) -> None:
+    assert main(["adapt", *PAIRS, *WEIGHTS, *NAME, f"--minutes={minutes}"]) == 2
+    assert "--minutes" in capsys.readouterr().err
+
+
+def test_names_that_yaml_takes_for_numbers_are_names(project: Path) -> None:
+    for number, name in enumerate(("1e5", "0o17", "2e3", "10e5", "007", "0x1f")):
+        for side in ("lr", "hr"):
+            [path] = (project / "pairs" / side).glob(f"*{number}_x*.png")
+            path.rename(path.with_name(f"{name}.png"))
+    assert main(["adapt", *PAIRS, *WEIGHTS, *NAME, "--iterations", "2", "--method", "lora/r1"]) == 0

@@ -102,3 +102,57 @@ def test_from_the_shell(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "align them with `adaptsr pairs align`" in capsys.readouterr().out
     assert main(["pairs", "align", *words, "--scale", "4"]) == 0
     assert "4 of 6 pairs are aligned" in capsys.readouterr().out
+
+
+def copied(pairs: Path, folder: Path, names: dict[str, str]) -> Path:
+    """A folder with some of the sound pairs, under other names."""
+    for side in ("lr", "hr"):
+        (folder / side).mkdir(parents=True, exist_ok=True)
+        for name, source in names.items():
+            [path] = (pairs / side).glob(f"{source}*.png")
+            (folder / side / f"{name}.png").write_bytes(path.read_bytes())
+    return folder
+
+
+def test_one_pair_of_another_size_is_named_and_spoils_no_other(pairs: Path, tmp_path: Path) -> None:
+    """The first pair's HR is a thumbnail: the scale is what most pairs have."""
+    given = copied(pairs, tmp_path / "given", {"a": "IMG_6", "b": "IMG_6", "c": "IMG_6"})
+    lr = read_image(given / "lr/a.png")
+    write_png(given / "hr/a.png", lr)
+    checked = check_folders(given / "lr", given / "hr", tmp_path / "page", None, quiet)
+    assert "HR is 1 times LR, of most pairs 4 times" in checked.pairs[0].reason
+    assert [pair.reason for pair in checked.pairs[1:]] == ["", ""]
+    assert not any("inf" in sentence for sentence in checked.verdict)
+
+
+def test_aligning_again_leaves_no_pair_of_the_time_before(pairs: Path, tmp_path: Path) -> None:
+    given = copied(pairs, tmp_path / "given", {"a": "IMG_6", "b": "IMG_1"})
+    align_folders(given / "lr", given / "hr", tmp_path / "out", None, quiet)
+    for side in ("lr", "hr"):
+        (given / side / "b.png").unlink()
+    align_folders(given / "lr", given / "hr", tmp_path / "out", None, quiet)
+    assert sorted(tree(tmp_path / "out")) == ["dropped.csv", "hr/a.png", "lr/a.png", "pairs.csv"]
+
+
+def test_aligning_never_removes_images_of_others(pairs: Path, tmp_path: Path) -> None:
+    given = copied(pairs, tmp_path / "given", {"a": "IMG_6"})
+    mine = copied(pairs, tmp_path / "mine", {"z": "IMG_6"})
+    before = tree(mine)
+    said = refusal(lambda: align_folders(given / "lr", given / "hr", mine, None, quiet))
+    assert "holds images that this command did not write" in said
+    assert tree(mine) == before
+
+
+@pytest.mark.parametrize("scale", ["0", "-2", "two"])
+def test_a_scale_that_is_none_is_refused(pairs: Path, capsys: pytest.CaptureFixture[str], scale: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["pairs", "check", str(pairs / "lr"), str(pairs / "hr"), f"--scale={scale}"])
+    assert "expected a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_the_page_is_one_line(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("mine")
+    assert main(["pairs", "check", str(pairs / "lr"), str(pairs / "hr"), "-o", str(tmp_path / "taken")]) == 2
+    assert "a file or folder of that name is in the way" in capsys.readouterr().err.splitlines()[-1]

@@ -53,6 +53,15 @@ def test_a_short_schedule_is_not_tuned() -> None:
     assert "the learning rate not tuned" in made.text
 
 
+def test_on_a_gpu_each_run_has_a_card_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def on(cards: int) -> Schedule:
+        monkeypatch.setattr(module, "shared_gpus", lambda: [None] * cards)
+        return schedule(COST, PLACED, 3, 16, torch.device("cuda"), 1000, 15)
+
+    assert [on(cards).processes for cards in (0, 1, 2, 8)] == [1, 1, 2, 3]
+    assert on(1).seconds > 2 * on(8).seconds
+
+
 def test_seeds_train_one_after_another_where_memory_is_small() -> None:
     made = chosen(cost=Cost(0.5, 1e-5, 6 * 10**9))
     assert made.processes == 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adaptsr.camera.splitting import scenes_of, split_scenes
-from adaptsr.data.scenes import Sight
+from adaptsr.camera.splitting import split_scenes
+from adaptsr.data.scenes import Sight, scenes_of
 from tests.camera.scenes import scene
 from tests.factories import refusal
 

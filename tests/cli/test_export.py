@@ -73,6 +73,21 @@ def test_export_is_what_others_need(author: tuple[Path, Path], capsys: pytest.Ca
     assert card.count("| quays |") == 1
 
 
+def test_a_readme_that_is_not_of_a_model_is_not_overwritten(
+    author: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, folder = author
+    (folder / "mine").mkdir()
+    (folder / "mine/README.md").write_text("mine")
+    assert main(["export", RUN, "-o", "mine", *BASELINES]) == 2
+    assert (
+        "README.md: is not of an exported model and would be overwritten; name another folder"
+        in capsys.readouterr().err
+    )
+    assert [path.name for path in (folder / "mine").iterdir()] == ["README.md"]
+    assert (folder / "mine/README.md").read_text() == "mine"
+
+
 def test_export_as_onnx(author: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     _, folder = author

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,24 @@ def test_watching_ends_when_all_is_finished(author: tuple[Path, Path], capsys: p
 def test_watching_before_anything_is_there(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["watch", "--once"]) == 0
     assert "demo: 0 of 8 runs finished, 0 in progress" in capsys.readouterr().out
+
+
+def test_a_folder_that_holds_no_results_is_refused(
+    author: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, _ = author
+    (root / "other/photographs").mkdir(parents=True)
+    (root / "other/photographs/a.png").write_bytes(b"")
+    assert main(["report", "--results", str(root / "other/photographs")]) == 2
+    assert "neither a pack nor a folder of results" in capsys.readouterr().err
+
+
+def test_a_report_of_others_replaces_none_of_ones_own(
+    author: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, _ = author
+    shutil.copytree(root / "results/demo", root / "other/demo")
+    assert main(["report", "--results", str(root / "other/demo")]) == 2
+    assert (
+        "its report would replace reports/demo, that of results/demo; give it another name" in capsys.readouterr().err
+    )

@@ -36,3 +36,15 @@ def test_score(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert only.split()[:3] == ["only", "-", "1.0000"]
     assert mean.split()[:3] == ["mean", "-", "1.0000"]
     assert "psnr_y: infinite: the images are identical" in shown.err
+
+
+@pytest.mark.parametrize("words", [[], ["--conventions"]])
+def test_a_device_that_is_not_here_is_one_line(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    write_png(elsewhere / "sr/only.png", noise("score", 64, 64))
+    shutil.copytree(elsewhere / "sr", elsewhere / "hr")
+    for device in ("gpu", "cuda:7"):
+        with pytest.raises(SystemExit):
+            main(["score", "--sr", "sr", "--hr", "hr", "--device", device, *words])
+        assert "invalid choice" in capsys.readouterr().err

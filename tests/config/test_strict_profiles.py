@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from adaptsr.config import strict_yaml
 from adaptsr.config.reading import load_profile
 from adaptsr.config.schema import Profile
 from tests.factories import pairs_profile, refusal
@@ -134,3 +135,34 @@ def test_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     write(path, "title", "A")
     path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
     assert load_profile(path).title == "A"
+
+
+TEXTS = (
+    "1e5",
+    "0o17",
+    "010",
+    "1_000",
+    "1:30",
+    "yes",
+    "No",
+    "on",
+    "~",
+    "null",
+    "true",
+    ".5",
+    "1.",
+    "0x1f",
+    ".inf",
+    "2026-11-28",
+    "",
+    " a ",
+    "a: b",
+    "ü",
+    "-",
+    "a\nb",
+)
+
+
+def test_what_is_written_is_read_back_as_it_was() -> None:
+    content = {"texts": [*TEXTS], **{f"key {text}": text for text in TEXTS}, "numbers": [1, 1e5, 1e-5, 0.1, True, None]}
+    assert strict_yaml.parse(strict_yaml.text_of(content), Path("a.yaml")).content == content

@@ -72,3 +72,11 @@ def test_links_and_pipes_in_a_data_folder(tmp_path: Path, case: str) -> None:
     path.rename(tmp_path / "outside.png")
     LINKS[case](path)
     assert "LR b.png" in refusal(lambda: prepare("camera", pairs_of(tmp_path / "pairs"), tmp_path / "prepared", 4))
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_any_work(tmp_path: Path) -> None:
+    write_pairs(tmp_path, ["a"])
+    for side in ("lr", "hr"):
+        (tmp_path / side / "a.png").rename(tmp_path / side / os.fsdecode(b"caf\xe9.png"))
+    said = refusal(lambda: prepare("d", pairs_of(tmp_path), tmp_path / "out", 4))
+    assert "its name is not UTF-8; rename it" in said

@@ -21,6 +21,7 @@ from adaptsr.data.manifest import read_manifest
 from adaptsr.data.patches import detail, most_detailed_patches
 from adaptsr.data.prepare import check_apart, check_crop, prepare
 from adaptsr.data.store import load_split
+from tests.camera.scenes import scene
 from tests.factories import noise, pairs_of, refusal, tree, write_pairs
 
 
@@ -275,3 +276,16 @@ def test_one_photograph_in_two_datasets_is_found_before_training(
     check_apart(data("one"))
     said = "data: 1 of 2 images of two, split train, are training images too: b (one b)"
     assert said in refusal(lambda: check_apart(data("two")))
+
+
+def test_a_burst_in_a_folder_of_pairs_is_one_scene_where_it_is_tested(tmp_path: Path) -> None:
+    """Frames of one place are no sample of places, whatever they are called."""
+    for number in range(8):
+        hr = scene(number // 4, 96, 136)[:, :, 4 * (number % 4) : 4 * (number % 4) + 96].to(torch.uint8)
+        write_png(tmp_path / f"hr/P{number}.png", hr)
+        write_png(tmp_path / f"lr/P{number}.png", to_uint8(bicubic(to_float(hr)[None], 4)[0]))
+    declared = pairs_of(tmp_path, train="none", test="all")
+    made = read_manifest(prepare("burst", declared, tmp_path / "prepared", 4))
+    assert [item.scene for item in made.splits["test"]] == ["P0"] * 4 + ["P4"] * 4
+    trained = read_manifest(prepare("burst", pairs_of(tmp_path, train="all"), tmp_path / "prepared", 4))
+    assert [item.scene for item in trained.splits["train"]] == [f"P{number}" for number in range(8)]

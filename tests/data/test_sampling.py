@@ -98,7 +98,7 @@ def test_limited_images_are_drawn_with_the_seed_and_more_contain_fewer() -> None
     source = WeightedSource(pair_set(images=20))
 
     def seen(images: int, seed: int) -> set[int]:
-        limited = source.limited(images, seed)
+        limited = source.limited(images, seed, 0)
         drawn = [levels(sample_batch([limited], 7, index, 16, 32, SCALE)[0])[:, 0, 0, 0] for index in range(50)]
         return set(torch.cat(drawn).int().tolist())
 
@@ -108,7 +108,7 @@ def test_limited_images_are_drawn_with_the_seed_and_more_contain_fewer() -> None
     assert few != seen(5, seed=2)
     assert seen(20, seed=1) == set(range(20))
     assert "training.images: 21, but the training split of dataset 'set' has 20" in refusal(
-        lambda: source.limited(21, 1)
+        lambda: source.limited(21, 1, 0)
     )
 
 

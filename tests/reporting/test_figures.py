@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -106,6 +107,16 @@ def test_points_are_means_over_seeds_and_rows_with_holes_are_marked(world: World
     assert points["lora/r8"].parameters == 1_500
     assert (points["lora/r1"].complete, points["lora/r8"].complete) == (False, True)
     assert "unadapted" not in points
+
+
+def test_a_row_with_an_infinite_score_has_no_point_and_stops_nothing(world: World) -> None:
+    """A PSNR of identical images, in one seed of several."""
+    lines = world.lines(backbone="edsr", baseline="lora", variant="r8", metric="psnr_y")
+    world.scores.loc[world.scores[lines].index[0], "value"] = math.inf
+    world.write()
+    points = {point.row for point in points_of(world.read(), "edsr", "photos", "psnr_y")}
+    assert "lora/r1" in points
+    assert "lora/r8" not in points
 
 
 @pytest.mark.parametrize(

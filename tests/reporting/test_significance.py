@@ -68,7 +68,7 @@ def test_sentences_count_what_was_found_and_state_their_family(world: World) -> 
     number = r"[0-9.e-]+"
     assert re.fullmatch(
         "From the variances seen here, with 5 seeds and 6 scenes, half of the 4 tests for other seeds and other scenes would "
-        rf"need a true difference above {number} dB \({number} to {number}\) to be found with 80% power at level 5%/4, or a "
+        rf"need a true difference above {number} dB \({number} to {number}\) to be found with 70 to 80% power at level 5%/4, or a "
         rf"margin above {number} dB to show equivalence where the true difference is 0 \(the margin is 0\.05 dB\)\. "
         r"Undecided is no evidence of equality\.",
         first.sentences[4],
@@ -79,7 +79,22 @@ def test_sentences_count_what_was_found_and_state_their_family(world: World) -> 
 
 def test_rows_that_saw_other_data_are_named(world: World) -> None:
     world.change("edsr", "shira/paper", 2, config={"training": {"iterations": 500}})
-    assert "Pairs of SHiRA did not see the same training data as Full fine-tuning" in written(world)[1]
+    said = "Pairs of SHiRA did not see the same training data as Full fine-tuning: iterations differ"
+    assert said in written(world)[1]
+
+
+def test_rows_that_saw_fewer_images_are_named(world: World) -> None:
+    world.change("edsr", "shira/paper", 2, config={"training": {"images": 5}})
+    assert "as Full fine-tuning: images to train on differ" in written(world)[1]
+
+
+def test_rows_that_saw_other_data_on_each_backbone_are_named(world: World) -> None:
+    """The same two batch sizes, the other way round."""
+    for backbone, sizes in (("edsr", (8, 2)), ("drct", (2, 8))):
+        for row, size in zip(("shira/paper", "full_finetuning/all"), sizes, strict=True):
+            for seed in world.content["seeds"]:
+                world.change(backbone, row, seed, config={"training": {"batch_size": size}})
+    assert "Pairs of SHiRA did not see the same training data as Full fine-tuning: batch differ" in written(world)[1]
 
 
 def test_missing_metric_says_why_and_tests_nothing(world: World) -> None:
@@ -118,13 +133,14 @@ def test_intervals_and_sign_flips_say_what_they_suppose(world: World) -> None:
     assert "for these 5 seeds and other scenes, uncorrected; it supposes independent scenes and symmetry." in page
 
 
-def test_diverged_runs_are_left_out_and_named(world: World) -> None:
+def test_a_row_with_a_diverged_run_is_not_tested(world: World) -> None:
     world.change("edsr", "rank_aware/gradient", 2, status="diverged")
     table, html = written(world)
     lines = table.query("backbone == 'edsr' and row == 'rank_aware/gradient'")
     assert set(lines["seeds"]) == {4}
-    assert set(lines["left_out"]) == {"not scored: seed 2"}
-    assert "not scored: seed 2" in html
+    assert set(lines["left_out"]) == {"diverged: seed 2"}
+    assert set(lines["verdict_seeds"]) | set(lines["verdict_scenes"]) == {"no test: 1 of 5 seeds diverged"}
+    assert "diverged: seed 2" in html
     assert (table.query("backbone == 'drct'")["seeds"] == 5).all()
 
 

@@ -406,10 +406,14 @@ def test_mistakes_are_one_line(world: World) -> None:
         world.read()
 
 
-def test_images_without_a_manifest_are_scenes_of_their_own(world: World) -> None:
+def test_scenes_are_not_known_without_a_manifest(world: World) -> None:
     world.write()
     results = world.read(world.root / "nowhere")
-    assert {block.scenes for block in build_table(results, "table2").blocks} == {12}
+    details = {block.details for block in build_table(results, "table2").blocks}
+    assert all("12 test images, scenes not known" in text for text in details)
+    frame = compare_rows(results)
+    assert set(frame["verdict_scenes"]) == {"no statement: the scenes of these images are not known"}
+    assert frame["p_seeds"].notna().any()
 
 
 def test_scores_outside_the_matrix_are_left_out(world: World) -> None:

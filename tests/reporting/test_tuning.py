@@ -52,7 +52,7 @@ def test_the_page_says_how_rows_were_tuned_and_what_it_cost(tuned: World, monkey
     page = report(tuned)
     text = " ".join(Page(page.read_text(encoding="utf-8")).text.split())
     assert (
-        "Every row is tuned on every backbone: learning rate (lr) is the best of 2 points tried, by the mean over 2 seeds, 10 "
+        "Every row is tuned on every backbone: learning rate (lr) is the best of 2 to 3 points tried, by the mean over 2 seeds, 10 "
         "iterations each with the schedule in proportion (reported runs: 10), on the validation split, "
         "12 images of 6 scenes. At the edge of the values tried: 2 of 4 choices."
     ) in text
@@ -93,6 +93,35 @@ def test_the_size_of_the_validation_split_is_told_where_it_is_known(tuned: World
     unknown = replace(results, manifests={})
     assert validation_size(unknown) == ""
     assert "on the validation split. At the edge" in settings_sentence(unknown)
+
+
+def test_rows_without_the_options_tried_are_not_said_to_be_tuned(tuned: World) -> None:
+    tuned.content["tuning"] = {**TUNING, "grid": {"alpha": [1, 2, 4]}}
+    inputs = next(iter(tuned.records.values())).inputs
+    tuned.choices.clear()
+    for row in ("lora/r1", "lora/r2"):
+        curve = choice({1: [22.0, 22.2], 2: [22.4, 22.6], 4: [22.0, 22.1]}, row=row, options={"lr": 2}, inputs=inputs)
+        tuned.choices["edsr", row] = curve
+    results = tuned.read()
+    said = settings_sentence(results)
+    assert "Every row is tuned on every backbone, but for " in said
+    assert "Full fine-tuning" in said.partition("which have no such option: alpha is the best of 3 points")[0]
+    shown = build_tuning(results)
+    assert shown
+    assert shown.sentences[0].startswith("Every row was tried at those values that it has of alpha")
+
+
+def test_a_partial_report_counts_the_choices_still_to_be_made(tuned: World) -> None:
+    shown = build_tuning(replace(tuned.read(), partial=True))
+    assert shown
+    declared = sum(len(row.backbones) for row in tuned.read().adapted_rows)
+    assert f"{declared - 4} choices of {declared} are still to be made." in shown.sentences
+
+
+def test_a_yes_or_no_has_no_edge() -> None:
+    curve = choice({0: [22.0], 1: [22.1]}, options={"lr": 1})
+    tried = [one.model_copy(update={"point": {"clip": bool(one.point["lr"])}}) for one in curve.tried]
+    assert at_edge(curve.model_copy(update={"tried": tried, "options": {"clip": True}})) == []
 
 
 def test_choices_made_for_other_weights_are_pointed_out(tuned: World) -> None:

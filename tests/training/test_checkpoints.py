@@ -113,3 +113,18 @@ def test_clearing_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "checkpoints/.stray.tmp").touch()
     checkpoints.clear()
     assert names(tmp_path) == []
+
+
+def test_a_checkpoint_belongs_to_one_plan(tmp_path: Path) -> None:
+    Checkpoints(tmp_path, "key", "a plan").save(4, *stepped(4), History())
+    assert Checkpoints(tmp_path, "key").belong_to("a plan")
+    assert not Checkpoints(tmp_path, "key").belong_to("another")
+    assert not Checkpoints(tmp_path, "other").belong_to("a plan")
+    said: list[str] = []
+    assert Checkpoints(tmp_path, "key", "another").resume(*stepped(0), said.append)[0] == 0
+    assert "a checkpoint of another plan" in said[0]
+
+
+def test_checkpoints_of_version_0_3_which_name_no_plan_are_used(tmp_path: Path) -> None:
+    saved(tmp_path, 4)
+    assert Checkpoints(tmp_path, "key", "a plan").resume(*stepped(0))[0] == 4

@@ -74,6 +74,18 @@ def test_signals_to_the_process_lose_nothing(number: signal.Signals, survives: b
         assert (made[-1][1] == other.pid) == survives
 
 
+def test_a_process_that_dies_while_training_computes_does_not_stop_it() -> None:
+    """As the system kills it where memory runs out: torch's handler would raise in the middle of a step."""
+    with made_ahead(made_by, 0, 100) as take:
+        take(0)
+        other = helper()
+        other.kill()
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            sum(range(1000))
+        assert [take(index)[0] for index in range(1, 20)] == list(range(1, 20))
+
+
 def test_a_mistake_is_the_users_one_line() -> None:
     def refuse(index: int) -> int:
         raise UserError("a crop that is too large")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from adaptsr.adaptation.reparametrization import Plan
 from adaptsr.backbones.build import build
 from adaptsr.backbones.inference import restore
 from adaptsr.config import schema
@@ -23,10 +24,12 @@ from adaptsr.runs.loading import load_run, merge_run
 from adaptsr.runs.matrix import Matrix
 from adaptsr.runs.records import RecordTooNew, RunRecord, read_record
 from adaptsr.runs.run import Run
+from adaptsr.runs.superseded import bring_back, set_aside
 from adaptsr.tensors import load_tensors
 from adaptsr.training import objectives
 from adaptsr.training.context import TrainingContext
-from adaptsr.training.train_runs import ensure_runs
+from adaptsr.training.termination import Terminated
+from adaptsr.training.train_runs import ensure_runs, train_run
 from tests import factories
 from tests.factories import pairs_profile, write_pairs
 
@@ -72,8 +75,9 @@ def trained(said: list[str]) -> bool:
     return any("iteration" in line for line in said)
 
 
-def place(matrix: Matrix) -> Path:
-    return Run("edsr", ROW, 1).folder(matrix.results)
+def place(matrix: Matrix, superseded: str = "") -> Path:
+    """The folder of the run, or of one that was set aside under this key."""
+    return Run("edsr", ROW, 1).folder(matrix.results / "superseded" / superseded if superseded else matrix.results)
 
 
 def record_of(matrix: Matrix) -> RunRecord:
@@ -88,7 +92,7 @@ def test_a_then_b_keeps_both_and_a_comes_back_without_training(other: dict[str, 
     train(matrix)
     first, weights = record_of(matrix), (place(matrix) / "adaptation.safetensors").read_bytes()
     said = train(matrix_of(**other))
-    kept = matrix.results / "superseded" / first.key
+    kept = place(matrix, first.key)
     assert any("holds another run than the profile asks for, which is kept in" in line for line in said)
     assert trained(said)
     assert read_record(kept / "record.json") == first
@@ -98,7 +102,7 @@ def test_a_then_b_keeps_both_and_a_comes_back_without_training(other: dict[str, 
     assert not trained(said)
     assert record_of(matrix) == first
     assert (place(matrix) / "adaptation.safetensors").read_bytes() == weights
-    assert read_record(matrix.results / "superseded" / second.key / "record.json") == second
+    assert read_record(place(matrix, second.key) / "record.json") == second
 
 
 def test_a_record_of_older_code_is_set_aside_and_said() -> None:
@@ -111,8 +115,8 @@ def test_a_record_of_older_code_is_set_aside_and_said() -> None:
     said = train(matrix)
     assert sum("of older code, whose keys cannot be compared" in line for line in said) == 1
     assert trained(said)
-    [kept] = (matrix.results / "superseded").iterdir()
-    assert json.loads((kept / "record.json").read_text()) == content
+    [kept] = (matrix.results / "superseded").rglob("record.json")
+    assert json.loads(kept.read_text()) == content
 
 
 def test_a_run_of_later_code_is_left_alone() -> None:
@@ -218,6 +222,37 @@ def test_a_run_plans_and_trains_on_as_many_images_as_the_profile_says() -> None:
     assert matrix_of(images=1).variant_key("edsr", ROW) != matrix_of().variant_key("edsr", ROW)
     with pytest.raises(UserError, match=r"training\.images: 3, but the training split of dataset 'photos' has 2"):
         train(matrix_of(images=3))
+
+
+def test_a_stopped_run_goes_on_with_its_own_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made again, on another card or by another library, it might differ from the one that the weights belong to."""
+    matrix = matrix_of(iterations=4)
+    context, variant = TrainingContext.of(matrix, "edsr"), matrix.variant(ROW, "edsr")
+    with pytest.raises(Terminated):
+        train_run(context, variant, 1, place(matrix), lambda line: None, lambda: True)
+    plan = Plan.sha256(place(matrix))
+    monkeypatch.setattr(TrainingContext, "plan", lambda *_: pytest.fail("planned again"))
+    train(matrix)
+    assert (record_of(matrix).resumed_from, record_of(matrix).plan_sha256) == (1, plan)
+
+
+def test_two_rows_that_are_one_run_by_their_keys_are_both_kept() -> None:
+    results = Path("results")
+    runs = [Run("edsr", row, 1) for row in ("lora/r8", "lora/r8-paper")]
+    for run in runs:
+        run.folder(results).mkdir(parents=True)
+        (run.folder(results) / "record.json").write_text(run.variant)
+        set_aside(run, results, "key")
+    assert [bring_back(run, results, "key") for run in runs] == [True, True]
+    assert [(run.folder(results) / "record.json").read_text() for run in runs] == [run.variant for run in runs]
+
+
+def test_what_version_0_3_set_aside_is_brought_back() -> None:
+    run, kept = Run("edsr", ROW, 1), Path("results/superseded/key")
+    kept.mkdir(parents=True)
+    (kept / "record.json").write_text("kept")
+    assert bring_back(run, Path("results"), "key")
+    assert (run.folder(Path("results")) / "record.json").read_text() == "kept"
 
 
 def test_validated_images_are_spread_evenly() -> None:

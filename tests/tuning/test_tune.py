@@ -93,6 +93,23 @@ def test_the_best_point_on_the_validation_split_is_chosen_and_nothing_is_done_tw
     assert wider.asked != chosen.asked
 
 
+def test_another_metric_chooses_by_its_own_scores_alone() -> None:
+    """Those of the metric before lie in the same files."""
+
+    def content_of(metric: str) -> Json:
+        made = content(metric=metric)
+        made["scoring"]["metrics"]["ssim_y"] = {"name": "ssim", "title": "SSIM-Y"}
+        return made
+
+    before = tune(prepared(content_of("psnr_y")), "edsr", ROW, lambda line: None)
+    after = tune(prepared(content_of("ssim_y")), "edsr", ROW, lambda line: None)
+    values = [value for tried in after.tried for value in tried.values.values()]
+    assert all(value is not None and -1 <= value <= 1 for value in values), "SSIM, not a mean with PSNR in it"
+    assert [tried.values for tried in tune(prepared(content_of("psnr_y")), "edsr", ROW, lambda line: None).tried] == [
+        tried.values for tried in before.tried
+    ]
+
+
 def test_a_point_that_diverges_is_never_chosen() -> None:
     made = content(grid={"lr": [1e-4, 1e-2], "decay": [0.5, 0.9]}, seeds=[101])
     made["training"]["diverged_above"] = 1e-9

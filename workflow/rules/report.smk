@@ -55,7 +55,7 @@ if PROFILE.stability:
             f"results/{NAME}/logs/stability/{{backbone}}.log",
         threads: PROFILE.compute.threads
         resources:
-            **ON_GPU,
+            **requested(),
         params:
             key=lambda wildcards: stability_key(),
         message:

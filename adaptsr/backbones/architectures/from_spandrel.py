@@ -13,7 +13,7 @@ from torch import nn
 
 from adaptsr.backbones.architectures.names import architectures
 from adaptsr.backbones.sizes import Sizes
-from adaptsr.errors import UserError, suggestion
+from adaptsr.errors import UserError, one_line, suggestion
 
 
 def spandrel_class(architecture: str) -> type[nn.Module]:
@@ -59,9 +59,13 @@ def detected(state: Mapping[str, torch.Tensor], where: str) -> Any:
             f"{where}: no known architecture has this checkpoint's keys; give a checkpoint of an architecture that spandrel knows"
         ) from None
     except Exception as error:  # sizes that cannot be end in errors of every kind
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
+        if "Unexpected key(s)" in reason or "Missing key(s)" in reason:
+            raise UserError(
+                f"{where}: not a whole checkpoint of the architecture that its keys name: {reason}"
+            ) from None
         raise UserError(
-            f"{where}: spandrel recognises this checkpoint's keys but cannot read its sizes: {reason}; set `architecture` and `options`"
+            f"{where}: spandrel recognises this checkpoint's keys but cannot read its sizes: {reason}; give an undamaged checkpoint, or in a profile `architecture` and `options`"
         ) from None
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
         raise UserError(

@@ -34,7 +34,7 @@ def prepare(name: str, declared: Pairs, folder: Path, scale: int) -> Manifest:
     Raises one `UserError` for all problems of the images, by file name, and another for a mistake in the split rules.
     """
     from adaptsr.data.images import say_second_pictures
-    from adaptsr.data.scenes import shared_photographs
+    from adaptsr.data.scenes import scenes_of, shared_photographs
 
     manifest.remove(folder)
     where = f"datasets.{name}"
@@ -49,7 +49,17 @@ def prepare(name: str, declared: Pairs, folder: Path, scale: int) -> Manifest:
     chosen = split_names(list(known), declared.split, f"{where}.split")
     sights = {split: [(stem, known[stem][1]) for stem in part] for split, part in chosen.items()}
     raise_all(where, shared_photographs(sights))
-    splits = {split: [known[stem][0] for stem in part] for split, part in chosen.items()}
+    scene = {
+        stem: min(group)
+        for split, part in sights.items()
+        if split != "train"  # what is trained on is no sample of scenes
+        for group in scenes_of(dict(part))
+        for stem in group
+    }
+    splits = {
+        split: [known[stem][0].model_copy(update={"scene": scene.get(stem, stem)}) for stem in part]
+        for split, part in chosen.items()
+    }
     return Manifest(
         dataset=name, scale=scale, kind=declared.kind, split_rule=_split_rule(declared, splits), splits=splits
     )

@@ -85,7 +85,8 @@ def points_of(results: Results, backbone: str, dataset: str, metric: str) -> lis
         counts = [record.trainable_parameters for record in results.row_records(backbone, row.name).values()]
         if scores and counts:
             complete = len(scores) == len(results.profile.seeds)
-            sd = statistics.stdev(scores.values()) if len(scores) > 1 else 0.0
+            finite = all(map(math.isfinite, scores.values()))
+            sd = statistics.stdev(scores.values()) if finite and len(scores) > 1 else 0.0
             points.append(Point(row.name, seed_mean(counts), seed_mean(scores.values()), complete, sd))
     return [point for point in points if math.isfinite(point.score) and point.parameters > 0]
 

@@ -77,7 +77,7 @@ def _drawing(
         name=name,
         kind="forest",
         title=f"{comparison.title}, {dataset}",
-        caption=f"Mean differences to {compared}. Thick lines are 95% intervals over other seeds on these images, thin ones over other seeds and other scenes. Marks show the verdict for other seeds and other scenes at the {ALPHA:.0%} level, in families of {families}: {forms}; a hollow mark is no evidence of equality. A line clear of 0 may be undecided: lines are uncorrected, marks are corrected. The gray band is the margin within which a difference does not matter.",
+        caption=f"Mean differences to {compared}. Thick lines are 95% intervals over other seeds on these images, thin ones over other seeds and other scenes. Marks show the verdict for other seeds and other scenes at the {ALPHA:.0%} level, in families of {families}: {forms}; a hollow mark is no evidence of equality. A line clear of 0 may be undecided: lines are uncorrected, marks are corrected. An equivalent one may reach beyond the band, as equivalence is that of an interval of 90%. The gray band is the margin within which a difference does not matter.",
         alt=f"Forest plot of differences to {compared} in {', '.join(m.title for m in metrics)}, per backbone and row. For other seeds and other scenes: {counts or 'no verdicts'}.",
         figure=figure,
     )

@@ -48,7 +48,7 @@ def grids(results: Results) -> Drawing | None:
         name="tuning",
         kind="tuning",
         title="What tuning chose from",
-        caption=f"The mean over validation images and tuning seeds at each point of the grid ({option_names(tuning.grid)}); a dot marks the chosen one. A flat curve says that nothing hangs on the choice among the values tried, a dot at its end that a value beyond may be better. Points at which a run diverged are left out, and the worst may leave the panel. {validation_size(results)}".rstrip(),
+        caption=f"The mean over validation images and tuning seeds at each point of the grid ({option_names(tuning.grid)}); a dot marks the chosen one. Where a curve is flat the values tried differ little on these images; where the dot is at its end a value beyond may be better. Points at which a run diverged are left out, and the worst may leave the panel. {validation_size(results)}".rstrip(),
         alt=f"Line plots of {metric.title} over the points of the tuning grid, one panel per backbone; the section on tuning has the numbers.",
         figure=figure,
     )
