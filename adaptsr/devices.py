@@ -16,12 +16,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from adaptsr import files
 from adaptsr.errors import UserError
+from adaptsr.progress import say_once
 
 if TYPE_CHECKING:
     import torch
@@ -221,9 +221,9 @@ def prepare_device(compute: Compute) -> torch.device:
     import torch
 
     if compute.device != "cpu" and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        slot = claim_gpu(compute.jobs_per_gpu, _say)
+        slot = claim_gpu(compute.jobs_per_gpu, say_once)
         if slot and not torch.cuda.is_available() and compute.device == "auto":
-            _say("found a GPU, but torch cannot use it (is the driver too old?); using the CPU")
+            say_once("found a GPU, but torch cannot use it (is the driver too old?); using the CPU")
     device = usable(compute.device)
     _keep_freed_memory()
     torch.set_num_threads(compute.threads)
@@ -258,7 +258,7 @@ def usable(name: str) -> torch.device:
             f"compute.device: `{name}` is set, but torch cannot use a GPU here; check the driver, or set `auto` or `cpu`"
         )
     if name == "mps":
-        _say("Apple's GPUs (MPS) are untested: compare a restored picture with one of the CPU")
+        say_once("Apple's GPUs (MPS) are untested: compare a restored picture with one of the CPU")
     return torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -299,9 +299,3 @@ def _memory_groups() -> Iterator[tuple[Path, str, str]]:
         own = root / path.lstrip("/")
         for folder in (own, *(parent for parent in own.parents if parent.is_relative_to(root))):
             yield (folder, *names)
-
-
-@cache
-def _say(line: str) -> None:
-    """Print a line on stderr, each line once: a process may prepare its device more than once."""
-    print(line, file=sys.stderr, flush=True)

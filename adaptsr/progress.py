@@ -6,6 +6,8 @@ import functools
 import sys
 from collections.abc import Callable
 
+from adaptsr.errors import printable
+
 Progress = Callable[[str], None]
 """Receives a line of progress."""
 
@@ -13,4 +15,4 @@ Progress = Callable[[str], None]
 @functools.cache
 def say_once(line: str) -> None:
     """Print a line on stderr, unless this process has printed it before."""
-    print("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line), file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)

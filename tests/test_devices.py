@@ -18,6 +18,7 @@ from adaptsr import devices
 from adaptsr.config import schema
 from adaptsr.devices import Gpu, Listed, choose, parse_listing, take_slot
 from adaptsr.errors import UserError
+from adaptsr.progress import say_once
 from adaptsr.runs.provenance import provenance
 
 CARDS = """\
@@ -274,7 +275,7 @@ def test_a_gpu_that_torch_cannot_use_is_said_once(
 ) -> None:
     """An older driver: weeks on the CPU should not come as a surprise."""
 
-    devices._say.cache_clear()
+    say_once.cache_clear()
     monkeypatch.setattr(devices, "claim_gpu", lambda jobs, waiting: "a slot")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
@@ -288,7 +289,7 @@ def test_a_gpu_that_torch_cannot_use_is_said_once(
 def test_apples_gpus_are_used_when_asked_for_and_said_to_be_untested(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    devices._say.cache_clear()
+    say_once.cache_clear()
     with pytest.raises(UserError, match="`mps` is set, but torch cannot use a GPU here"):
         devices.usable("mps")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

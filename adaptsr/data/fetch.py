@@ -54,11 +54,6 @@ def ensure(source: Source) -> Path:
     return path
 
 
-def ensure_weights(name: str) -> Path:
-    """Return the path of a row of `weights.tsv`. Fetch the file if it is missing."""
-    return ensure(_weights(name))
-
-
 def fetched_weights(name: str) -> Path:
     """Return the path of a row of `weights.tsv` without fetching. Raises `UserError` if it is missing or wrong."""
     source = _weights(name)

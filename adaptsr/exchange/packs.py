@@ -72,7 +72,8 @@ def write_pack(matrix: Matrix, out: Path, *, weights: bool = True, by: str = "")
     with files.atomic_write(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in sorted(contents):
             entry = zipfile.ZipInfo(name, EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
+            small = name.endswith((".json", PLAN[1]))  # half of a mask's indices are zero bytes; weights are noise
+            entry.compress_type = zipfile.ZIP_DEFLATED if small else zipfile.ZIP_STORED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, contents[name]())
     return about

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -33,9 +33,6 @@ from adaptsr.scoring.pictures import Picture, keep_pictures, kept_pictures, pict
 from adaptsr.scoring.scorer import Scorer, ScoreRow
 from adaptsr.scoring.sources import checked_record, digest_of, find_source
 from adaptsr.scoring.table import KeptScores, kept_path, kept_typed, metric_key, read_kept, write_kept
-
-if TYPE_CHECKING:
-    pass
 
 Restorer = Callable[[PairSet], "Sequence[torch.Tensor] | str"]
 """Restores images, uint8 (3, H, W) each, or says why there are none."""

@@ -561,9 +561,8 @@ class TestCommands:
         publish()
         said = "net: these weights are missing; `adaptsr data fetch net` puts"
         assert said in refusal(lambda: fetch.fetched_weights("net"))
-        assert "this file needs a manual download" in refusal(lambda: fetch.ensure_weights("net"))
         lies_there(CONTENT)
-        assert fetch.fetched_weights("net") == fetch.ensure_weights("net") == Path("resources/weights/net.pth")
+        assert fetch.fetched_weights("net") == Path("resources/weights/net.pth")
         lies_there(OTHER)
         assert "not the file of net" in refusal(lambda: fetch.fetched_weights("net"))
         said = "nett: no row of this name in config/weights.tsv; there are net"
