@@ -102,6 +102,10 @@ def _pairs(
     matched = match(Side("LR", lr), Side("HR", hr), problems)
     raise_all(f"{lr} and {hr}", problems)
     usual = scale or _usual_scale(matched)
+    if usual == 1 and scale is None:
+        progress(
+            "LR and HR are of one size: if HR is the nearer view, such as by N times the focal length, give --scale N"
+        )
     sights: dict[str, Sight] = {}
     for number, (name, (small, large)) in enumerate(matched.items(), start=1):
         read = _read(name, small, large)

@@ -156,3 +156,22 @@ def test_a_file_in_the_place_of_the_page_is_one_line(
     (tmp_path / "taken").write_text("mine")
     assert main(["pairs", "check", str(pairs / "lr"), str(pairs / "hr"), "-o", str(tmp_path / "taken")]) == 2
     assert "a file or folder of that name is in the way" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_frames_of_one_size_are_pairs_by_the_factor_of_their_focal_lengths(tmp_path: Path) -> None:
+    """The nearer view shows the middle of the wider one, twice as large."""
+    for number in range(2):
+        lr, hr = pair(number, Change(), (96, 128), scale=2)
+        write_png(tmp_path / f"lr/{number}.png", lr)
+        write_png(tmp_path / f"hr/{number}.png", hr[:, 48:144, 64:192].contiguous())
+    said: list[str] = []
+    check_folders(tmp_path / "lr", tmp_path / "hr", tmp_path / "page", None, said.append)
+    assert "give --scale N" in said[0]
+    align_folders(tmp_path / "lr", tmp_path / "hr", tmp_path / "out", 2, quiet)
+    for number in range(2):
+        lr, hr = (read_image(tmp_path / f"out/{side}/{number}.png") for side in ("lr", "hr"))
+        assert hr.shape[1:] == (2 * lr.shape[1], 2 * lr.shape[2])
+        assert lr.shape[1:] >= (40, 56)
+        place = register(lr, hr, 2)
+        assert place
+        assert place.farthest < 0.15
