@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,10 +58,10 @@ def staging_of(results: Path) -> Iterator[Moves]:
         results.parent.mkdir(parents=True, exist_ok=True)
         if busy := recover(results):
             raise UserError(f"{results}: another merge is in progress ({busy.name}); wait for it, then merge again")
-        made = Path(tempfile.mkdtemp(dir=results.parent, prefix=_prefix(results), suffix=_UNLOCKED))
-        with (made / JOURNAL).open("a") as journal:
+        staging = Path(tempfile.mkdtemp(dir=results.parent, prefix=_prefix(results)))
+        with (staging / "unlocked").open("a") as journal:
             fcntl.flock(journal, fcntl.LOCK_EX)
-            staging = made.rename(made.with_name(made.name.removesuffix(_UNLOCKED)))  # from here on `recover` sees it
+            (staging / "unlocked").replace(staging / JOURNAL)  # whoever sees a journal sees its lock
             try:
                 yield Moves(staging, journal)
             finally:
@@ -72,9 +73,12 @@ def recover(results: Path) -> Path | None:
     """Undo what killed processes had moved into `results`; return the staging folder of one that is alive."""
     busy = None
     for staging in sorted(results.parent.glob(f"{_prefix(results)}????????")):
-        journal = staging / JOURNAL
-        journal.touch()
-        with journal.open("a") as file:
+        try:
+            file = (staging / JOURNAL).open("r+")
+        except FileNotFoundError:  # it has only begun, or was killed then
+            busy = _begun(staging) or busy
+            continue
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -86,7 +90,13 @@ def recover(results: Path) -> Path | None:
     return busy
 
 
-_UNLOCKED = ".new"
+def _begun(staging: Path) -> Path | None:
+    """Return a folder without a journal that is younger than a minute; remove an older one."""
+    with suppress(FileNotFoundError):
+        if time.time() - staging.stat().st_mtime < 60:
+            return staging
+    shutil.rmtree(staging, ignore_errors=True)
+    return None
 
 
 def _prefix(results: Path) -> str:

@@ -221,7 +221,7 @@ def _fetch(convention: Convention, unreachable: dict[str, str]) -> str | None:
         if convention.architecture not in _KNOWN:
             _fetch_by_building(convention, unreachable)
     except Exception as error:  # third-party downloads raise almost anything; the other metrics must go on
-        return one_line(error)
+        return one_line(error, 300)
     return None
 
 
@@ -247,7 +247,7 @@ def _download(file: WeightFile, unreachable: dict[str, str]) -> None:
     except urllib.error.HTTPError as error:
         raise OSError(f"{_missing_reason([file])} ({host}: {error.code} {error.reason})") from None
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        unreachable[host] = one_line(getattr(error, "reason", error))
+        unreachable[host] = one_line(getattr(error, "reason", error), 300)
         raise OSError(f"{_missing_reason([file])} ({host}: {unreachable[host]})") from None
 
 

@@ -414,7 +414,7 @@ def test_a_run_of_another_key_is_kept_when_one_is_merged(away: Matrix) -> None:
     old.write(path)
     merged(away, "Ada.zip")
     assert read_record(path).variant_key != old.variant_key
-    assert read_record(away.results / f"superseded/{old.key}/record.json").key == old.key
+    assert read_record(ONE.record_path(away.results / f"superseded/{old.key}")).key == old.key
 
 
 # The check
