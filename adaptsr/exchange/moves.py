@@ -84,6 +84,8 @@ def recover(results: Path) -> Path | None:
             except BlockingIOError:
                 busy = staging
                 continue
+            if not (staging / JOURNAL).exists():  # it has ended meanwhile
+                continue
             say_once(f"{staging}: a merge was killed; putting back what it had moved")
             _undo(staging)
             shutil.rmtree(staging, ignore_errors=True)
