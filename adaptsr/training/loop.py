@@ -68,7 +68,8 @@ def optimise(
     trainer, best = step.trainer, step.best
     start, history = checkpoints.resume(model, trainer, progress)
     if not history.validation:
-        history.validation.append(_validate(context, model, training, 0, history.seconds))
+        with memory_explained(training):
+            history.validation.append(_validate(context, model, training, 0, history.seconds))
     losses = Losses(history, training)
     look_every = LOOK_EVERY if context.device.type == "cuda" else 1
 
