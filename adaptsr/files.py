@@ -49,7 +49,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     with refusal_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem[:40]}.", suffix=f".tmp{path.suffix[-20:]}"
+            dir=path.parent, prefix=f".{path.name[:40]}.", suffix=f".tmp{path.suffix[-20:]}"
         )
         os.close(handle)
         temporary = Path(name)
