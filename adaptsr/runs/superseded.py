@@ -7,6 +7,7 @@ A profile whose data, weights or options change asks for other runs under the sa
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from adaptsr.runs.run import Run
@@ -43,4 +44,7 @@ def bring_back(run: Run, results: Path, key: str) -> bool:
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     kept.rename(folder)
+    with suppress(OSError):  # until the first folder that is not empty
+        for parent in kept.parents:
+            parent.rmdir()
     return True

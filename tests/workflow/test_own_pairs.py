@@ -57,7 +57,7 @@ def run(own: Workspace, data: str = "pairs", weights: str = "first.safetensors")
 
 
 def superseded(own: Workspace) -> int:
-    return len(list((own.root / "results/demo").glob("superseded/*/record.json")))
+    return len(list((own.root / "results/demo/superseded").rglob("record.json")))
 
 
 def trained(said: str) -> bool:
