@@ -46,5 +46,5 @@ def seed_globals(*key: Key) -> None:
     used = torch.cuda.is_initialized() or torch.backends.mps.is_available()  # type: ignore[no-untyped-call]
     if used:
         torch.manual_seed(seed)
-    else:  # it would note a traceback for each kind of device that is not in use: a tenth of a small model's step
+    else:  # it would note a traceback for each kind of device that is not in use, which takes 0.13 ms
         torch.default_generator.manual_seed(seed)
