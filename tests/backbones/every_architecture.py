@@ -254,7 +254,7 @@ forward pass does not use; they are no sites and do not train.
 |---|---|---|---|---|
 {chr(10).join(lines)}
 
-`adaptsr check-backbone FILE` makes the same checks on a file of yours. DiffFit takes the names of branch ends in its option
+`adaptsr check-backbone FILE` tries a file of yours with every row of a profile. DiffFit takes the names of branch ends in its option
 `branch_ends` where it finds none: `adaptsr sites --backbone FILE` lists the layers.
 """
 
