@@ -159,7 +159,7 @@ def _assigned_literals(tree: ast.Module, path: Path) -> dict[str, Any]:
 
 
 def _check_names(value: object, where: str) -> None:
-    """Refuse keys that are no text, at any depth."""
+    """Refuse keys that are not text, in the value itself or deeper inside."""
     for key, inner in value.items() if isinstance(value, dict) else ():
         if not isinstance(key, str):
             raise UserError(f"{where}: {key!r}: expected a name in quotes")

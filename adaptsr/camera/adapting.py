@@ -86,9 +86,8 @@ def adapt(request: Request, progress: Progress) -> Adapted:
         Matrix.of(validate(profile, path), str(path), request.baselines).variant(request.method)
         with files.atomic_write(path) as temporary:
             temporary.write_text(strict_yaml.text_of(profile), encoding="utf-8")
-        load_profile(path)
-        files.write_json(note, {"asked": asked, "cores": cores})
     matrix = Matrix.of(load_profile(path), str(path), request.baselines)
+    files.write_json(note, {"asked": asked, "cores": cores})  # once the profile is known to be read back
     _run_workflow(request, path, min(cores, request.cores), progress)
     folder = matrix.results / "model"
     run = Run(BACKBONE, request.method, matrix.profile.seeds[0])

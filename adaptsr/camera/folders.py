@@ -29,6 +29,8 @@ from adaptsr.reporting.render import render, write_frame
 from adaptsr.tensors import resized
 
 WORST = 10
+_DROPPED = "dropped.csv"
+"""Only aligning writes it: a folder that has it holds pairs that aligning may replace."""
 _SIDE = 64
 """LR pixels of the pictures on the page."""
 _FLICKER_MILLISECONDS = 500
@@ -71,7 +73,7 @@ def align_folders(lr: Path, hr: Path, out: Path, scale: int | None, progress: Pr
     if {(out / "lr").resolve(), (out / "hr").resolve()} & {lr.resolve(), hr.resolve()}:
         raise UserError(f"{out}: aligned pairs would replace the given ones; give another folder with -o")
     sides, staging = (out / "lr", out / "hr"), out / ".aligning"
-    if any(side.exists() for side in sides) and not (out / "pairs.csv").is_file():
+    if any(side.exists() for side in sides) and not (out / _DROPPED).is_file():
         raise UserError(f"{out}: holds images that this command did not write; give another folder with -o")
     remove(staging)
     checked = []
@@ -80,16 +82,16 @@ def align_folders(lr: Path, hr: Path, out: Path, scale: int | None, progress: Pr
         if cut is not None and not pair.reason:
             write_png(staging / "lr" / f"{pair.name}.png", cut.lr)
             write_png(staging / "hr" / f"{pair.name}.png", cut.hr)
+    dropped = [pair for pair in checked if pair.reason]
+    write_frame(out / "pairs.csv", _frame(checked))
+    write_frame(out / _DROPPED, pd.DataFrame([(p.name, p.reason) for p in dropped], columns=["name", "reason"]))
     for side in sides:  # those of an earlier call may be of other pairs
         remove(side)
         if (staging / side.name).is_dir():
             (staging / side.name).rename(side)
     remove(staging)
-    dropped = [pair for pair in checked if pair.reason]
-    write_frame(out / "pairs.csv", _frame(checked))
-    write_frame(out / "dropped.csv", pd.DataFrame([(p.name, p.reason) for p in dropped], columns=["name", "reason"]))
     if len(dropped) == len(checked):
-        raise UserError(f"{lr} and {hr}: no pair can be aligned; {out / 'dropped.csv'} says why")
+        raise UserError(f"{lr} and {hr}: no pair can be aligned; {out / _DROPPED} says why")
     kept = f"{len(checked) - len(dropped)} of {len(checked)} pairs are aligned in {out}"
     return Summary(tuple(checked), (f"{kept}{f'; {len(dropped)} are dropped' if dropped else ''}.",))
 
@@ -134,16 +136,16 @@ def _read(name: str, small: Image, large: Image) -> tuple[torch.Tensor, torch.Te
 
 
 def _usual_scale(matched: Mapping[str, tuple[Image, Image]]) -> int:
-    """Return the ratio of sizes that most pairs have, by what their files say. Raises `UserError` if none can be read."""
+    """Return the ratio of sizes that most pairs have, by what their files say; 0 if none can be read."""
     found: Counter[int] = Counter()
     for pair in matched.values():
-        with contextlib.suppress(OSError, Picture.DecompressionBombError):  # said where the pair is read
+        with contextlib.suppress(Exception):  # of damaged files of any kind; said where the pair is read
             pixels = []
             for image in pair:
                 with Picture.open(image.path) as opened:
                     pixels.append(opened.width * opened.height)
             found[_scale(*pixels)] += 1
-    return found.most_common(1)[0][0] if found else 1
+    return found.most_common(1)[0][0] if found else 0
 
 
 def _scale(lr_pixels: int, hr_pixels: int) -> int:

@@ -36,8 +36,15 @@ class _Loader(yaml.SafeLoader):
     }
 
 
+class _Writer(yaml.SafeDumper):
+    """Quotes every text that the loader would take for something else, besides those of YAML 1.1."""
+
+    yaml_implicit_resolvers = {first: list(known) for first, known in yaml.SafeDumper.yaml_implicit_resolvers.items()}  # noqa: RUF012
+
+
 for _tag, _pattern in _SCALARS.items():
-    _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list("-+.0123456789tTfFyYnNoO"))
+    for _class in (_Loader, _Writer):
+        _class.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list("-+.0123456789tTfFyYnNoO"))
 _Loader.add_constructor(_TAG + "int", lambda _, node: int(node.value, 16 if "x" in node.value else 10))
 
 
@@ -68,16 +75,6 @@ def parse(text: str, path: Path) -> Document:
         raise
     except Exception as error:  # YAML's tags raise almost anything on values of the wrong form
         raise UserError(f"{path}: not valid YAML: {one_line(error, 300)}") from None
-
-
-class _Writer(yaml.SafeDumper):
-    """Quotes every text that the loader above would take for something else, besides those of YAML 1.1."""
-
-    yaml_implicit_resolvers = {first: list(known) for first, known in yaml.SafeDumper.yaml_implicit_resolvers.items()}  # noqa: RUF012
-
-
-for _tag, _pattern in _SCALARS.items():
-    _Writer.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list("-+.0123456789tTfFyYnNoO"))
 
 
 def text_of(content: Any) -> str:

@@ -43,11 +43,9 @@ def read_image(path: Path, *, converting: bool = False) -> torch.Tensor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged EXIF, which is not read
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with (
-                path.open("rb") as file,
-                Image.open(file, formats=FORMATS) as image,
-            ):  # from a path, Pillow maps TIFF files
-                _refuse_unusable(path, image)  # and takes turned ones for as wide as they are high
+            # From a path, Pillow maps TIFF files, and takes turned ones for as wide as they are high.
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+                _refuse_unusable(path, image)
                 pixels = np.array(_rgb(path, ImageOps.exif_transpose(image), converting))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UserError(f"{path}: has more than {MAX_PIXELS} pixels; cut it into smaller images") from None

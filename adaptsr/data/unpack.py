@@ -113,8 +113,7 @@ _DAMAGED = (
     zlib.error,
     struct.error,
     EOFError,
-    NotImplementedError,  # raised by zipfile for an unknown compression method
-    RuntimeError,
+    RuntimeError,  # of zipfile also for an unknown compression method
     ValueError,
     LookupError,
     OverflowError,

@@ -154,18 +154,22 @@ def _pairing(results: Results, lines: pd.DataFrame, comparison: Comparison) -> I
         metric = metric_columns(results.profile)[0].title
         yield f"Paired means of {metric} correlate over the seeds by {median}{spread}; pairing sharpens a comparison as far as this is above 0."
     titles, reference = results.titles, _data_streams(results, comparison.compared_with)
+    other: dict[str, list[str]] = {}
     for row in comparison.rows:
         streams = _data_streams(results, row)
+        runs = streams.keys() & reference
         differing = [
             word
             for key, word in DATA_STREAM.items()
-            if any(streams[run].get(key) != reference[run].get(key) for run in streams.keys() & reference)
+            if any(streams[run].get(key) != reference[run].get(key) for run in runs)
         ]
         if differing:
-            yield f"Pairs of {titles[row]} did not see the same training data as {titles[comparison.compared_with]}: {', '.join(differing)} differ."
+            other.setdefault(", ".join(differing), []).append(titles[row])
+    for what, rows in other.items():
+        yield f"Pairs of {', '.join(rows)} did not see the same training data as {titles[comparison.compared_with]}: other {what}."
 
 
-DATA_STREAM = {"iterations": "iterations", "batch_size": "batch", "crop": "crop", "images": "images to train on"}
+DATA_STREAM = {"iterations": "iterations", "batch_size": "batch", "crop": "crop", "images": "images"}
 """What decides which crops a run saw, besides the seed: keys of `training`, and their words."""
 
 

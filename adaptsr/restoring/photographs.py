@@ -131,7 +131,7 @@ def read_stamp(path: Path) -> str:
         with _of_any_size(), Image.open(path) as image:
             tags: Any = getattr(image, "tag_v2", {})
             return str(image.info.get(STAMP) or tags.get(TiffImagePlugin.SOFTWARE, ""))
-    except Exception:  # Pillow raises almost anything on what is no image of ours
+    except Exception:  # Pillow raises almost anything on files of others
         return ""
 
 
@@ -313,6 +313,6 @@ def _write_tiff(
     if xmp := _xmp(photograph.about):
         exif[TiffImagePlugin.XMP] = xmp
     image = Image.fromarray(np.ascontiguousarray(np.concatenate(list(bands))), mode=photograph.mode)
-    known = {"icc_profile": photograph.about.get("icc_profile"), "dpi": _dpi(photograph.about) or None}
-    known = {key: value for key, value in known.items() if value}
+    about = {"icc_profile": photograph.about.get("icc_profile"), "dpi": _dpi(photograph.about)}
+    known = {key: value for key, value in about.items() if value}
     image.save(path, format="TIFF", exif=exif.tobytes(), **known)  # compressed, Pillow would lose parts of EXIF

@@ -59,7 +59,7 @@ def compare(
     """Compute one line of `significance`, except what needs the whole family.
 
     Other arguments as for `pair`. Undefined statistics are NaN: all but the means below two seeds; p values if the
-    difference is the same in all seeds or a run diverged, as those that did not are no sample of all, and those about
+    difference is the same in all seeds or a run diverged, as the seeds that are left do not stand for all, and those about
     scenes below `MIN_SCENES` (`effective_scenes`); Hedges' correction and the correlation below three seeds.
     """
     pairs = pair(tables, row, compared_with, scenes, seeds, diverged)

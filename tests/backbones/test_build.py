@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pydantic
 import pytest
+import safetensors.torch
 import torch
 
 from adaptsr.backbones.build import build, build_from_file
@@ -82,6 +83,21 @@ class TestFoundInItsFile:
         torch.save(source.state_dict(), tmp_path / "model.pth")
         said = "spandrel recognises this checkpoint's keys but cannot read its sizes"
         assert said in refusal(lambda: build(auto(tmp_path / "model.pth"), 4))
+
+    @pytest.mark.parametrize("change", ["missing", "unknown"])
+    def test_a_key_too_few_or_too_many_is_named(self, repository: Path, tmp_path: Path, change: str) -> None:
+        state = safetensors.torch.load_file(repository / "resources/demo/safmn.safetensors")
+        name = "feats.0.norm1.bias"
+        if change == "missing":
+            del state[name]
+        else:
+            name = "to_feat.extra"
+            state[name] = torch.zeros(1)
+        torch.save(state, tmp_path / "model.pth")
+        said = refusal(lambda: build_from_file(tmp_path / "model.pth"))
+        assert "not a whole checkpoint of the architecture that its keys name" in said
+        assert name in said
+        assert "architecture` and `options" not in said
 
     def test_the_title_is_the_name_of_the_file(self) -> None:
         assert auto(Path("somewhere/DCTLSA_X4.pt")).title == "DCTLSA_X4"

@@ -21,6 +21,7 @@ from adaptsr.camera.adapting import degradation_of
 from adaptsr.cli import main
 from adaptsr.cli.common import progress
 from adaptsr.config.reading import load_profile
+from adaptsr.data import catalogue
 from adaptsr.data.degradation import bicubic
 from adaptsr.data.images import read_image, to_float, to_uint8, write_png
 from adaptsr.data.scenes import scene_mismatch
@@ -260,3 +261,32 @@ def test_names_that_yaml_takes_for_numbers_are_names(project: Path) -> None:
             [path] = (project / "pairs" / side).glob(f"*{number}_x*.png")
             path.rename(path.with_name(f"{name}.png"))
     assert main(["adapt", *PAIRS, *WEIGHTS, *NAME, "--iterations", "2", "--method", "lora/r1"]) == 0
+
+
+def test_weights_may_be_the_name_of_a_row_of_the_catalogue(
+    project: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = (repository / "config/weights.tsv").read_text().splitlines()[0]
+    row = ["small", "v1", "small.safetensors", "https://example.org/small.safetensors", "", "", "", "MIT", "http", ""]
+    for name in ("datasets.tsv", "archives.tsv"):
+        shutil.copy(repository / "config" / name, project / "config")
+    monkeypatch.setattr(catalogue, "FOLDER", project / "config")
+    (project / "config/weights.tsv").write_text("\n".join([header, "\t".join(row)]) + "\n")
+    (project / "resources/weights").mkdir()
+    shutil.copy(project / "resources/demo/safmn.safetensors", project / "resources/weights/small.safetensors")
+    words = ["adapt", *PAIRS, "--weights", "small", *NAME, "--iterations", "2", "--method", "lora/r1"]
+    assert main(words) == 0
+
+
+def test_links_to_files_without_a_suffix_keep_the_name_they_are_given(project: Path) -> None:
+    """As annexes and caches store files."""
+    for side in ("lr", "hr"):
+        store = project / "pairs" / side / ".store"
+        store.mkdir()
+        for number, path in enumerate(sorted((project / "pairs" / side).glob("*.png"))):
+            path.rename(store / str(number))
+            path.symlink_to(store / str(number))
+    placed = placing.place_pairs(project / "pairs", project / "placed", 4, progress)
+    names = {path.name for split in placed.splits for path in (project / "placed" / split / "hr").iterdir()}
+    assert len(names) == 6
+    assert all(name.endswith(".png") for name in names)

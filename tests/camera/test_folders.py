@@ -137,10 +137,24 @@ def test_aligning_again_leaves_no_pair_of_the_time_before(pairs: Path, tmp_path:
 def test_aligning_never_removes_images_of_others(pairs: Path, tmp_path: Path) -> None:
     given = copied(pairs, tmp_path / "given", {"a": "IMG_6"})
     mine = copied(pairs, tmp_path / "mine", {"z": "IMG_6"})
+    check_folders(mine / "lr", mine / "hr", mine, None, quiet)  # its table lies there too
     before = tree(mine)
     said = refusal(lambda: align_folders(given / "lr", given / "hr", mine, None, quiet))
     assert "holds images that this command did not write" in said
     assert tree(mine) == before
+
+
+def test_damaged_files_decide_nothing_about_the_scale(pairs: Path, tmp_path: Path) -> None:
+    given = copied(pairs, tmp_path / "given", {"a": "IMG_6"})
+    for side in ("lr", "hr"):
+        (given / side / "broken.tif").write_bytes(b"II*\0\x08\0\0\0\xff\xff" + b"\xff" * 30)
+    checked = check_folders(given / "lr", given / "hr", tmp_path / "page", None, quiet)
+    assert {pair.name: bool(pair.reason) for pair in checked.pairs} == {"a": False, "broken": True}
+    for side in ("lr", "hr"):
+        (given / side / "a.png").unlink()
+    said: list[str] = []
+    check_folders(given / "lr", given / "hr", tmp_path / "page", None, said.append)
+    assert not any("of one size" in line for line in said)
 
 
 @pytest.mark.parametrize("scale", ["0", "-2", "two"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from adaptsr.cli import main
 from adaptsr.data.images import write_png
@@ -48,3 +49,6 @@ def test_a_device_that_is_not_here_is_one_line(
         with pytest.raises(SystemExit):
             main(["score", "--sr", "sr", "--hr", "hr", "--device", device, *words])
         assert "invalid choice" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert main(["score", "--sr", "sr", "--hr", "hr", "--device", "cuda"]) == 2
+        assert "torch cannot use a GPU here" in capsys.readouterr().err

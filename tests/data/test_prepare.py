@@ -279,7 +279,7 @@ def test_one_photograph_in_two_datasets_is_found_before_training(
 
 
 def test_a_burst_in_a_folder_of_pairs_is_one_scene_where_it_is_tested(tmp_path: Path) -> None:
-    """Frames of one place are no sample of places, whatever they are called."""
+    """Frames of one place do not stand for other places, whatever they are called."""
     for number in range(8):
         hr = scene(number // 4, 96, 136)[:, :, 4 * (number % 4) : 4 * (number % 4) + 96].to(torch.uint8)
         write_png(tmp_path / f"hr/P{number}.png", hr)

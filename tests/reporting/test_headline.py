@@ -41,6 +41,14 @@ def test_clear_differences_are_counted_and_named(world: World) -> None:
     assert "on every backbone for LoRA, r = 1, LoRA, r = 2, LoRA, r = 8, Rank-aware LoRA, SHiRA" in against_full
 
 
+def test_a_row_that_is_not_tested_on_a_backbone_is_not_shown_on_every_one(world: World) -> None:
+    for seed in SEEDS:
+        world.change("drct", "shira/paper", seed, status="diverged")
+    against_full = sentences(world)[3]
+    assert "on every backbone for LoRA, r = 1, LoRA, r = 2, LoRA, r = 8, Rank-aware LoRA" in against_full
+    assert "SHiRA" not in against_full
+
+
 def test_what_is_not_shown_is_undecided(world: World) -> None:
     for i, seed in enumerate(SEEDS):
         shift(world, (-0.2 if i % 2 else -0.3) if i else 0.6, backbone="edsr", baseline="rank_aware", seed=seed)

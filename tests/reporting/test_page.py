@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from adaptsr.errors import UserError
+from adaptsr.reporting.conventions import training_differences
 from adaptsr.reporting.page import build_page
 from adaptsr.reporting.significance import compare_rows
 from adaptsr.reporting.tables import build_table
@@ -93,6 +94,14 @@ def test_words_are_explained_where_they_are_first_used(full: World) -> None:
     assert "VIF ↑ (visual information fidelity)" in text
     assert "4; ARC (svd50) with other milestones and decay" in text
     assert "1: a number that the profile raises when" in text
+
+
+def test_rows_that_set_what_the_profile_leaves_open_are_named(full: World) -> None:
+    shared = full.profile.training.model_dump(mode="json")
+    for run in list(full.records):
+        changed = {"images": 5, "clip_norm": 0.1} if run.variant == "arc/svd50" else {}
+        full.change(*run, config={"training": {**shared, **changed, "betas": [0.9, 0.99]}})
+    assert "ARC (svd50) with other clip_norm and images" in training_differences(furnish(full).read())
 
 
 def test_a_figure_without_a_metric_leads_to_the_note_that_says_why(full: World) -> None:

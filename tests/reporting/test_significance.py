@@ -79,13 +79,13 @@ def test_sentences_count_what_was_found_and_state_their_family(world: World) -> 
 
 def test_rows_that_saw_other_data_are_named(world: World) -> None:
     world.change("edsr", "shira/paper", 2, config={"training": {"iterations": 500}})
-    said = "Pairs of SHiRA did not see the same training data as Full fine-tuning: iterations differ"
+    said = "Pairs of SHiRA did not see the same training data as Full fine-tuning: other iterations."
     assert said in written(world)[1]
 
 
 def test_rows_that_saw_fewer_images_are_named(world: World) -> None:
     world.change("edsr", "shira/paper", 2, config={"training": {"images": 5}})
-    assert "as Full fine-tuning: images to train on differ" in written(world)[1]
+    assert "as Full fine-tuning: other images." in written(world)[1]
 
 
 def test_rows_that_saw_other_data_on_each_backbone_are_named(world: World) -> None:
@@ -94,7 +94,9 @@ def test_rows_that_saw_other_data_on_each_backbone_are_named(world: World) -> No
         for row, size in zip(("shira/paper", "full_finetuning/all"), sizes, strict=True):
             for seed in world.content["seeds"]:
                 world.change(backbone, row, seed, config={"training": {"batch_size": size}})
-    assert "Pairs of SHiRA did not see the same training data as Full fine-tuning: batch differ" in written(world)[1]
+    assert re.search(
+        r"Pairs of [^.]*SHiRA did not see the same training data as Full fine-tuning: other batch\.", written(world)[1]
+    )
 
 
 def test_missing_metric_says_why_and_tests_nothing(world: World) -> None:
@@ -107,6 +109,14 @@ def test_missing_metric_says_why_and_tests_nothing(world: World) -> None:
     assert "LPIPS: not measured" in html
     assert "the exploratory family (Holm&#39;s correction of 12 tests, 4 of them not measured, for each scope" in html
     assert set(table.query("family == 'exploratory'")["tests_scenes"]) == {12, 84}
+
+
+def test_a_family_says_how_many_tests_of_equivalence_it_has(world: World) -> None:
+    """A margin is declared for one of the three other metrics."""
+    world.content["report"]["margins"] = {"ssim_y": 0.01}
+    assert (
+        "exploratory family (Holm&#39;s correction of 12 tests, 4 for equivalence, for each scope" in written(world)[1]
+    )
 
 
 def test_a_declared_dataset_that_is_not_here_counts_in_the_family(world: World) -> None:
@@ -178,6 +188,7 @@ def test_mistakes_are_one_line(world: World) -> None:
 def test_numbers_in_text() -> None:
     """Signs are always shown, no p value is zero, and what is not 0 or 1 does not read as if it were."""
     assert [p_text(p) for p in (math.nan, 0.0004, 0.0625, 1.0)] == [MISSING, "< 0.001", "0.062", "1.000"]
+    assert [p_text(p) for p in (0.04996, 0.05004, 0.05)] == ["0.04996", "0.05004", "0.050"]
     assert [signed(value, 2) for value in (0.1, -0.1, math.nan)] == ["+0.10", "-0.10", MISSING]
     assert [signed(value, 3) for value in (-0.00031, 0.00049, -4e-7, -1e-20, -0.0)] == [
         *("-0.0003", "+0.0005", "-0.0000004", "+0.000", "+0.000"),

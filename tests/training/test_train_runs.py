@@ -236,6 +236,15 @@ def test_a_stopped_run_goes_on_with_its_own_plan(monkeypatch: pytest.MonkeyPatch
     assert (record_of(matrix).resumed_from, record_of(matrix).plan_sha256) == (1, plan)
 
 
+def test_a_stop_between_two_questions_writes_the_checkpoint_it_promises() -> None:
+    """A signal comes at any time: what an iteration has been told once holds until its end."""
+    matrix, told = matrix_of(iterations=9), iter([False, True])
+    context, variant = TrainingContext.of(matrix, "edsr"), matrix.variant(ROW, "edsr")
+    with pytest.raises(Terminated, match="after iteration 2; a checkpoint is written"):
+        train_run(context, variant, 1, place(matrix), lambda line: None, lambda: next(told))
+    assert [path.name for path in (place(matrix) / "checkpoints").glob("*.safetensors")] == ["000000002.safetensors"]
+
+
 def test_two_rows_that_are_one_run_by_their_keys_are_both_kept() -> None:
     results = Path("results")
     runs = [Run("edsr", row, 1) for row in ("lora/r8", "lora/r8-paper")]

@@ -52,7 +52,7 @@ def prepare(name: str, declared: Pairs, folder: Path, scale: int) -> Manifest:
     scene = {
         stem: min(group)
         for split, part in sights.items()
-        if split != "train"  # what is trained on is no sample of scenes
+        if split != "train"  # only scenes that are tested stand for others
         for group in scenes_of(dict(part))
         for stem in group
     }

@@ -67,7 +67,7 @@ def convergence(results: Results) -> Drawing | None:
         name="convergence",
         kind="convergence",
         title="Training against validation PSNR-Y",
-        caption=f"Lines are means over the seeds. Where a row ends early, a thin gray line goes on at its last value. One panel counts iterations, the other seconds of training steps without validation, which depend on what else ran on the machine. {validation_size(results, results.profile.schedule)}{'Runs in progress are drawn as far as they are. ' if results.running else ''}{'Tuning chose by the validation images, with other seeds.' if results.profile.tuning else 'Nothing is chosen by the validation images.'}",
+        caption=f"Lines are means over the seeds. A row that ends early goes on as a thin gray line at its last value. One panel counts iterations, the other seconds. The seconds are those of training steps, without validation, and depend on what else ran on the machine. {validation_size(results, results.profile.schedule)}{'Runs in progress are drawn as far as they are. ' if results.running else ''}{'Tuning chose by the validation images, with other seeds.' if results.profile.tuning else 'Nothing is chosen by the validation images.'}",
         alt=f"Line plots of validation PSNR-Y against iterations and against time, one column per backbone. {_ends(results, curves)}",
         figure=figure,
     )
